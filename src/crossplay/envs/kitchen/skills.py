@@ -1,0 +1,6 @@
+"""Skills (being written)."""
+
+
+class KitchenSkills:
+    def __init__(self, cooking: str) -> None:
+        self.names = ()
