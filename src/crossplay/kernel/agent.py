@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from crossplay.kernel.obs import Observation
     from crossplay.kernel.types import Action, Fault
 

@@ -79,7 +79,7 @@ class BatchEnv:
         raise NotImplementedError
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """actions int[B, N] (canonical) -> (rewards float64[B, N], ended uint8[B])."""
+        """Actions int[B, N] (canonical) -> (rewards float64[B, N], ended uint8[B])."""
         raise NotImplementedError
 
     def data(self, row: int, seat: int) -> Any:

@@ -191,8 +191,12 @@ def _plain_text(data: Any, indent: str = "") -> str:
     if isinstance(data, Mapping):
         lines = []
         for k, v in data.items():
-            nested = isinstance(v, Mapping) or (isinstance(v, (list, tuple)) and v and isinstance(v[0], (Mapping, list)))
-            lines.append(f"{indent}{k}:\n{_plain_text(v, indent + '  ')}" if nested else f"{indent}{k}: {_plain_text(v)}")
+            nested = isinstance(v, Mapping) or (
+                isinstance(v, (list, tuple)) and v and isinstance(v[0], (Mapping, list))
+            )
+            lines.append(
+                f"{indent}{k}:\n{_plain_text(v, indent + '  ')}" if nested else f"{indent}{k}: {_plain_text(v)}"
+            )
         return "\n".join(lines)
     if isinstance(data, (list, tuple)):
         if data and isinstance(data[0], (Mapping, list, tuple)):

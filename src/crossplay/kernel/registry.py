@@ -68,7 +68,9 @@ def load(group: str, name: str, what: str = "") -> Any:
     try:
         return found.load()
     except ImportError as error:
-        raise CrossplayError(f'{group}: "{name}" needs a package that is not installed ({error}); see `crossplay doctor`') from error
+        raise CrossplayError(
+            f'{group}: "{name}" needs a package that is not installed ({error}); see `crossplay doctor`'
+        ) from error
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -16,9 +16,11 @@ __all__ = [
     "ActionSpec",
     "CrossplayError",
     "Fault",
+    "Held",
     "Invalid",
     "Msg",
     "Stale",
+    "Stop",
     "Usage",
     "pack",
     "unpack",
@@ -32,6 +34,15 @@ class CrossplayError(Exception):
     """
 
     exit_code = 2
+
+
+class Stop(CrossplayError):
+    """Raised inside an agent to end the whole run: budget spent, endpoint gone, cassette entry
+    missing. Never turned into a fault, so that nothing is substituted for an answer that can still
+    be had; the run resumes where it stood.
+    """
+
+    exit_code = 3
 
 
 class Invalid(ValueError):
@@ -89,11 +100,18 @@ FaultKind = Literal["timeout", "invalid", "error", "void"]
 
 class Fault(msgspec.Struct):
     """An answer that did not come (timeout, error), may not be played (invalid), or a seat whose
-    worker is gone (void: the episode is replayed in the same block)."""
+    worker is gone (void: the episode is replayed in the same block).
+    """
 
     kind: FaultKind
     detail: str = ""
     messages: Sequence[Msg] = ()
+
+
+class Held(msgspec.Struct, frozen=True):
+    """At `tick` pace nothing has come from a seat yet: the environment's idle rule is played.
+    Recorded with origin "held"; not a fault.
+    """
 
 
 class ActionSpec(msgspec.Struct, frozen=True):
