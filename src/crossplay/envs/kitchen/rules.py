@@ -63,7 +63,7 @@ def dish_useful(b: int, held: Any, cell: Any, pots_wanting: int) -> bool:
             hands += 1
     if hands >= pots_wanting:
         return False
-    for c in range(cell.shape[1]):
+    for c in range(cell.shape[1]):  # noqa: SIM110 (generators do not compile)
         if cell[b, c] == DISH:
             return False
     return True
