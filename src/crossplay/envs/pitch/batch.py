@@ -1,0 +1,414 @@
+"""`PitchBatch`: soccer, basketball, American football and collect for any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crossplay.envs._options import option_schema, settle
+from crossplay.envs.pitch import draw as drawing
+from crossplay.envs.pitch import looks, rules, words
+from crossplay.envs.pitch.games import ACTIONS, parse_game
+from crossplay.kernel.batch import BatchEnv
+from crossplay.kernel.types import ActionSpec, CrossplayError
+
+__all__ = ["SCHEMA", "PitchBatch", "Recorded"]
+
+SCHEMA = option_schema(
+    {
+        "observe": {
+            "type": "string",
+            "enum": ["own", "full", "team"],
+            "default": "own",
+            "description": "What a seat knows: its own view, the whole field, or all that its team sees together.",
+        },
+        "view_size": {
+            "type": "integer",
+            "minimum": 3,
+            "maximum": 39,
+            "default": 3,
+            "description": "Side of the square that an agent sees in front of it; odd.",
+        },
+        "reference": {
+            "type": "boolean",
+            "default": False,
+            "description": "Play with all oddities of the original game (see the page on pitch).",
+        },
+        "horizon": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 100000,
+            "default": None,
+            "description": "Ticks per episode.",
+        },
+        "goals_to_win": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 2,
+            "description": "Goals that end the episode.",
+        },
+        "steal_cooldown": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 10000,
+            "default": 10,
+            "description": "Ticks after a steal before either agent may steal again.",
+        },
+        "shaping": {
+            "type": "boolean",
+            "default": True,
+            "description": "Add the small guiding rewards (not in collect).",
+        },
+    }
+)
+_NO_ORDERS = np.zeros((0, 1), np.int64)
+
+
+class Recorded(NamedTuple):
+    """Chance of one episode as somebody else drew it, to play the very same episode.
+
+    agents: int[N, 3] start (x, y, facing); balls: int[balls, 2]; orders: int[T, N] who acts first,
+    second, ... in each tick; passes: int[T, N] which of its team-mates (0 is the lowest index) a
+    passer chose, -1 if it did not pass; spots: int[T, 2] where the ball reappeared, (0, 0) if it did not.
+    """
+
+    agents: np.ndarray
+    balls: np.ndarray
+    orders: np.ndarray
+    passes: np.ndarray
+    spots: np.ndarray
+
+
+class PitchBatch(BatchEnv):
+    """B fields of one game. Options: see `SCHEMA`.
+
+    Array view, by `observe`: "own" uint8[v * v * 12 + 30 + W + H], all zeros and ones: the planes of
+    the view cell by cell, then facing, carrying, cooldown, goals, time left, column and row;
+    "full" and "team" float32[30 + 8 balls + 15 (N - 1)], see `looks.features`.
+    Both are given as if every team attacked to the right (the right team's field is rotated by half a turn).
+    """
+
+    version = 1
+    views = ("data", "array", "text", "image")
+    action_spec = ActionSpec(kind="names", names=ACTIONS, noop=0)
+
+    def __init__(self, game: str, width: int = 1, **options: Any) -> None:
+        """game: "soccer-2v2" and so on; width: number of rows B."""
+        self.game = g = parse_game(game)
+        self.name = f"pitch/{game}"
+        full, off = settle(self.name, SCHEMA, options)
+        if full["view_size"] % 2 == 0:
+            raise CrossplayError(f"{self.name}: option view_size = {full['view_size']}: it must be odd.")
+        self.seats = g.seats
+        self.observe: str = full["observe"]
+        self.view_size: int = full["view_size"]
+        self.reference: bool = full["reference"]
+        self.horizon = full["horizon"] or g.horizon
+        if off.get("horizon") == g.horizon:
+            del off["horizon"]
+        self.goals_to_win: int = full["goals_to_win"]
+        self.steal_cooldown: int = full["steal_cooldown"]
+        self.shaping = full["shaping"] and not g.collect
+        super().__init__(width, **off)
+        self._constants()
+        n = len(g.seats)
+        self.rules = words.rules(self)
+        self.metrics = words.metrics(self)
+        self._sparse = np.zeros((width, n))
+        self._shaping = np.zeros((width, n))
+        self._ended = np.zeros(width, np.uint8)
+        self._orders, self._passes, self._spots = _NO_ORDERS, _NO_ORDERS, _NO_ORDERS
+        self._recorded: list[Recorded] | None = None
+        self._all = np.arange(width)
+
+    def _constants(self) -> None:
+        g, n = self.game, len(self.game.seats)
+        self.conf = np.array(
+            [
+                g.kind,
+                g.width,
+                g.height,
+                n,
+                g.balls,
+                self.horizon,
+                self.goals_to_win,
+                self.steal_cooldown,
+                self.shaping,
+                self.reference,
+                self.view_size,
+            ],
+            np.int64,
+        )
+        self.ground = g.ground()
+        self.cells = np.argwhere(self.ground == 0).astype(np.int64)
+        self.side = np.array(g.side, np.int64)
+        self.target = np.array(g.target, np.int64)
+        self.goal_rows = np.array(
+            [min((y for _, y in g.goals[0]), default=0), max((y for _, y in g.goals[0]), default=0)]
+            if g.goals
+            else [0, 0],
+            np.int64,
+        )
+        self.colours = looks.team_colours(g, self.reference)
+        self.hues = np.array([*(self.colours[s] for s in g.side), g.ball_colour], np.int64)
+        self.turn = tuple(int(s == 1 and not g.collect) for s in g.side)
+        self._tables: dict[int, np.ndarray] = {}
+        self._images: np.ndarray | None = None
+        self._known: tuple[np.ndarray, np.ndarray] | None = None
+
+    def layout(self) -> Sequence[tuple[str, str, tuple[int, ...]]]:
+        """Positions, facings, cooldowns, the ball and its carrier, goals, flags, events of the last tick."""
+        g = self.game
+        n, k = len(g.seats), g.balls
+        return [
+            ("t", "i4", ()),
+            ("goals", "i4", (len(g.teams),)),
+            ("cool", "i2", (n,)),
+            ("x", "i1", (n,)),
+            ("y", "i1", (n,)),
+            ("face", "i1", (n,)),
+            ("bx", "i1", (k,)),
+            ("by", "i1", (k,)),
+            ("carrier", "i1", ()),
+            ("won", "u1", ()),
+            ("over", "u1", ()),
+            ("stale", "i1", ()),
+            ("gone", "u1", ()),
+            ("event", "i1", (5,)),
+        ]
+
+    # -- the game ------------------------------------------------------------------------------------
+    def start(self, rows: np.ndarray) -> None:
+        """Draw the start cells and facings, or take the recorded ones."""
+        f = self.f
+        if self._recorded is not None:
+            for b in rows:
+                one = self._recorded[b]
+                f.x[b], f.y[b], f.face[b] = np.asarray(one.agents).T
+                f.bx[b], f.by[b] = np.asarray(one.balls).T
+            return
+        with np.errstate(over="ignore"):
+            rules.start(self.conf, self.cells, self.keys, rows, f.x, f.y, f.face, f.bx, f.by)
+
+    def replay(self, recorded: Sequence[Recorded] | None) -> None:
+        """Take all chance from records, one per row, from the next reset on (None: draw it again)."""
+        if recorded is not None and len(recorded) != self.B:
+            raise CrossplayError(f"{self.id}: {len(recorded)} records for {self.B} rows")
+        self._recorded = None if recorded is None else list(recorded)
+        if recorded is None:
+            self._orders, self._passes, self._spots = _NO_ORDERS, _NO_ORDERS, _NO_ORDERS
+
+    def _recorded_tick(self) -> None:
+        n = len(self.seats)
+        self._orders = np.tile(np.arange(n), (self.B, 1))
+        self._passes = np.full((self.B, n), -1)
+        self._spots = np.zeros((self.B, 2), np.int64)
+        for b, one in enumerate(self._recorded or ()):
+            t = int(self.f.t[b])
+            if t < len(one.orders):
+                self._orders[b], self._passes[b], self._spots[b] = one.orders[t], one.passes[t], one.spots[t]
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One tick. Rewards are `sparse` plus `shaped` of this tick."""
+        f = self.f
+        if self._recorded is not None:
+            self._recorded_tick()
+        sparse, shaping, ended = self._sparse, self._shaping, np.empty(self.B, np.uint8)
+        with np.errstate(over="ignore"):
+            rules.step(
+                self.conf, self.ground, self.cells, self.side, self.target, self.keys, actions,
+                f.t, f.x, f.y, f.face, f.cool, f.carrier, f.bx, f.by, f.goals, f.won, f.over, f.stale, f.gone, f.event,
+                self._orders, self._passes, self._spots, sparse, shaping, ended,
+            )  # fmt: skip
+        return sparse + shaping, ended
+
+    def sparse(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float64[k, N]: the rewards of the last tick for goals (in collect, balls) alone."""
+        return self._sparse[rows].copy()
+
+    def shaped(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """float64[k, N]: the guiding part of the rewards of the last tick."""
+        return self._shaping[rows].copy()
+
+    def ended(self, row: int) -> int:
+        """0 runs, 1 a team has won or no ball is left, 2 the ticks are over."""
+        return int(self.f.over[row])
+
+    def score(self, row: int) -> Mapping[str, float]:
+        """See `metrics`."""
+        return words.score(self.game, self.f.goals[row].tolist(), int(self.f.t[row]))
+
+    # -- what seats know -----------------------------------------------------------------------------
+    def data(self, row: int, seat: int) -> dict[str, Any]:
+        """The complete information set under `observe`. Positions are [column, row], facings 0 to 3."""
+        f, n = self.f, len(self.seats)
+        out: dict[str, Any] = {
+            "game": self.game.name,
+            "observe": self.observe,
+            "seat": self.seats[seat],
+            "tick": int(f.t[row]),
+            "goals": f.goals[row].tolist(),
+        }
+        x, y, face, cool = f.x[row].tolist(), f.y[row].tolist(), f.face[row].tolist(), f.cool[row].tolist()
+        holder = int(f.carrier[row]) - 1
+        if self.observe == "own":
+            if f.stale[row]:
+                holder = int(f.stale[row]) - 1
+            out["colour"] = self.colours[self.game.side[seat]]
+            out["at"] = [x[seat], y[seat]]
+            out["facing"] = face[seat]
+            out["carrying"] = holder == seat
+            out["cooldown"] = cool[seat]
+            out["image"] = self.images(seat, np.array([row]))[0]
+            return out
+        balls = [[a, b] for a, b in zip(f.bx[row].tolist(), f.by[row].tolist(), strict=True)]
+        sees, finds = [True] * n, [a > 0 for a, _ in balls]
+        if self.observe == "team":
+            s, k = self._sight(seat, np.array([row]))
+            sees, finds = s[0].astype(bool).tolist(), k[0].astype(bool).tolist()
+        out["agents"] = [[x[j], y[j], face[j], int(j == holder), cool[j]] if sees[j] else None for j in range(n)]
+        out["balls"] = [ball for ball, known in zip(balls, finds, strict=True) if known]
+        if self.observe == "full":
+            out["events"] = {
+                k: self.seats[v - 1] for k, v in zip(rules.EVENTS, f.event[row].tolist(), strict=True) if v
+            }
+        return out
+
+    def images(self, seat: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """uint8[k, v, v, 3]: the own views of a seat, coded as in the original (whatever `observe` is)."""
+        f, v = self.f, self.view_size
+        rows = self._all if rows is None else rows
+        if self._images is None:
+            self._images = looks.static_images(self.game, v)
+        out = np.empty((len(rows), v, v, 3), np.uint8)
+        looks.images(
+            self._images,
+            self.conf,
+            self.hues,
+            seat,
+            rows,
+            f.x,
+            f.y,
+            f.face,
+            f.carrier,
+            f.bx,
+            f.by,
+            f.stale,
+            f.gone,
+            out,
+        )
+        return out
+
+    def _planes(self, seat: int, rows: np.ndarray) -> np.ndarray:
+        f, g, v = self.f, self.game, self.view_size
+        side = g.side[seat]
+        table = self._tables.get(side)
+        if table is None:
+            empty = looks.static_images(g, v)
+            table = looks.planes_of(empty, self.colours[side], side, np.zeros(len(empty), np.int64))
+            table = self._tables[side] = np.ascontiguousarray(table.reshape(len(empty), -1))
+        size = table.shape[1]
+        out = np.empty((len(rows), size + looks.EXTRAS + g.width + g.height), np.uint8)
+        looks.planes(
+            table, self.conf, self.hues, seat, rows, f.x, f.y, f.face, f.carrier, f.bx, f.by, f.stale, f.gone, out
+        )
+        holds = (np.where(f.stale > 0, f.stale, f.carrier) == seat + 1).astype(np.uint8)
+        looks.plane_extras(
+            self.conf, self.turn[seat], seat, side, rows, f.x, f.y, f.face, f.cool, holds, f.goals, f.t, size, out
+        )
+        return out
+
+    def _sight(self, seat: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a seat knows: uint8[k, N] agents and uint8[k, balls] balls."""
+        k, n, balls = len(rows), len(self.seats), self.game.balls
+        if self.observe == "full":
+            if self._known is None or len(self._known[0]) < k:
+                self._known = np.ones((k, n), np.uint8), np.ones((k, balls), np.uint8)
+            return self._known
+        sees, finds, f = np.empty((k, n), np.uint8), np.empty((k, balls), np.uint8), self.f
+        looks.sight(self.conf, self.side, seat, self.view_size, rows, f.x, f.y, f.face, f.bx, f.by, sees, finds)
+        return sees, finds
+
+    def obs_array(self, seat: int, rows: np.ndarray | None = None) -> np.ndarray:
+        """The array views of one seat."""
+        rows = self._all if rows is None else np.asarray(rows, np.int64)
+        if self.observe == "own":
+            return self._planes(seat, rows)
+        f = self.f
+        sees, finds = self._sight(seat, rows)
+        return self._features(seat, rows, f.x, f.y, f.face, f.cool, f.carrier, f.bx, f.by, f.goals, f.t, sees, finds)
+
+    def _features(self, seat: int, rows: np.ndarray, *state: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), looks.feature_count(self.game)), np.float32)
+        looks.features(self.conf, self.ground, self.goal_rows, self.side, self.turn[seat], seat, rows, *state, out)
+        return out
+
+    def array_shape(self, seat: str) -> tuple[int, ...]:
+        """Length of the array view."""
+        g = self.game
+        if self.observe == "own":
+            return (self.view_size**2 * len(looks.PLANES) + looks.EXTRAS + g.width + g.height,)
+        return (looks.feature_count(g),)
+
+    def view_array(self, data: Mapping[str, Any]) -> np.ndarray:
+        """The array view of data; equals the row of `obs_array`."""
+        g, seat, one = self.game, self.seats.index(data["seat"]), np.zeros(1, np.int64)
+        t, goals = np.array([data["tick"]]), np.array([data["goals"]])
+        if self.observe == "own":
+            side = g.side[seat]
+            bits = looks.planes_of(np.asarray(data["image"]), self.colours[side], side, data["facing"]).reshape(-1)
+            out = np.empty((1, self.array_shape(data["seat"])[0]), np.uint8)
+            out[0, : len(bits)] = bits
+            x, y = (np.full((1, len(self.seats)), data["at"][k]) for k in (0, 1))
+            face, cool = np.full(x.shape, data["facing"]), np.full(x.shape, data["cooldown"])
+            holds = np.array([data["carrying"]], np.uint8)
+            looks.plane_extras(
+                self.conf, self.turn[seat], seat, side, one, x, y, face, cool, holds, goals, t, len(bits), out
+            )
+            return out[0]
+        agents = np.array([a or [0] * 5 for a in data["agents"]], np.int64)[None]
+        balls = np.zeros((1, g.balls, 2), np.int64)
+        for k, ball in enumerate(data["balls"]):
+            balls[0, k] = ball
+        holder = np.array([next((j + 1 for j, a in enumerate(data["agents"]) if a and a[3]), 0)])
+        sees = np.array([[a is not None for a in data["agents"]]], np.uint8)
+        state = (agents[..., 0], agents[..., 1], agents[..., 2], agents[..., 4], holder, balls[..., 0], balls[..., 1])
+        return self._features(seat, one, *state, goals, t, sees, (balls[..., 0] > 0).astype(np.uint8))[0]
+
+    def view_text(self, data: Mapping[str, Any]) -> str:
+        """What the seat knows, in words relative to it."""
+        return words.text(self, data)
+
+    def view_image(self, data: Mapping[str, Any]) -> np.ndarray:
+        """ "own": the view, the agent at the bottom facing up; else the field, dark where unknown."""
+        return drawing.seat_picture(self, data)
+
+    def omits(self, view: str) -> str:
+        """What a view leaves out of data."""
+        if view == "image":
+            return "score, time, cooldowns" + (", position and facing" if self.observe == "own" else "")
+        if view == "array":
+            if self.observe == "own":
+                return "exact ticks and cooldown, goals beyond 8, colours of opposing teams"
+            return "the events of the last tick" if self.observe == "full" else ""
+        return ""
+
+    def picture(self, row: int) -> np.ndarray:
+        """The field for spectators."""
+        return drawing.field_picture(self.game, *self._scene(row))
+
+    def _scene(self, row: int) -> tuple[list[tuple[int, int, int, int, bool]], list[tuple[int, int]]]:
+        f = self.f
+        agents = [
+            (int(f.x[row, j]), int(f.y[row, j]), int(f.face[row, j]), s, int(f.carrier[row]) == j + 1)
+            for j, s in enumerate(self.game.side)
+        ]
+        balls = [(int(a), int(b)) for a, b in zip(f.bx[row], f.by[row], strict=True) if a]
+        return agents, balls
+
+    def text(self, row: int) -> str:
+        """The field as characters: see `words.field_text`."""
+        return words.field_text(self.game, *self._scene(row), self.f.goals[row].tolist(), int(self.f.t[row]))
