@@ -13,6 +13,7 @@ from crossplay.kernel.events import WORLD, Event
 from crossplay.kernel.fast import jit
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.play import Episode, Lineup, Outcome, play
+from crossplay.kernel.play_batch import Columns, columns, play_batch
 from crossplay.kernel.registry import EnvFamily, entries, load, make_batch, make_env, nearest, split_name
 from crossplay.kernel.seeds import Block, draw, env_key, generator, key, key64, permutation, pick, seat_key, uniform
 from crossplay.kernel.types import (
@@ -39,6 +40,7 @@ __all__ = [
     "BatchEnv",
     "Block",
     "Channel",
+    "Columns",
     "Conduct",
     "CrossplayError",
     "Env",
@@ -60,6 +62,7 @@ __all__ = [
     "aio",
     "aio_many",
     "batch",
+    "columns",
     "draw",
     "entries",
     "env_id",
@@ -77,6 +80,7 @@ __all__ = [
     "permutation",
     "pick",
     "play",
+    "play_batch",
     "recorded",
     "seat_key",
     "split_name",

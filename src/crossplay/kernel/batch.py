@@ -159,7 +159,7 @@ class BatchEnv:
         self.keys[row], self.S[row] = words[0], words[1:]
 
     def single(self) -> Env:
-        """This environment (one row of a fresh copy is enough) as an `Env`."""
+        """The face of row 0 as an `Env` (for playing, make a batch of width 1)."""
         return Single(self, 0)
 
 

@@ -98,7 +98,7 @@ def _end(episode: Episode, outcome: Outcome) -> list[Observation]:
     for i, agent in enumerate(episode.agents):
         if type(agent).end is not Agent.end:
             obs = Observation(
-                episode._scopes[i],
+                episode.scopes[i],
                 "end",
                 outcome.ticks,
                 memo=episode.memos[i],

@@ -10,57 +10,19 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from crossplay.kernel.agent import Agent
-from crossplay.kernel.chain import WorldChain, mind_link, mind_start, open_record, packed_struct, world_start
+from crossplay.kernel.book import Book, Ending, Lineup, Outcome, mail_rows, row, say
+from crossplay.kernel.chain import WorldChain, open_record, packed_struct
 from crossplay.kernel.conduct import Conduct, parse_clock
 from crossplay.kernel.env import Env
-from crossplay.kernel.events import FLAG_MIND, FLAG_PARTIAL, FLAG_WORLD, WORLD, Event
-from crossplay.kernel.mail import Mail
-from crossplay.kernel.obs import DEAD, Observation, Scope
-from crossplay.kernel.seeds import Block, env_key, key
-from crossplay.kernel.settle import Settled, settle
-from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Usage, pack, unpack
+from crossplay.kernel.events import FLAG_WORLD, WORLD, Event
+from crossplay.kernel.obs import Observation, Scope
+from crossplay.kernel.seeds import Block, env_key
+from crossplay.kernel.types import CrossplayError, Msg, pack, unpack
 
 __all__ = ["Episode", "Lineup", "Outcome", "play"]
 
 Requests = list[Observation]
-Row = tuple[Any, ...]
-
-
-class Lineup(msgspec.Struct):
-    """Which agent fills which seat. The other seat order is another lineup.
-
-    shared_memory: seats that name the same agent share one memo and are asked in seat order.
-    """
-
-    seats: dict[str, Agent]
-    shared_memory: bool = False
-    name: str = ""
-
-
-class Outcome(msgspec.Struct):
-    """How an episode ended.
-
-    status: "terminal", "horizon", "forfeit:SEAT" (counted, with the declared score), "env-fault",
-    or "void" (replayed in the same block). totals: sum of rewards in seat order. counts: per seat,
-    name of a counter -> number. events: rows in the order of `Event`'s fields.
-    """
-
-    status: str
-    score: dict[str, float]
-    totals: tuple[float, ...]
-    ticks: int
-    world: bytes
-    mind: bytes
-    counts: dict[str, dict[str, int]]
-    events: list[Row]
-    detail: str = ""
-
-    def trace(self) -> list[Event]:
-        """The events as named rows."""
-        return [Event(*row) for row in self.events]
 
 
 def play(
@@ -80,41 +42,31 @@ def play(
     return Episode(env, lineup if isinstance(lineup, Lineup) else Lineup(dict(lineup)), at, conduct, task, resume)
 
 
-class Episode:
+class Episode(Book):
     """One play of one environment by one lineup in one block."""
 
     def __init__(
         self, env: Env, lineup: Lineup, at: Block, conduct: Conduct, task: Any = None, resume: bytes | None = None
     ) -> None:
-        check_seats(env.id, env.seats, lineup)
-        self.env, self.lineup, self.at, self.conduct, self.task = env, lineup, at, conduct, task
-        self.agents: list[Agent] = [lineup.seats[s] for s in env.seats]
+        super().__init__(env, lineup, at, conduct)
+        self.task = task
         self.clock = parse_clock(env.clock)
-        self.tick = 0
-        n = len(env.seats)
-        self.memos: list[Any] = [None] * n
-        self.last: list[tuple[Any, str] | None] = [None] * n
-        self.since: list[float] = [0.0] * n  # reward since the seat's last request
-        self.totals: list[float] = [0.0] * n
-        self.counts: list[dict[str, int]] = [{} for _ in range(n)]
-        self.events: list[Row] = []
-        self.mail = Mail(conduct.mail, env.seats, key("mail", at.root, env.id, at.block))
-        self.chain = WorldChain(world_start(env.id, env.seats, at))
-        self.mind = mind_start()
+        self.chain = WorldChain(self.start)
         self.outcome: Outcome | None = None
         self._resume = resume
         self._handoffs: list[tuple[int, Agent]] = []
-        self._late: list[Row] = []
         self._open: Requests | None = None  # the first requests of a tick, while they are open
-        self._index = {s: i for i, s in enumerate(env.seats)}
+        n = len(env.seats)
+        self._structs = [packed_struct(k, n) for k in range(n + 1)]
+        self._all_names = False
         self.requests: Generator[Requests, Sequence[Any], Outcome] = self._run()
 
     # -- public --------------------------------------------------------------------------------------
     def seat(self, seat: str, agent: Agent) -> None:
         """Hand a seat over. Asked for during tick t, it takes effect at tick t + 1."""
-        if seat not in self._index:
+        if seat not in self.index:
             raise CrossplayError(f"{self.env.id}: no seat {seat!r}; it has {', '.join(self.env.seats)}")
-        self._handoffs.append((self._index[seat], agent))
+        self._handoffs.append((self.index[seat], agent))
 
     def snapshot(self) -> bytes:
         """Environment + memos + mail + tick (+ chains and counts): whatever going on needs.
@@ -126,7 +78,7 @@ class Episode:
         # Building the requests took their rewards and inboxes; they belong to the tick asked again.
         since, mail = list(self.since), self.mail.state()
         for obs in self._open:
-            i = self._index[obs.seat]
+            i = self.index[obs.seat]
             since[i] = obs.reward
             mail[0][i] = [[m.dst, m.body, m.channel, m.src, m.tick] for m in obs.inbox] + mail[0][i]
         return pack(
@@ -151,186 +103,115 @@ class Episode:
 
     def late(self, seat: str, tick: int, detail: str = "") -> None:
         """Note an answer that came after its tick: dropped, counted, in no chain."""
-        i = self._index[seat]
-        self._count(i, "late")
-        self._late.append(_row(tick, i, 0, "late", agent=self.agents[i].name, note=pack({"detail": detail})))
+        i = self.index[seat]
+        self.count(i, "late")
+        self.late_rows.append(row(tick, i, 0, "late", agent=self.agents[i].name, note=pack({"detail": detail})))
 
     # -- the generator ---------------------------------------------------------------------------------
     def _run(self) -> Generator[Requests, Sequence[Any], Outcome]:
         try:
             return (yield from self._episode())
-        except _Ended as end:
-            return self._finish(end.status, end.detail)
+        except Ending as end:
+            return self.finish(end.status, end.detail)
         finally:
             self._open = None
 
     def _episode(self) -> Generator[Requests, Sequence[Any], Outcome]:
-        env = self.env
+        env, mail = self.env, self.mail
         self._guard(self._start)
-        names, n, index = env.seats, len(env.seats), self._index
-        scopes = self._scopes = self._guard(lambda: [Scope(env, env.id, self.at, s) for s in names])
-        yield from self._begin(range(n), handoff=False)
+        self.scopes = self._guard(lambda: [Scope(env, env.id, self.at, s) for s in env.seats])
+        self._all_names = all(scope.spec.kind == "names" for scope in self.scopes)
+        yield from self._begin(range(len(env.seats)), handoff=False)
         waves = self._waves()
-        deadline = (
-            self.clock[1] if self.clock[0] == "deadline" else (1.0 / self.clock[1] if self.clock[0] == "tick" else None)
-        )
-        structs = {k: packed_struct(k, n) for k in range(n + 1)}
-        agents, memos, last, since, totals = self.agents, self.memos, self.last, self.since, self.totals
-        events, chain, mail, idle = self.events, self.chain, self.mail, env.idle
-        fingerprint, step, legal_of, to_act, ended_of = env.fingerprint, env.step, env.legal, env.to_act, env.ended
-        isfinite = math.isfinite
+        kind, pace = self.clock
+        deadline = None if kind == "wait" else pace if kind == "deadline" else 1.0 / pace
+        legal_of, to_act, ended_of = env.legal, env.to_act, env.ended
         while True:
             try:
                 ended = ended_of()
                 acting = to_act() if ended is None else ()
-                legals = [legal_of(s) for s in acting]
+                legals = {s: legal_of(s) for s in acting}
             except Exception as error:
-                raise _Ended("env-fault", _say(error)) from error
+                raise Ending("env-fault", say(error)) from error
             if ended is not None:
-                return self._finish(ended, "")
+                return self.finish(ended, "")
             if self._handoffs:
                 yield from self._hand_over()
-            tick = self.tick
             actions: dict[str, Any] = {}
-            first_row = len(events)
             played: list[tuple[int, Any]] = []
-            packed = True
+            first_row = len(self.events)
             for wave in waves(acting) if waves else (acting,):
-                requests: Requests = []
-                for seat in wave:
-                    i = index[seat]
-                    obs = Observation(
-                        scopes[i],
-                        "act",
-                        tick,
-                        legals[acting.index(seat)],
-                        mail.take(i),
-                        last[i],
-                        since[i],
-                        memos[self._memo_slot[i]],
-                        deadline,
-                    )
-                    obs.agent = agents[i]
-                    since[i] = 0.0
-                    requests.append(obs)
+                requests = self._ask(wave, legals, deadline)
                 self._open = requests if not played else None
                 answers = yield requests
-                for obs, answer in zip(requests, answers, strict=True):
-                    i = index[obs._scope.seat]
-                    spec: ActionSpec = obs.spec
-                    legal = obs.legal
-                    if (
-                        type(answer) is Action
-                        and answer.messages == ()
-                        and answer.usage is None
-                        and answer.confidence is None
-                        and answer.rationale is None
-                    ):
-                        memo, value = answer.memo, answer.value
-                    else:
-                        memo, value = None, answer
-                    # The common case: a valid index of a name, nothing else to record.
-                    if (
-                        type(value) is int
-                        and spec.kind == "names"
-                        and 0 <= value < len(spec.names)
-                        and (legal is None or legal[value])
-                    ):
-                        events.append(
-                            (
-                                tick,
-                                i,
-                                0,
-                                "act",
-                                (),
-                                value,
-                                None,
-                                None,
-                                None,
-                                "own",
-                                obs.view_used,
-                                agents[i].name,
-                                0,
-                                0,
-                                0,
-                                obs.wall_us,
-                                b"",
-                                FLAG_WORLD,
-                            )
-                        )
-                        last[i] = (value, "own")
-                        if memo is not None:
-                            memos[self._memo_slot[i]] = memo
-                    else:
-                        value = self._settle(obs, i, answer, idle)
-                        if type(value) is not int:
-                            packed = False
-                    actions[names[i]] = value
-                    played.append((i, value))
-                    life = obs._life
-                    if life is not None:
-                        self._inner(obs, i, answer)
-                        life.alive = False
-                    else:
-                        obs._life = DEAD
+                self._take(requests, answers, actions, played)
             self._open = None
             if waves:  # asked in another order than they are recorded
                 played.sort(key=lambda p: p[0])
-                events[first_row:] = sorted(events[first_row:], key=lambda e: e[1])
-            delivered = mail.deliver(tick) if mail.waiting else []
+                self.events[first_row:] = sorted(self.events[first_row:], key=lambda e: e[1])
+            self._step(actions, played, mail.deliver(self.tick) if mail.waiting else [])
+
+    def _ask(self, wave: Sequence[str], legals: Mapping[str, Any], deadline: float | None) -> Requests:
+        """The requests of a tick; what a seat has earned and received goes with them."""
+        index, since, slot, take, tick = self.index, self.since, self.memo_slot, self.mail.take, self.tick
+        requests: Requests = []
+        for seat in wave:
+            i = index[seat]
+            memo = self.memos[slot[i]]
+            obs = Observation(
+                self.scopes[i], "act", tick, legals[seat], take(i), self.last[i], since[i], memo, deadline
+            )
+            obs.agent = self.agents[i]
+            since[i] = 0.0
+            requests.append(obs)
+        return requests
+
+    def _take(
+        self, requests: Requests, answers: Sequence[Any], actions: dict[str, Any], played: list[tuple[int, Any]]
+    ) -> None:
+        """Settle the answers of a tick, in seat order. All are recorded before one of them ends the episode."""
+        index, idle, take = self.index, self.env.idle, self.take
+        first: Ending | None = None
+        for obs, answer in zip(requests, answers, strict=True):
+            seat = obs._scope.seat
+            i = index[seat]
             try:
-                rewards = step(actions, delivered)
-                print_ = fingerprint()
-            except Exception as error:
-                raise _Ended("env-fault", _say(error)) from error
-            if len(rewards) != n or not all(map(isfinite, rewards)):
-                raise _Ended("env-fault", f"tick {tick}: rewards {list(rewards)} for {n} seats")
-            row_rewards = tuple(r + 0.0 for r in rewards)
-            for i in range(n):
-                r = row_rewards[i]
+                actions[seat] = value = take(obs, i, answer, idle)
+            except Ending as end:
+                first = end if end.before(first) else first
+            else:
+                played.append((i, value))
+        if first is not None:
+            raise first
+
+    def _step(self, actions: dict[str, Any], played: list[tuple[int, Any]], delivered: list[Msg]) -> None:
+        """One step of the environment, its record in the world chain, its rows."""
+        env, tick, since, totals = self.env, self.tick, self.since, self.totals
+        try:
+            rewards = tuple([r + 0.0 for r in env.step(actions, delivered)])  # -0.0 and 0.0 have other bytes
+            fingerprint = env.fingerprint()
+        except Exception as error:
+            raise Ending("env-fault", say(error)) from error
+        if len(rewards) != len(since) or not all(map(math.isfinite, rewards)):
+            raise Ending("env-fault", f"tick {tick}: rewards {list(rewards)} for {len(since)} seats")
+        for i, r in enumerate(rewards):
+            if r:
                 since[i] += r
                 totals[i] += r
-            if packed and not delivered:
-                flat: list[int] = []
-                for p in played:
-                    flat += p
-                chain.add(structs[len(played)].pack(0, tick, *flat, *row_rewards, print_))
-            else:
-                chain.add(open_record(tick, played, delivered, row_rewards, print_))
-                for k, m in enumerate(delivered):
-                    events.append(
-                        _row(
-                            tick,
-                            WORLD,
-                            k,
-                            "mail",
-                            payload=pack([m.src, m.dst, m.channel, m.tick, m.body]),
-                            flags=FLAG_WORLD,
-                        )
-                    )
-            events.append(
-                (
-                    tick,
-                    WORLD,
-                    len(delivered),
-                    "step",
-                    (),
-                    None,
-                    None,
-                    row_rewards,
-                    print_,
-                    "",
-                    "",
-                    "",
-                    0,
-                    0,
-                    0,
-                    0,
-                    b"",
-                    FLAG_WORLD,
-                )
-            )
-            self.tick = tick + 1
+        if not delivered and self._all_names:
+            flat: list[int] = []
+            for p in played:
+                flat += p
+            packed = self._structs[len(played)].pack(0, tick, *flat, *rewards, fingerprint)
+            self.chain.add(packed)
+        else:
+            self.chain.add(open_record(tick, played, delivered, rewards, fingerprint))
+            self.events += mail_rows(tick, delivered)
+        ord_ = len(delivered)
+        self.events.append(
+            (tick, WORLD, ord_, "step", (), None, None, rewards, fingerprint, "", "", "", 0, 0, 0, 0, b"", FLAG_WORLD)
+        )
+        self.tick = tick + 1
 
     def _start(self) -> None:
         env = self.env
@@ -357,23 +238,23 @@ class Episode:
         except CrossplayError:
             raise
         except Exception as error:
-            raise _Ended("env-fault", _say(error)) from error
+            raise Ending("env-fault", say(error)) from error
 
     def _waves(self) -> Any:
         """Which seat reads whose memo; with shared memory, seats of one agent come one after the other."""
         n = len(self.agents)
-        self._memo_slot = list(range(n))
+        self.memo_slot = list(range(n))
         if not self.lineup.shared_memory:
             return None
         first: dict[int, int] = {}
         for i, agent in enumerate(self.agents):
-            self._memo_slot[i] = first.setdefault(id(agent), i)
+            self.memo_slot[i] = first.setdefault(id(agent), i)
 
         def split(acting: tuple[str, ...]) -> list[tuple[str, ...]]:
             waves: list[list[str]] = []
             turn: dict[int, int] = {}
             for seat in acting:
-                slot = self._memo_slot[self._index[seat]]
+                slot = self.memo_slot[self.index[seat]]
                 k = turn.get(slot, 0)
                 turn[slot] = k + 1
                 if k == len(waves):
@@ -390,12 +271,10 @@ class Episode:
         for i in which:
             agent = self.agents[i]
             if self._resume is None or handoff or unpack(self._resume)["agents"][i] != agent.name:
-                self.events.append(_row(self.tick, i, 0, "seat", agent=agent.name, origin="handoff" if handoff else ""))
+                self.events.append(row(self.tick, i, 0, "seat", agent=agent.name, origin="handoff" if handoff else ""))
             if type(agent).begin is Agent.begin:
                 continue
-            obs = Observation(
-                self._scopes[i], "begin", self.tick, memo=self.memos[self._memo_slot[i]], last=self.last[i]
-            )
+            obs = Observation(self.scopes[i], "begin", self.tick, memo=self.memos[self.memo_slot[i]], last=self.last[i])
             obs.agent = agent
             if handoff or self._resume is not None:
                 obs.history = [
@@ -406,248 +285,30 @@ class Episode:
             asked.append(obs)
         if not asked:
             return
-        answers = yield asked
-        for obs, answer in zip(asked, answers, strict=True):
-            i = self._index[obs.seat]
-            if isinstance(answer, Fault):
-                if answer.kind == "void":
-                    raise _Ended("void", answer.detail)
-                self._count(i, "begin_fault")
-                self.events.append(
-                    _row(
-                        self.tick,
-                        i,
-                        1,
-                        "fault",
-                        origin="begin",
-                        agent=self.agents[i].name,
-                        note=pack({"kind": answer.kind, "detail": answer.detail}),
-                    )
-                )
-            elif answer is not None and self.memos[self._memo_slot[i]] is None:
-                self.memos[self._memo_slot[i]] = answer.memo if isinstance(answer, Action) else answer
-            self._inner(obs, i, answer)
-            obs.close()
+        self.begun(asked, (yield asked))
 
     def _hand_over(self) -> Generator[Requests, Sequence[Any], None]:
         changes, self._handoffs = self._handoffs, []
         for i, agent in changes:
             if type(agent) is not type(self.agents[i]) or agent.kind != self.agents[i].kind:
-                self.memos[self._memo_slot[i]] = None  # a memo means something only to its own kind
+                self.memos[self.memo_slot[i]] = None  # a memo means something only to its own kind
             self.agents[i] = agent
-            self._count(i, "handoffs")
+            self.count(i, "handoffs")
             yield from self._begin([i], handoff=True)
 
-    def _settle(self, obs: Observation, i: int, answer: Any, idle: str) -> Any:
-        """The slow path: faults, messages, usage, values that are not names."""
-        tick, agent = obs.tick, self.agents[i]
-        done: Settled = settle(answer, obs.spec, obs.legal, self.conduct, self._scopes[i].key, tick, self.last[i], idle)
-        if done.origin == "void":
-            raise _Ended("void", f"seat {obs.seat}: {done.fault.detail if done.fault else ''}")
-        usage, note = Usage(), b""
-        if isinstance(answer, Action):
-            usage = answer.usage or usage
-            extra = {
-                k: v for k, v in (("confidence", answer.confidence), ("rationale", answer.rationale)) if v is not None
-            }
-            note = pack(extra) if extra else b""
-        events, value = self.events, done.value
-        if done.origin != "fail":
-            is_name = type(value) is int and obs.spec.kind == "names"
-            events.append(
-                _row(
-                    tick,
-                    i,
-                    0,
-                    "act",
-                    value=value if is_name else None,
-                    payload=None if is_name else pack(value),
-                    origin=done.origin,
-                    view=obs.view_used,
-                    agent=agent.name,
-                    calls=usage.calls,
-                    tok_in=usage.tok_in,
-                    tok_out=usage.tok_out,
-                    wall_us=obs.wall_us,
-                    note=note,
-                    flags=FLAG_WORLD,
-                )
-            )
-        for name, k in (
-            ("calls", usage.calls),
-            ("tok_in", usage.tok_in),
-            ("tok_out", usage.tok_out),
-            ("cpu_us", usage.cpu_us),
-        ):
-            if k:
-                self._count(i, name, k)
-        if done.fault is not None:
-            self._count(i, done.fault.kind)
-            self._count(i, "link_" + done.origin)
-            events.append(
-                _row(
-                    tick,
-                    i,
-                    1,
-                    "fault",
-                    origin=done.origin,
-                    agent=agent.name,
-                    note=pack({"kind": done.fault.kind, "detail": done.fault.detail[:2000]}),
-                )
-            )
-        elif done.origin == "held":
-            self._count(i, "held")
-        if done.messages:
-            for k, m in enumerate(done.messages):
-                events.append(_row(tick, i, 2 + k, "msg", payload=pack([m.dst, m.channel, m.body]), agent=agent.name))
-            self.mail.say(
-                i, done.messages, tick, lambda: self.env.audience(obs.seat), lambda name, k: self._count(i, name, k)
-            )
-        if done.memo is not None:
-            self.memos[self._memo_slot[i]] = done.memo
-        if done.origin == "fail":
-            raise _Ended(f"forfeit:{obs.seat}", done.fault.detail if done.fault else "")
-        self.last[i] = (value, done.origin)
-        return value
-
-    def _inner(self, obs: Observation, i: int, answer: Any) -> None:
-        """Notes and counters of a handle: recorded also when the answer did not come in time."""
-        for name, k in obs.counts.items():
-            self._count(i, name, k)
-        partial = isinstance(answer, Fault) and answer.kind in ("timeout", "error", "void")
-        ords: dict[tuple[int, ...], int] = {}
-        for path, kind, data, usage in sorted(obs.notes, key=lambda note: note[0]):
-            k = ords.get(path, 2000 if not path else 0)
-            ords[path] = k + 1
-            use = usage or Usage()
-            for name, amount in (
-                ("calls", use.calls),
-                ("tok_in", use.tok_in),
-                ("tok_out", use.tok_out),
-                ("cpu_us", use.cpu_us),
-            ):
-                if amount:
-                    self._count(i, name, amount)
-            self.events.append(
-                _row(
-                    obs.tick,
-                    i,
-                    k,
-                    kind,
-                    path=path,
-                    agent=self.agents[i].name,
-                    calls=use.calls,
-                    tok_in=use.tok_in,
-                    tok_out=use.tok_out,
-                    note=pack(data),
-                    flags=FLAG_PARTIAL if partial else FLAG_MIND,
-                )
-            )
-            if not partial:
-                self.mind = mind_link(self.mind, obs.tick, i, path, k, kind, data)
-
-    def _count(self, i: int, name: str, k: int = 1) -> None:
-        counts = self.counts[i]
-        counts[name] = counts.get(name, 0) + k
-
-    def _finish(self, status: str, detail: str) -> Outcome:
-        env = self.env
-        try:
-            score = dict(env.forfeit_score(status[8:]) if status.startswith("forfeit:") else env.score())
-        except Exception as error:
-            score, detail = {}, detail or _say(error)
-            status = status if status.startswith(("void", "env-fault")) else "env-fault"
-        self.events += self._late
-        self.events.append(
-            _row(
-                self.tick,
-                WORLD,
-                0,
-                "end",
-                origin=status,
-                note=pack({"score": score, "detail": detail}),
-                flags=FLAG_WORLD,
-            )
-        )
-        decisions = [0] * len(env.seats)
+    def finish(self, status: str, detail: str) -> Outcome:
+        """Close the books."""
+        status, score, detail = self.final_score(status, detail)
+        self.events += self.late_rows
+        self.events.append(self.end_row(status, score, detail))
+        decisions = [0] * len(self.env.seats)
         for e in self.events:
             if e[3] == "act":
                 decisions[e[1]] += 1
         for i, d in enumerate(decisions):
             self.counts[i]["decisions"] = d
+        world = self.chain.end(status)
         self.outcome = Outcome(
-            status,
-            {k: float(v) for k, v in score.items()},
-            tuple(self.totals),
-            self.tick,
-            self.chain.end(status),
-            self.mind,
-            {s: dict(sorted(c.items())) for s, c in zip(env.seats, self.counts, strict=True)},
-            self.events,
-            detail,
+            status, score, tuple(self.totals), self.tick, world, self.mind, self.summary(), self.events, detail
         )
         return self.outcome
-
-
-class _Ended(Exception):
-    """Leaves the loop with a status."""
-
-    def __init__(self, status: str, detail: str) -> None:
-        super().__init__(status)
-        self.status, self.detail = status, detail
-
-
-def check_seats(env_id: str, seats: Sequence[str], lineup: Lineup) -> None:
-    """Raise CrossplayError unless the lineup fills exactly the seats."""
-    missing = [s for s in seats if s not in lineup.seats]
-    extra = [s for s in lineup.seats if s not in seats]
-    if missing or extra:
-        said = (f" no agent for {', '.join(missing)};" if missing else "") + (
-            f" unknown seat {', '.join(extra)};" if extra else ""
-        )
-        raise CrossplayError(f"{env_id}: the lineup does not fill the seats:{said} the seats are {', '.join(seats)}")
-
-
-def _say(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
-
-
-def _row(
-    tick: int,
-    seat: int,
-    ord_: int,
-    kind: str,
-    *,
-    path: tuple[int, ...] = (),
-    value: int | None = None,
-    payload: bytes | None = None,
-    origin: str = "",
-    view: str = "",
-    agent: str = "",
-    calls: int = 0,
-    tok_in: int = 0,
-    tok_out: int = 0,
-    wall_us: int = 0,
-    note: bytes = b"",
-    flags: int = 0,
-) -> Row:
-    return (
-        tick,
-        seat,
-        ord_,
-        kind,
-        path,
-        value,
-        payload,
-        None,
-        None,
-        origin,
-        view,
-        agent,
-        calls,
-        tok_in,
-        tok_out,
-        wall_us,
-        note,
-        flags,
-    )

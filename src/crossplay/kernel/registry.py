@@ -82,7 +82,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def make_env(name: str, options: Mapping[str, Any] | None = None, clock: str = "wait") -> Env:
-    """The environment of that name, e.g. make_env("kitchen/cramped_room", {"horizon": 200})."""
+    """The environment of that name, e.g. "kitchen/cramped_room" with {"horizon": 200}."""
     from crossplay.kernel.conduct import parse_clock
 
     parse_clock(clock)

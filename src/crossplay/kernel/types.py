@@ -264,9 +264,9 @@ def _check_schema(value: Any, schema: Mapping[str, Any], where: str) -> None:
             raise Invalid(f"{where}: expected {kind}, got {type(value).__name__}")
     if "enum" in schema and value not in schema["enum"]:
         raise Invalid(f"{where}: {value!r} is not one of {schema['enum']}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if value < schema.get("minimum", -math.inf) or value > schema.get("maximum", math.inf):
-            raise Invalid(f"{where}: {value} lies outside its bounds")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and not schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf):
+        raise Invalid(f"{where}: {value} lies outside its bounds")
     if isinstance(value, str) and len(value) > schema.get("maxLength", math.inf):
         raise Invalid(f"{where}: text too long")
     if isinstance(value, (list, tuple)):

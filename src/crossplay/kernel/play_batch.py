@@ -1,0 +1,504 @@
+"""`play_batch`: the columnar generator. Array agents get columns, all others handles on rows.
+
+It keeps the same books as `play` (the same `settle`, chains, counts and rows); a row that needs
+anything but a valid name takes the scalar path for that seat and tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crossplay.kernel.agent import Agent
+from crossplay.kernel.batch import ENDED, BatchEnv, Single
+from crossplay.kernel.book import Book, Ending, Lineup, Outcome, mail_rows, row, say
+from crossplay.kernel.chain import WorldChain, open_record, record_dtype, world_digest
+from crossplay.kernel.conduct import Conduct
+from crossplay.kernel.drivers import _ask, _ask_group, _fault, _finish
+from crossplay.kernel.events import FLAG_WORLD
+from crossplay.kernel.obs import Observation, Scope
+from crossplay.kernel.packed import Packed
+from crossplay.kernel.seeds import Block, env_key, key64
+from crossplay.kernel.types import CrossplayError, Fault, Msg, Stop
+
+__all__ = ["Ask", "Columns", "columns", "play_batch"]
+
+
+class Columns(NamedTuple):
+    """One request to an array agent: k decisions at once.
+
+    obs: [k, *shape]; legal: bool[k, n] or None; keys: uint64[k] (first 64 bits of the seat keys);
+    tick: int64[k]; memo: [k, m] or None (a fresh episode's memo is zeros).
+    Answer: (values int64[k], memo or None), or an exception.
+    """
+
+    agent: Any
+    obs: np.ndarray
+    legal: np.ndarray | None
+    keys: np.ndarray
+    tick: np.ndarray
+    memo: np.ndarray | None
+
+
+class Ask(NamedTuple):
+    """What is asked at once, and the episodes that ended since the last time."""
+
+    columns: list[Columns]
+    handles: list[Observation]
+    finished: list[tuple[Block, Outcome]]
+
+
+class _Row(Book):
+    """The books of one row."""
+
+    def __init__(self, env: Single, lineup: Lineup, at: Block, conduct: Conduct) -> None:
+        super().__init__(env, lineup, at, conduct)
+        self.scopes = [Scope(env, env.id, at, s) for s in env.seats]
+        self.head = 0  # rows made before the first tick
+        self.special: dict[int, bytes] = {}  # records of ticks with mail, by tick
+
+
+def play_batch(
+    env: BatchEnv,
+    lineup: Lineup | Mapping[str, Agent],
+    ats: Sequence[Block],
+    conduct: Conduct = Conduct(),  # noqa: B008 (frozen)
+) -> Generator[Ask, tuple[list[Any], list[Any]], list[tuple[Block, Outcome]]]:
+    """Episodes of one lineup in many blocks, env.B at a time; rows are refilled as they end.
+
+    Yields `Ask`; receives (answers to its columns, answers to its handles). Returns the episodes
+    that ended last. Lineups with shared memory or a clock go through `play`.
+    """
+    lineup = lineup if isinstance(lineup, Lineup) else Lineup(dict(lineup))
+    if lineup.shared_memory:
+        raise CrossplayError(f"{env.id}: a lineup with shared memory is asked in seat order; use play()")
+    return _Batch(env, lineup, ats, conduct).run()
+
+
+class _Batch:
+    """The state of a play_batch."""
+
+    def __init__(self, env: BatchEnv, lineup: Lineup, ats: Sequence[Block], conduct: Conduct) -> None:
+        self.env, self.lineup, self.conduct = env, lineup, conduct
+        self.n, self.B = len(env.seats), env.B
+        self.id = env.id
+        self.faces = [Single(env, b) for b in range(self.B)]
+        agents = [lineup.seats.get(s) for s in env.seats]
+        self.arrays: dict[int, tuple[Any, list[int]]] = {}  # agent id -> (agent, its seats)
+        self.others: list[int] = []
+        for i, agent in enumerate(agents):
+            if agent is not None and hasattr(agent, "act_array"):
+                self.arrays.setdefault(id(agent), (agent, []))[1].append(i)
+            else:
+                self.others.append(i)
+        self.queue = iter(ats)
+        self.books: list[_Row | None] = [None] * self.B
+        self.finished: list[tuple[Block, Outcome]] = []
+        self.dtype = record_dtype(self.n, self.n)
+        self.rec = np.zeros((self.B, env.horizon or 256), self.dtype)
+        self.rec["act"]["seat"] = np.arange(self.n)
+        self.tick = np.zeros(self.B, np.int64)
+        self.seat_keys = np.zeros((self.B, self.n), np.uint64)
+        self.totals = np.zeros((self.B, self.n))
+        self.since = np.zeros((self.B, self.n))
+        self.memos: dict[int, np.ndarray | None] = dict.fromkeys(self.arrays)
+
+    def run(self) -> Generator[Ask, tuple[list[Any], list[Any]], list[tuple[Block, Outcome]]]:
+        """Fill rows, ask, settle, step, until no block is left."""
+        for b in range(self.B):
+            yield from self._fill(b)
+        while True:
+            live = np.array([b for b in range(self.B) if self.books[b] is not None], np.int64)
+            if not len(live):
+                return self._handed()
+            legal = self.env.legal()
+            columns = self._columns(live, legal)
+            handles = self._handles(live, legal)
+            answers = yield Ask(columns, handles, self._handed())
+            actions = np.zeros((self.B, self.n), np.int64)
+            ended: dict[int, Ending] = {}
+            self._take_columns(live, legal, columns, answers[0], actions, ended)
+            self._take_handles(handles, answers[1], actions, ended)
+            yield from self._step(live, actions, ended)
+
+    def _handed(self) -> list[tuple[Block, Outcome]]:
+        done, self.finished = self.finished, []
+        return done
+
+    # -- rows ----------------------------------------------------------------------------------------
+    def _fill(self, b: int) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
+        """Start the next block in row b, if there is one; a block that cannot begin ends at once."""
+        while True:
+            at = next(self.queue, None)
+            self.books[b] = None
+            if at is None:
+                return
+            book = self.books[b] = _Row(self.faces[b], self.lineup, at, self.conduct)
+            self.tick[b] = 0
+            self.totals[b] = self.since[b] = 0.0
+            self.rec["tag"][b] = 0
+            for memo in self.memos.values():
+                if memo is not None:
+                    memo[b] = 0
+            self.seat_keys[b] = [key64(scope.key) for scope in book.scopes]
+            try:
+                self.faces[b].reset(env_key(at, self.id))
+                yield from self._begin(book)
+                book.head = len(book.events)
+            except Ending as end:
+                self._close(b, end.status, end.detail)
+                continue
+            except Exception as error:
+                self._close(b, "env-fault", say(error))
+                continue
+            return
+
+    def _begin(self, book: _Row) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
+        asked = []
+        for i, agent in enumerate(book.agents):
+            book.events.append(row(0, i, 0, "seat", agent=agent.name))
+            if type(agent).begin is not Agent.begin:
+                obs = Observation(book.scopes[i], "begin", 0)
+                obs.agent = agent
+                asked.append(obs)
+        if asked:
+            answers = yield Ask([], asked, [])
+            book.begun(asked, answers[1])
+
+    def _close(self, b: int, status: str, detail: str) -> None:
+        """Book the episode of row b and free the row."""
+        book = self.books[b]
+        assert book is not None
+        ticks = book.tick = int(self.tick[b])
+        status, score, detail = book.final_score(status, detail)
+        records = self.rec[b, :ticks].tobytes()
+        size = self.dtype.itemsize
+        if book.special:
+            chain = WorldChain(book.start)
+            for t in range(ticks):
+                chain.add(book.special.get(t) or records[t * size : (t + 1) * size])
+            world = chain.end(status)
+        else:
+            world = world_digest(book.start, records, size, status)
+        book.events += book.late_rows
+        book.events.append(book.end_row(status, score, detail))
+        cut = {e[1] for e in book.events if e[3] == "act" and e[0] == ticks}
+        for i in range(self.n):
+            book.counts[i]["decisions"] = ticks + (i in cut)
+        views = ["array" if i not in self.others else "" for i in range(self.n)]
+        events = Packed(records, self.n, [a.name for a in book.agents], views, book.events, book.head)
+        outcome = Outcome(
+            status,
+            score,
+            tuple(self.totals[b].tolist()),
+            ticks,
+            world,
+            book.mind,
+            book.summary(),
+            events,
+            detail,  # type: ignore[arg-type]
+        )
+        self.finished.append((book.at, outcome))
+        self.books[b] = None
+
+    # -- asking ----------------------------------------------------------------------------------------
+    def _columns(self, live: np.ndarray, legal: np.ndarray | None) -> list[Columns]:
+        asked = []
+        for slot, (agent, seats) in self.arrays.items():
+            obs = [self.env.obs_array(i, live) for i in seats]
+            mask = None if legal is None else [legal[live, i] for i in seats]
+            memo = self.memos[slot]
+            asked.append(
+                Columns(
+                    agent,
+                    _stack(obs),
+                    None if mask is None else _stack(mask),
+                    _stack([self.seat_keys[live, i] for i in seats]),
+                    np.tile(self.tick[live], len(seats)),
+                    None if memo is None else _stack([memo[live, j] for j in range(len(seats))]),
+                )
+            )
+        return asked
+
+    def _handles(self, live: np.ndarray, legal: np.ndarray | None) -> list[Observation]:
+        asked = []
+        for b in live.tolist() if self.others else ():
+            book = self.books[b]
+            assert book is not None
+            for i in self.others:
+                mask = None if legal is None else legal[b, i].tolist()
+                obs = Observation(
+                    book.scopes[i],
+                    "act",
+                    int(self.tick[b]),
+                    mask,
+                    book.mail.take(i),
+                    book.last[i],
+                    float(self.since[b, i]),
+                    book.memos[i],
+                )
+                obs.agent = book.agents[i]
+                self.since[b, i] = 0.0
+                asked.append(obs)
+        return asked
+
+    # -- settling ----------------------------------------------------------------------------------------
+    def _take_columns(
+        self,
+        live: np.ndarray,
+        legal: np.ndarray | None,
+        asked: list[Columns],
+        answers: list[Any],
+        actions: np.ndarray,
+        ended: dict[int, Ending],
+    ) -> None:
+        names = len(self.env.action_spec.names)
+        k = len(live)
+        for (slot, (_, seats)), request, answer in zip(self.arrays.items(), asked, answers, strict=True):
+            if isinstance(answer, BaseException):
+                answer = _one_by_one(request)
+            values, memo = answer[0], answer[1]
+            faults: dict[int, Fault] = answer[2] if len(answer) > 2 else {}
+            values = np.asarray(values)
+            good = (values >= 0) & (values < names)
+            if request.legal is not None:
+                good &= request.legal[np.arange(len(values)), np.where(good, values, 0)]
+            if faults:
+                good[list(faults)] = False
+            if memo is not None:
+                kept = self.memos[slot]
+                if kept is None:
+                    kept = self.memos[slot] = np.zeros((self.B, len(seats), *memo.shape[1:]), memo.dtype)
+                for j in range(len(seats)):
+                    kept[live, j] = memo[j * k : (j + 1) * k]
+            for j, i in enumerate(seats):
+                actions[live, i] = np.where(good[j * k : (j + 1) * k], values[j * k : (j + 1) * k], 0)
+            for at in np.flatnonzero(~good).tolist():
+                b, i = int(live[at % k]), seats[at // k]
+                bad = faults.get(at) or int(values[at])
+                self._settle(b, i, bad, None if legal is None else legal[b, i].tolist(), actions, ended)
+
+    def _settle(self, b: int, i: int, answer: Any, legal: Any, actions: np.ndarray, ended: dict[int, Ending]) -> None:
+        """The scalar path for one seat of one row."""
+        book = self.books[b]
+        assert book is not None
+        t = int(self.tick[b])
+        if t:
+            book.last[i] = (int(self.rec["act"]["value"][b, t - 1, i]), "own")
+        obs = Observation(book.scopes[i], "act", t, legal)
+        obs.agent, obs.view_used = book.agents[i], "array"
+        try:
+            actions[b, i] = book.settle(obs, i, answer, self.faces[b].idle)
+        except Ending as end:
+            if end.before(ended.get(b)):
+                ended[b] = end
+
+    def _take_handles(
+        self, asked: list[Observation], answers: list[Any], actions: np.ndarray, ended: dict[int, Ending]
+    ) -> None:
+        if not asked:
+            return
+        per = len(self.others)
+        for j, (obs, answer) in enumerate(zip(asked, answers, strict=True)):
+            i = self.others[j % per]
+            b = obs._scope.env.row  # type: ignore[attr-defined]
+            book = self.books[b]
+            assert book is not None
+            try:
+                actions[b, i] = book.take(obs, i, answer, self.faces[b].idle)
+            except Ending as end:
+                if end.before(ended.get(b)):
+                    ended[b] = end
+
+    # -- stepping ----------------------------------------------------------------------------------------
+    def _step(
+        self, live: np.ndarray, actions: np.ndarray, ended: dict[int, Ending]
+    ) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
+        closed = []
+        if ended:
+            for b, end in ended.items():
+                self._cut_tick(b, actions[b])
+                self._close(b, end.status, end.detail)
+                closed.append(b)
+            live = np.array([b for b in live.tolist() if b not in ended], np.int64)
+        if len(live):
+            try:
+                rewards, code = self.env.step(actions)
+                prints = self.env.fingerprint()
+            except Exception as error:
+                for b in live.tolist():
+                    self._close(b, "env-fault", say(error))
+                closed += live.tolist()
+            else:
+                closed += self._record(live, actions, rewards + 0.0, code, prints)
+        for b in closed:
+            yield from self._fill(b)
+
+    def _record(
+        self, live: np.ndarray, actions: np.ndarray, rewards: np.ndarray, code: np.ndarray, prints: np.ndarray
+    ) -> list[int]:
+        """The records of a tick; the rows that ended with it."""
+        t = self.tick[live]
+        if int(t.max()) >= self.rec.shape[1]:
+            wider = np.zeros((self.B, self.rec.shape[1] * 2), self.dtype)
+            wider["act"]["seat"] = np.arange(self.n)
+            wider[:, : self.rec.shape[1]] = self.rec
+            self.rec = wider
+        bad = [] if np.isfinite(rewards).all() else [b for b in live.tolist() if not np.isfinite(rewards[b]).all()]
+        everything = len(live) == self.B
+        act, pay = (actions, rewards) if everything else (actions[live], rewards[live])
+        rec = self.rec
+        rec["tick"][live, t] = t
+        rec["act"]["value"][live, t] = act
+        rec["rewards"][live, t] = pay
+        rec["fp"][live, t] = prints if everything else prints[live]
+        if everything:
+            self.totals += pay
+            self.since += pay
+        else:
+            self.totals[live] += pay
+            self.since[live] += pay
+        if self.others:
+            self._mail(live, actions, rewards, prints)
+        closed = []
+        for b in bad:
+            self.totals[b] -= rewards[b]
+            self._close(b, "env-fault", f"tick {int(self.tick[b])}: rewards {rewards[b].tolist()} for {self.n} seats")
+            closed.append(b)
+        self.tick[live] += 1
+        for b in live[code[live] > 0].tolist():
+            if b not in closed:
+                self.faces[b]._ended = ENDED[int(code[b])]
+                self._close(b, str(ENDED[int(code[b])]), "")
+                closed.append(b)
+        return closed
+
+    def _mail(self, live: np.ndarray, actions: np.ndarray, rewards: np.ndarray, prints: np.ndarray) -> None:
+        for b in live.tolist():
+            book = self.books[b]
+            assert book is not None
+            if book.mail.waiting:
+                t = int(self.tick[b])
+                delivered: list[Msg] = book.mail.deliver(t)
+                if delivered:
+                    played = list(enumerate(actions[b].tolist()))
+                    book.special[t] = open_record(t, played, delivered, rewards[b].tolist(), int(prints[b]))
+                    book.events += mail_rows(t, delivered)
+
+    def _cut_tick(self, b: int, actions: np.ndarray) -> None:
+        """The plain acts of a tick that was settled but never stepped, as rows."""
+        book = self.books[b]
+        assert book is not None
+        t = int(self.tick[b])
+        there = {e[1] for e in book.events if e[0] == t and e[3] in ("act", "fault")}
+        for i, agent in enumerate(book.agents):
+            if i not in there:
+                value = int(actions[i])
+                book.events.append(
+                    (
+                        t,
+                        i,
+                        0,
+                        "act",
+                        (),
+                        value,
+                        None,
+                        None,
+                        None,
+                        "own",
+                        "array",
+                        agent.name,
+                        0,
+                        0,
+                        0,
+                        0,
+                        b"",
+                        FLAG_WORLD,
+                    )
+                )
+
+
+def _stack(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _one_by_one(request: Columns) -> tuple[np.ndarray, np.ndarray | None, dict[int, Fault]]:
+    """Row by row after an act_array that raised, so that a fault never depends on the width."""
+    values = np.zeros(len(request.keys), np.int64)
+    memos: list[np.ndarray | None] = []
+    faults: dict[int, Fault] = {}
+    for r in range(len(values)):
+        at = slice(r, r + 1)
+        legal = None if request.legal is None else request.legal[at]
+        memo = None if request.memo is None else request.memo[at]
+        try:
+            value, new = request.agent.act_array(request.obs[at], legal, request.keys[at], request.tick[at], memo)
+            values[r] = value[0]
+            memos.append(new)
+        except Stop:
+            raise
+        except Exception as error:
+            faults[r] = _fault(error)
+            memos.append(memo)
+    shape = next((m for m in memos if m is not None), None)
+    if shape is None:
+        return values, None, faults
+    return values, np.concatenate([np.zeros_like(shape) if m is None else m for m in memos]), faults
+
+
+def columns(
+    env: BatchEnv,
+    lineup: Lineup | Mapping[str, Agent],
+    ats: Sequence[Block],
+    conduct: Conduct = Conduct(),  # noqa: B008 (frozen)
+) -> Iterator[tuple[Block, Outcome]]:
+    """The driver of `play_batch`: yields (block, outcome) as episodes end.
+
+    Requests to one agent object are asked together; async agents run on one private event loop.
+    """
+    import asyncio
+    import inspect
+
+    requests = play_batch(env, lineup, ats, conduct)
+    runner: asyncio.Runner | None = None
+
+    async def wait(pending: list[Any]) -> list[Any]:
+        return list(await asyncio.gather(*(_finish(p) for p in pending)))
+
+    try:
+        asked = next(requests)
+        while True:
+            yield from asked.finished
+            arrays: list[Any] = []
+            for c in asked.columns:
+                try:
+                    arrays.append(c.agent.act_array(c.obs, c.legal, c.keys, c.tick, c.memo))
+                except Stop:
+                    raise
+                except Exception as error:
+                    arrays.append(error)
+            handles: list[Any] = [None] * len(asked.handles)
+            groups: dict[int, list[int]] = {}
+            for j, obs in enumerate(asked.handles):
+                if obs.op == "act" and hasattr(obs.agent, "act_batch"):
+                    groups.setdefault(id(obs.agent), []).append(j)
+                else:
+                    handles[j] = _ask(obs)
+            for group in groups.values():
+                found = _ask_group(asked.handles[group[0]].agent, [asked.handles[j] for j in group])
+                for j, answer in zip(group, found, strict=True):
+                    handles[j] = answer
+            pending = [j for j, a in enumerate(handles) if inspect.isawaitable(a)]
+            if pending:
+                runner = runner or asyncio.Runner()
+                for j, answer in zip(pending, runner.run(wait([handles[j] for j in pending])), strict=True):
+                    handles[j] = answer
+            asked = requests.send((arrays, handles))
+    except StopIteration as stop:
+        yield from stop.value
+    finally:
+        requests.close()
+        if runner is not None:
+            runner.close()
