@@ -1,0 +1,189 @@
+"""The values that travel between agents and models: Request, Reply, and what may go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from crossplay.kernel.types import CrossplayError, Stop, Usage
+
+__all__ = [
+    "Backend",
+    "BudgetSpent",
+    "Capabilities",
+    "Message",
+    "ModelDown",
+    "ModelError",
+    "Reply",
+    "Request",
+]
+
+IMAGE_TOKENS = 4096
+"""Upper bound, in tokens, that the budget reserves for one picture."""
+
+
+class ModelError(CrossplayError):
+    """One call failed for good, after its retries. It is recorded and replayed as it was.
+
+    kind: "timeout", "rate", "server", "request" (the endpoint refuses the request) or "malformed".
+    attempts: times it was sent; doubtful: of these, the ones that may have been answered and paid.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, kind: str = "server", attempts: int = 1, doubtful: int = 0) -> None:
+        super().__init__(message)
+        self.kind, self.attempts, self.doubtful = kind, attempts, doubtful
+
+
+class ModelDown(Stop):
+    """The model cannot be asked at all: file missing, endpoint down, key rejected.
+
+    Never recorded as an answer; it ends the run, which resumes where it stood.
+    """
+
+
+class BudgetSpent(Stop):
+    """The next call could go over the budget, so it was not sent; the run ends and can resume."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation. images: PNG files, as bytes, shown after the text."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[bytes, ...] = ()
+
+
+class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model can be asked for beyond text.
+
+    grammar: GBNF; json_schema: answers forced into a schema; logprobs; seed; images.
+    """
+
+    grammar: bool = False
+    json_schema: bool = False
+    logprobs: bool = False
+    seed: bool = True
+    images: bool = False
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a model, complete: nothing else may influence the answer.
+
+    temperature >= 0; max_tokens >= 1; top_p in (0, 1]; seed: for sampling, 31 bits; stop: texts
+    that end the answer; grammar (GBNF) or json_schema constrain it; top_logprobs: alternatives
+    to report per token; template: digest of the prompt template, for the record.
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    max_tokens: int = 256
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    top_logprobs: int = 0
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise CrossplayError("request: messages are empty")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise CrossplayError(f"request: temperature {self.temperature} must be 0 or more")
+        if self.max_tokens < 1 or self.top_logprobs < 0:
+            raise CrossplayError(
+                f"request: max_tokens {self.max_tokens}, top_logprobs {self.top_logprobs} are too small"
+            )
+        if not 0 < self.top_p <= 1:
+            raise CrossplayError(f"request: top_p {self.top_p} must lie in (0, 1]")
+        if self.grammar is not None and self.json_schema is not None:
+            raise CrossplayError("request: give a grammar or a JSON schema, not both")
+
+    def canonical(self, identity: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:
+        """Plain data that is equal for equal requests: what the cassette hashes and stores.
+
+        identity: which model this is (served name, sha256 of a file, settings that change answers;
+        never an address or a key). redact: applied to every text before it is hashed. Pictures
+        stand as their sha256.
+        """
+        return {
+            "model": dict(identity),
+            "messages": [
+                {"role": m.role, "text": redact(m.text), "images": [hashlib.sha256(i).hexdigest() for i in m.images]}
+                for m in self.messages
+            ],
+            "temperature": float(self.temperature) + 0.0,
+            "max_tokens": self.max_tokens,
+            "top_p": float(self.top_p),
+            "seed": self.seed,
+            "stop": list(self.stop),
+            "grammar": self.grammar,
+            "json_schema": self.json_schema,
+            "top_logprobs": self.top_logprobs,
+            "template": self.template,
+        }
+
+    def bound(self) -> tuple[int, int]:
+        """Upper bounds (tokens in, tokens out): a token is a byte at least, plus 16 a message."""
+        texts = sum(len(m.text.encode()) + 16 + IMAGE_TOKENS * len(m.images) for m in self.messages)
+        return texts, self.max_tokens
+
+
+class Reply(msgspec.Struct):
+    """What a model answered.
+
+    finish: "stop", "length" or the endpoint's word. usage: tokens, and CPU time of local models.
+    cached: tokens of the prompt that the endpoint read from its own cache. served: the name, and
+    version where given, that the endpoint says answered. logprobs: per token, the alternatives
+    with their natural log probability, the chosen one first. attempts: times it was sent;
+    doubtful: of these, earlier ones that may have been answered and paid.
+    """
+
+    text: str
+    finish: str = "stop"
+    usage: Usage = msgspec.field(default_factory=Usage)
+    cached: int = 0
+    served: str = ""
+    logprobs: list[list[tuple[str, float]]] | None = None
+    attempts: int = 1
+    doubtful: int = 0
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A place where text is generated. Two methods do the work; the rest describes it.
+
+    name: as agents know it. capabilities: what may be asked for. concurrency: calls at a time.
+    priced: the name under which the price table knows it, or "" where nothing is paid.
+    """
+
+    name: str
+    capabilities: Capabilities
+    concurrency: int
+    priced: str
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this model from others in a record; no address, no key, nothing to load."""
+        ...
+
+    async def generate(self, requests: Sequence[Request], keys: Sequence[str] = ()) -> list[Reply | ModelError]:
+        """One reply, or the error it ended with, per request, in order. keys: for idempotency."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """One vector per text."""
+        ...
+
+    async def ready(self) -> None:
+        """Raise `ModelDown` with one clear line when it cannot be asked."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free connections, threads and memory."""
+        ...

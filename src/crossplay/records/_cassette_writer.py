@@ -1,0 +1,81 @@
+"""One thread that commits writes to SQLite in groups, so that an event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+__all__ = ["Writer"]
+
+GROUP = 256
+"""Most writes of one commit. A group is what has queued up while the last one was committed."""
+
+
+class Writer:
+    """Commits what is submitted, in order; a future is done after its commit.
+
+    lock: held during a commit where the connection is shared with readers.
+    """
+
+    def __init__(self, db: sqlite3.Connection, lock: threading.Lock | None = None) -> None:
+        self._db = db
+        self._lock = lock or contextlib.nullcontext()
+        self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...], Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="cassette", daemon=True)
+        self._thread.start()
+        self.commits = 0
+
+    def submit(self, statement: str, values: tuple[Any, ...], result: Any) -> Future[Any]:
+        """Queue one statement; the future gives `result`, or the error that its commit met."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._queue.put((statement, values, result, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            last = False
+            while len(group) < GROUP and not last:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    last = True
+                else:
+                    group.append(item)
+            self._commit(group)
+            if last:
+                return
+
+    def _commit(self, group: list[tuple[str, tuple[Any, ...], Any, Future[Any]]]) -> None:
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    for statement, values, _, _ in group:
+                        self._db.execute(statement, values)
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+        except BaseException as error:  # the callers must hear of it, whatever it is
+            for *_, future in group:
+                future.set_exception(error)
+            return
+        self.commits += 1
+        for _, _, result, future in group:
+            future.set_result(result)
