@@ -44,7 +44,12 @@ class ModelDown(Stop):
     """The model cannot be asked at all: file missing, endpoint down, key rejected.
 
     Never recorded as an answer; it ends the run, which resumes where it stood.
+    doubtful: sendings that may have been paid.
     """
+
+    def __init__(self, message: str, doubtful: int = 0) -> None:
+        super().__init__(message)
+        self.doubtful = doubtful
 
 
 class BudgetSpent(Stop):
@@ -142,7 +147,8 @@ class Reply(msgspec.Struct):
     cached: tokens of the prompt that the endpoint read from its own cache. served: the name, and
     version where given, that the endpoint says answered. logprobs: per token, the alternatives
     with their natural log probability, the chosen one first. attempts: times it was sent;
-    doubtful: of these, earlier ones that may have been answered and paid.
+    doubtful: of these, earlier ones that may have been answered and paid. estimated: the endpoint
+    reported no tokens, so usage holds their upper bound.
     """
 
     text: str
@@ -153,6 +159,7 @@ class Reply(msgspec.Struct):
     logprobs: list[list[tuple[str, float]]] | None = None
     attempts: int = 1
     doubtful: int = 0
+    estimated: bool = False
 
 
 @runtime_checkable

@@ -257,6 +257,17 @@ class Cassette:
             found = self._read.execute(select_all("env_id, root, block, replicate, seat, tick, path, k")).fetchall()
         return (read_row(columns) for columns in found)
 
+    def at(self, address: Address) -> list[Row]:
+        """All calls made at one address, by k."""
+        root, env_id, block, replicate, seat, tick, path = address
+        query = f"""SELECT * FROM ({select_all("k")}) WHERE env_id = ? AND root = ? AND block = ? AND replicate = ?
+                    AND seat = ? AND tick = ? AND path = ?"""
+        with self._lock:
+            found = self._read.execute(
+                query, (env_id, pack(root), pack(block), replicate, seat, tick, pack(path))
+            ).fetchall()
+        return [read_row(columns) for columns in found]
+
     def __len__(self) -> int:
         with self._lock:
             return int(self._read.execute("SELECT count(*) FROM calls").fetchone()[0])

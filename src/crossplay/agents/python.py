@@ -1,0 +1,50 @@
+"""`python:module:object`: an agent from the user's own code, named on the local command line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from crossplay.agents.context import Context
+from crossplay.kernel import Agent, CrossplayError, nearest
+
+__all__ = ["python"]
+
+
+def python(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
+    """The agent behind module:object; object is an Agent, an Agent class, or a function that gives one.
+
+    Options go to the class or function as keyword arguments. Needs `--trust`, because it runs code.
+    The folder of the study file (or the working directory) is searched for the module first.
+    """
+    module_name, _, name = rest.partition(":")
+    if not module_name or not name:
+        raise CrossplayError(f'agent "python:{rest}": expected python:MODULE:OBJECT')
+    if not context.trust:
+        raise CrossplayError(f'agent "python:{rest}" runs code of {module_name}; allow it with --trust')
+    folder = str(context.folder.resolve())
+    sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CrossplayError(f'agent "python:{rest}": cannot import {module_name} ({error})') from error
+    finally:
+        sys.path.remove(folder)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        known = [n for n in vars(module) if not n.startswith("_")]
+        raise CrossplayError(f'agent "python:{rest}": {module_name} has no "{name}".{nearest(name, known)}') from None
+    if isinstance(found, Agent):
+        if options:
+            raise CrossplayError(f'agent "python:{rest}" is ready-made and takes no options, got {", ".join(options)}')
+        return found
+    try:
+        agent = found(**options)
+    except TypeError as error:
+        raise CrossplayError(f'agent "python:{rest}": {error}') from error
+    if not isinstance(agent, Agent):
+        raise CrossplayError(f'agent "python:{rest}" gave a {type(agent).__name__}, not a crossplay.kernel.Agent')
+    return agent
