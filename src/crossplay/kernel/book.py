@@ -61,7 +61,8 @@ class Book:
     """What the engine keeps of one episode, whoever drives it."""
 
     def __init__(self, env: Env, lineup: Lineup, at: Block, conduct: Conduct) -> None:
-        check_seats(env.id, env.seats, lineup)
+        env_id = env.id
+        check_seats(env_id, env.seats, lineup)
         n = len(env.seats)
         self.env, self.lineup, self.at, self.conduct = env, lineup, at, conduct
         self.agents: list[Agent] = [lineup.seats[s] for s in env.seats]
@@ -76,8 +77,8 @@ class Book:
         self.counts: list[dict[str, int]] = [{} for _ in range(n)]
         self.events: list[Row] = []
         self.late_rows: list[Row] = []
-        self.mail = Mail(conduct.mail, env.seats, key("mail", at.root, env.id, at.block))
-        self.start = world_start(env.id, env.seats, at)
+        self.mail = Mail(conduct.mail, env.seats, key("mail", at.root, env_id, at.block))
+        self.start = world_start(env_id, env.seats, at)
         self.mind = mind_start()
 
     def take(self, obs: Observation, i: int, answer: Any, idle: str) -> Any:

@@ -10,6 +10,7 @@ cannot be part of a snapshot and one hash a tick costs ten times as much.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def record_dtype(acting: int, seats: int) -> np.dtype:
     )
 
 
+@functools.cache
 def packed_struct(acting: int, seats: int) -> struct.Struct:
     """The same layout for one tick (little-endian, no padding)."""
     return struct.Struct("<BI" + "Hi" * acting + f"{seats}dQ")

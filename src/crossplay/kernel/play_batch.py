@@ -98,7 +98,8 @@ class _Batch:
         self.finished: list[tuple[Block, Outcome]] = []
         self.dtype = record_dtype(self.n, self.n)
         self.rec = np.zeros((self.B, env.horizon or 256), self.dtype)
-        self.rec["act"]["seat"] = np.arange(self.n)
+        self.line = np.zeros(self.B, self.dtype)
+        self.line["act"]["seat"] = np.arange(self.n)
         self.tick = np.zeros(self.B, np.int64)
         self.seat_keys = np.zeros((self.B, self.n), np.uint64)
         self.totals = np.zeros((self.B, self.n))
@@ -107,8 +108,7 @@ class _Batch:
 
     def run(self) -> Generator[Ask, tuple[list[Any], list[Any]], list[tuple[Block, Outcome]]]:
         """Fill rows, ask, settle, step, until no block is left."""
-        for b in range(self.B):
-            yield from self._fill(b)
+        yield from self._fill(range(self.B))
         while True:
             live = np.array([b for b in range(self.B) if self.books[b] is not None], np.int64)
             if not len(live):
@@ -128,32 +128,53 @@ class _Batch:
         return done
 
     # -- rows ----------------------------------------------------------------------------------------
-    def _fill(self, b: int) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
-        """Start the next block in row b, if there is one; a block that cannot begin ends at once."""
-        while True:
-            at = next(self.queue, None)
-            self.books[b] = None
-            if at is None:
-                return
-            book = self.books[b] = _Row(self.faces[b], self.lineup, at, self.conduct)
-            self.tick[b] = 0
-            self.totals[b] = self.since[b] = 0.0
-            self.rec["tag"][b] = 0
-            for memo in self.memos.values():
-                if memo is not None:
-                    memo[b] = 0
-            self.seat_keys[b] = [key64(scope.key) for scope in book.scopes]
+    def _fill(self, rows: Sequence[int]) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
+        """Start the next blocks in these rows; a block that cannot begin ends at once."""
+        while rows:
+            started = [b for b in rows if self._open(b)]
+            keys = [env_key(self._book(b).at, self.id) for b in started]
             try:
-                self.faces[b].reset(env_key(at, self.id))
-                yield from self._begin(book)
+                self.env.reset(started, keys)
+            except Exception:
+                self._reset_alone(started, keys)
+                started = [b for b in started if self.books[b] is not None]
+            for b in started:
+                self.faces[b]._ended = None
+                book = self._book(b)
+                try:
+                    yield from self._begin(book)
+                except Ending as end:
+                    self._close(b, end.status, end.detail)
                 book.head = len(book.events)
-            except Ending as end:
-                self._close(b, end.status, end.detail)
-                continue
+            rows = [b for b in rows if b in started and self.books[b] is None]
+
+    def _reset_alone(self, rows: Sequence[int], keys: Sequence[bytes]) -> None:
+        """One row after the other, so that an environment that fails at a start ends one episode."""
+        for b, key in zip(rows, keys, strict=True):
+            try:
+                self.env.reset([b], [key])
             except Exception as error:
                 self._close(b, "env-fault", say(error))
-                continue
-            return
+
+    def _book(self, b: int) -> _Row:
+        book = self.books[b]
+        assert book is not None
+        return book
+
+    def _open(self, b: int) -> bool:
+        """Fresh books for the next block in row b; False when no block is left."""
+        at = next(self.queue, None)
+        self.books[b] = None
+        if at is None:
+            return False
+        book = self.books[b] = _Row(self.faces[b], self.lineup, at, self.conduct)
+        self.tick[b] = 0
+        self.totals[b] = self.since[b] = 0.0
+        for memo in self.memos.values():
+            if memo is not None:
+                memo[b] = 0
+        self.seat_keys[b] = [key64(scope.key) for scope in book.scopes]
+        return True
 
     def _begin(self, book: _Row) -> Generator[Ask, tuple[list[Any], list[Any]], None]:
         asked = []
@@ -169,8 +190,7 @@ class _Batch:
 
     def _close(self, b: int, status: str, detail: str) -> None:
         """Book the episode of row b and free the row."""
-        book = self.books[b]
-        assert book is not None
+        book = self._book(b)
         ticks = book.tick = int(self.tick[b])
         status, score, detail = book.final_score(status, detail)
         records = self.rec[b, :ticks].tobytes()
@@ -225,8 +245,7 @@ class _Batch:
     def _handles(self, live: np.ndarray, legal: np.ndarray | None) -> list[Observation]:
         asked = []
         for b in live.tolist() if self.others else ():
-            book = self.books[b]
-            assert book is not None
+            book = self._book(b)
             for i in self.others:
                 mask = None if legal is None else legal[b, i].tolist()
                 obs = Observation(
@@ -282,8 +301,7 @@ class _Batch:
 
     def _settle(self, b: int, i: int, answer: Any, legal: Any, actions: np.ndarray, ended: dict[int, Ending]) -> None:
         """The scalar path for one seat of one row."""
-        book = self.books[b]
-        assert book is not None
+        book = self._book(b)
         t = int(self.tick[b])
         if t:
             book.last[i] = (int(self.rec["act"]["value"][b, t - 1, i]), "own")
@@ -304,8 +322,7 @@ class _Batch:
         for j, (obs, answer) in enumerate(zip(asked, answers, strict=True)):
             i = self.others[j % per]
             b = obs._scope.env.row  # type: ignore[attr-defined]
-            book = self.books[b]
-            assert book is not None
+            book = self._book(b)
             try:
                 actions[b, i] = book.take(obs, i, answer, self.faces[b].idle)
             except Ending as end:
@@ -333,8 +350,8 @@ class _Batch:
                 closed += live.tolist()
             else:
                 closed += self._record(live, actions, rewards + 0.0, code, prints)
-        for b in closed:
-            yield from self._fill(b)
+        if closed:
+            yield from self._fill(closed)
 
     def _record(
         self, live: np.ndarray, actions: np.ndarray, rewards: np.ndarray, code: np.ndarray, prints: np.ndarray
@@ -343,17 +360,15 @@ class _Batch:
         t = self.tick[live]
         if int(t.max()) >= self.rec.shape[1]:
             wider = np.zeros((self.B, self.rec.shape[1] * 2), self.dtype)
-            wider["act"]["seat"] = np.arange(self.n)
             wider[:, : self.rec.shape[1]] = self.rec
             self.rec = wider
         bad = [] if np.isfinite(rewards).all() else [b for b in live.tolist() if not np.isfinite(rewards[b]).all()]
         everything = len(live) == self.B
         act, pay = (actions, rewards) if everything else (actions[live], rewards[live])
-        rec = self.rec
-        rec["tick"][live, t] = t
-        rec["act"]["value"][live, t] = act
-        rec["rewards"][live, t] = pay
-        rec["fp"][live, t] = prints if everything else prints[live]
+        line = self.line[: len(live)]  # one contiguous record per row, then one scatter
+        line["tick"], line["act"]["value"], line["rewards"] = t, act, pay
+        line["fp"] = prints if everything else prints[live]
+        self.rec[live, t] = line
         if everything:
             self.totals += pay
             self.since += pay
@@ -377,8 +392,7 @@ class _Batch:
 
     def _mail(self, live: np.ndarray, actions: np.ndarray, rewards: np.ndarray, prints: np.ndarray) -> None:
         for b in live.tolist():
-            book = self.books[b]
-            assert book is not None
+            book = self._book(b)
             if book.mail.waiting:
                 t = int(self.tick[b])
                 delivered: list[Msg] = book.mail.deliver(t)
@@ -389,8 +403,7 @@ class _Batch:
 
     def _cut_tick(self, b: int, actions: np.ndarray) -> None:
         """The plain acts of a tick that was settled but never stepped, as rows."""
-        book = self.books[b]
-        assert book is not None
+        book = self._book(b)
         t = int(self.tick[b])
         there = {e[1] for e in book.events if e[0] == t and e[3] in ("act", "fault")}
         for i, agent in enumerate(book.agents):
