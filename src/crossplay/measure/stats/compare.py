@@ -128,7 +128,7 @@ def summarise(
     """The row of one cell: mean of block means with its interval, IQM from 10 units on, marks, warnings.
 
     bounds: lowest and highest possible score, used when all blocks scored the same; without them such
-    a cell gets no interval and the mark `no variation`. k: key of the bootstrap.
+    a cell gets no interval and the mark `no variation`. reps, k: of the bootstrap; 0 leaves it out.
     """
     check_level(level)
     means = block_means(cell.values, cell.blocks, cell.name)
@@ -141,7 +141,7 @@ def summarise(
         mean = cluster_mean(means.means, clusters, level, bounds=bounds)
     else:
         mean = mean_t(means.means, level, bounds)
-        if mean.n >= FEW_BLOCKS:
+        if reps and mean.n >= FEW_BLOCKS:
             robust = bootstrap(means.means, level=level, reps=reps, k=k or key("stats", "cell", cell.name))
     if mean.mark and mean.mark not in marks:
         marks.append(mean.mark)
@@ -181,7 +181,14 @@ def _difference(
     if same and base_same:
         value = float(a.means[0] - b.means[0])
         return _Difference(
-            Estimate(value, None, 1, None, DETERMINISTIC), None, span, a.means.size, None, marks, warnings
+            Estimate(value, None, 1, None, DETERMINISTIC),
+            None,
+            span,
+            a.means.size,
+            len(cell.values),
+            None,
+            marks,
+            warnings,
         )
     if pairing == "unpaired":
         if cell.clusters is not None or base.clusters is not None:
@@ -211,7 +218,7 @@ def _paired(
     if clusters is not None:
         return cluster_mean(d, clusters, level, bounds=bounds, scale=scale), None
     estimate = mean_t(d, level, bounds, scale)
-    if d.size < FEW_BLOCKS or not varies(d, scale):
+    if reps == 0 or d.size < FEW_BLOCKS or not varies(d, scale):
         return estimate, None
     # The key names neither side, so that swapping them mirrors the interval.
     return estimate, bootstrap_difference(a.means, b.means, level=level, reps=reps, k=key("stats", "pair", k, metric))
@@ -293,7 +300,7 @@ def compare(
     margin: differences below it do not matter (the study names it). pairing: "paired" refuses cells
     that met different blocks; "common" keeps the shared ones and warns; "unpaired" is Welch's t.
     bounds: range of the metric, for blocks that all differ by the same; default: the range seen.
-    k: key of the bootstrap of interquartile means.
+    reps, k: resamples and key of the bootstrap of interquartile means; 0 leaves it out.
     """
     check_level(level)
     if not (margin > 0 and math.isfinite(margin)):

@@ -53,6 +53,16 @@ def varies(x: np.ndarray, scale: float | None = None) -> bool:
     return bool(np.ptp(x) > 1e-12 * scale)
 
 
+def _mean(x: np.ndarray) -> float:
+    """The mean from the exactly rounded sum: no order of the values can move its last bit."""
+    return math.fsum(x) / x.size
+
+
+def _variance(x: np.ndarray) -> float:
+    """The sample variance (n - 1), exactly summed; 0.0 for values that differ by rounding only."""
+    return math.fsum((x - _mean(x)) ** 2) / (x.size - 1) if varies(x) else 0.0
+
+
 def t_interval(value: float, se: float, df: float, level: float, n: int, method: str = "t") -> Interval:
     """Value +- t(df) * se, two-sided; n: independent units behind it."""
     from scipy.special import stdtrit
@@ -107,10 +117,10 @@ def mean_t(values: Any, level: float = 0.95, bounds: Bounds | None = None, scale
     scale: magnitude of the numbers the units were computed from (tells rounding from variation).
     """
     x = finite(values)
-    n, value = x.size, float(np.mean(np.sort(x)))
+    n, value = x.size, _mean(x)
     if n < 2 or not varies(x, scale):
         return _plain(value, n, 0.0 if n > 1 else None, bounds, level)
-    se = float(np.std(np.sort(x), ddof=1)) / math.sqrt(n)
+    se = math.sqrt(_variance(x) / n)
     return Estimate(value, t_interval(value, se, n - 1, level, n), n, se)
 
 
@@ -139,7 +149,7 @@ def cluster_mean(
     if len(clusters) != x.size:
         raise CrossplayError(f"{x.size} values but {len(clusters)} cluster ids")
     names, at = factorise(clusters)
-    groups, value = len(names), float(np.mean(np.sort(x)))
+    groups, value = len(names), _mean(x)
     order = np.lexsort((x, at))
     sums = np.bincount(at[order], weights=x[order] - value, minlength=groups)
     if groups < 2 or not varies(x, scale):
@@ -153,11 +163,11 @@ def cluster_mean(
 def welch(a: Any, b: Any, level: float = 0.95) -> Estimate:
     """Difference of means of two independent samples of units, Welch-Satterthwaite degrees of freedom."""
     x, y = finite(a, "candidate"), finite(b, "baseline")
-    value = float(np.mean(np.sort(x)) - np.mean(np.sort(y)))
+    value = _mean(x) - _mean(y)
     n = min(x.size, y.size)
     if n < 2:
         return Estimate(value, None, n, None, "n = 1")
-    va, vb = (float(np.var(np.sort(v), ddof=1)) / v.size if varies(v) else 0.0 for v in (x, y))
+    va, vb = _variance(x) / x.size, _variance(y) / y.size
     if va + vb == 0.0:
         return Estimate(value, None, n, 0.0, "no variation")
     df = (va + vb) ** 2 / (va**2 / (x.size - 1) + vb**2 / (y.size - 1))
@@ -174,11 +184,11 @@ def macro_mean(groups: Sequence[Any], level: float = 0.95) -> Estimate:
     arrays = [finite(g, f"group {i}") for i, g in enumerate(groups)]
     if not arrays:
         raise CrossplayError("macro mean: no groups")
-    value = float(np.mean([np.mean(np.sort(x)) for x in arrays]))
+    value = math.fsum(_mean(x) for x in arrays) / len(arrays)
     n = min(x.size for x in arrays)
     if n < 2:
         return Estimate(value, None, n, None, "n = 1")
-    parts = np.array([np.var(np.sort(x), ddof=1) / x.size if varies(x) else 0.0 for x in arrays])
+    parts = np.array([_variance(x) / x.size for x in arrays])
     parts /= len(arrays) ** 2
     total = float(parts.sum())
     if total == 0.0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -55,9 +56,17 @@ def power_t(effect: float, sd: float, n: int, level: float = 0.95) -> float:
         z = float(ndtri(0.5 + level / 2))
         return float(ndtr(shift - z) + ndtr(-shift - z))
     t = float(stdtrit(n - 1, 0.5 + level / 2))
-    if shift > t + 38.0:  # the noncentral tail underflows; the power is 1 to double precision
-        return 1.0
-    return float(1.0 - nctdtr(n - 1, shift, t) + nctdtr(n - 1, shift, -t))
+    # SciPy answers NaN where a tail underflows, which needs a shift above 7: that tail is below 1e-12.
+    below, above = (0.0 if math.isnan(tail := float(nctdtr(n - 1, shift, x))) else tail for x in (t, -t))
+    return 1.0 - below + above
+
+
+@lru_cache(maxsize=1024)
+def _deviations(df: int) -> np.ndarray:
+    """float64[200]: equally likely values of s / sigma with df degrees of freedom (midpoint rule)."""
+    from scipy.special import chdtri
+
+    return np.sqrt(chdtri(df, 1 - (np.arange(200) + 0.5) / 200) / df)
 
 
 def power_tie(margin: float, sd: float, n: int, level: float = 0.95, effect: float = 0.0) -> float:
@@ -66,12 +75,11 @@ def power_tie(margin: float, sd: float, n: int, level: float = 0.95, effect: flo
     effect: the true mean difference. Integrates over the distribution of the sample deviation:
     P = E over s of P(|mean| < margin - t s / sqrt(n)).
     """
-    from scipy.special import chdtri, ndtr, stdtrit
+    from scipy.special import ndtr, stdtrit
 
     root = math.sqrt(n) / sd
     t = float(stdtrit(n - 1, 0.5 + level / 2))
-    u = (np.arange(400) + 0.5) / 400
-    room = margin * root - t * np.sqrt(chdtri(n - 1, 1 - u) / (n - 1))
+    room = margin * root - t * _deviations(n - 1)
     inside = ndtr(room - effect * root) - ndtr(-room - effect * root)
     return float(np.where(room > 0, inside, 0.0).mean())
 
