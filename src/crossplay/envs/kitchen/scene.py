@@ -12,7 +12,7 @@ from typing import Any
 from crossplay.envs.kitchen.layouts import COUNTER, DISHES, FLOOR, ONIONS, SERVING, Layout, layout
 from crossplay.envs.kitchen.rules import COOK_TIME
 
-__all__ = ["FACINGS", "INTERACT", "STAY", "Scene", "approach", "go", "passing", "places", "walk"]
+__all__ = ["FACINGS", "INTERACT", "STAY", "Scene", "approach", "arrival", "go", "passing", "places", "walk"]
 
 STAY, INTERACT = 4, 5
 FACINGS = {"north": 0, "south": 1, "east": 2, "west": 3}
@@ -61,9 +61,21 @@ class Scene:
 
     def free_counters(self, seat: int) -> list[int]:
         """Empty counters in a seat's reach; where rooms are split, those that both reach come alone if any."""
-        free = [c for c in places(self.k.name, COUNTER) if c not in self.lying and self.reaches(seat, c)]
+        free = self.own_counters(seat)
         shared = [c for c in free if c in passing(self.k.name)]
         return shared or free
+
+    def own_counters(self, seat: int) -> list[int]:
+        """All empty counters in a seat's reach."""
+        return [c for c in places(self.k.name, COUNTER) if c not in self.lying and self.reaches(seat, c)]
+
+    def trip(self, seat: int, source: int, target: int) -> int | None:
+        """Steps to fetch something at `source` and be ready to use it at `target`, alone."""
+        first = arrival(self.k.name, self.at[seat], self.facing[seat], source)
+        if first is None:
+            return None
+        then = arrival(self.k.name, first[1], first[2], target)
+        return None if then is None else first[0] + 1 + then[0]
 
     def sources(self, seat: int, item: int) -> list[int]:
         """Where a seat can get an onion (1) or a dish (2): dispensers, and what lies about.
@@ -124,17 +136,29 @@ def _search(name: str, cell: int, facing: int, blocked: tuple[int, ...]) -> tupl
     return steps, first
 
 
-def approach(name: str, cell: int, facing: int, target: int, blocked: tuple[int, ...] = ()) -> tuple[int, int] | None:
-    """(steps before the interact, next action) to use the thing at `target`; None where no way leads."""
-    steps, first = _search(name, cell, facing, blocked)
+def arrival(
+    name: str, cell: int, facing: int, target: int, blocked: tuple[int, ...] = ()
+) -> tuple[int, int, int] | None:
+    """(steps, floor cell, facing) of the nearest stand from which the thing at `target` can be used."""
+    steps, _ = _search(name, cell, facing, blocked)
     near = layout(name).near[target]
     best = None
     for d, side in enumerate((1, 0, 3, 2)):  # to face it going north, stand south of it, and so on
         stand = near[side]
-        if stand >= 0 and steps[4 * stand + d] >= 0 and (best is None or steps[4 * stand + d] < best[0]):
+        if stand >= 0:
             n = steps[4 * stand + d]
-            best = (n, INTERACT if n == 0 else first[4 * stand + d])
+            if n >= 0 and (best is None or n < best[0]):
+                best = (n, stand, d)
     return best
+
+
+def approach(name: str, cell: int, facing: int, target: int, blocked: tuple[int, ...] = ()) -> tuple[int, int] | None:
+    """(steps before the interact, next action) to use the thing at `target`; None where no way leads."""
+    best = arrival(name, cell, facing, target, blocked)
+    if best is None:
+        return None
+    n, stand, d = best
+    return n, INTERACT if n == 0 else _search(name, cell, facing, blocked)[1][4 * stand + d]
 
 
 def go(name: str, cell: int, facing: int, to: int, blocked: tuple[int, ...] = ()) -> tuple[int, int] | None:
