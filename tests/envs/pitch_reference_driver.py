@@ -80,7 +80,7 @@ def chase(env, agent, rng, chance):
             return 5
         left = agent.team_index == min(a.team_index for a in env.agents if True) and agent.index == 0
         if hasattr(env, "goal_pos"):
-            cells = [p for p, t in zip(env.goal_pos, env.goal_index) if t != agent.team_index]
+            cells = [p for p, t in zip(env.goal_pos, env.goal_index, strict=False) if t != agent.team_index]
         elif hasattr(env, "endzone_positions"):
             cells = [p for p, t in env.endzone_positions.items() if t != agent.team_index]
         else:

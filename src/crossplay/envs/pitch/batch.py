@@ -157,6 +157,7 @@ class PitchBatch(BatchEnv):
         self.turn = tuple(int(s == 1 and not g.collect) for s in g.side)
         self._tables: dict[int, np.ndarray] = {}
         self._images: np.ndarray | None = None
+        self._bits = self.view_size**2 * len(looks.PLANES)
         self._known: tuple[np.ndarray, np.ndarray] | None = None
 
     def layout(self) -> Sequence[tuple[str, str, tuple[int, ...]]]:
@@ -282,8 +283,8 @@ class PitchBatch(BatchEnv):
         f, v = self.f, self.view_size
         rows = self._all if rows is None else rows
         if self._images is None:
-            self._images = looks.static_images(self.game, v)
-        out = np.empty((len(rows), v, v, 3), np.uint8)
+            self._images = np.ascontiguousarray(looks.static_images(self.game, v).reshape(-1, v * v * 3))
+        out = np.empty((len(rows), v * v * 3), np.uint8)
         looks.images(
             self._images,
             self.conf,
@@ -300,25 +301,24 @@ class PitchBatch(BatchEnv):
             f.gone,
             out,
         )
-        return out
+        return out.reshape(len(rows), v, v, 3)
 
-    def _planes(self, seat: int, rows: np.ndarray) -> np.ndarray:
-        f, g, v = self.f, self.game, self.view_size
-        side = g.side[seat]
+    def _table(self, side: int) -> np.ndarray:
         table = self._tables.get(side)
         if table is None:
-            empty = looks.static_images(g, v)
-            table = looks.planes_of(empty, self.colours[side], side, np.zeros(len(empty), np.int64))
-            table = self._tables[side] = np.ascontiguousarray(table.reshape(len(empty), -1))
-        size = table.shape[1]
-        out = np.empty((len(rows), size + looks.EXTRAS + g.width + g.height), np.uint8)
+            turn = int(side == 1 and not self.game.collect)
+            table = self._tables[side] = looks.static_planes(self.game, self.view_size, self.colours[side], side, turn)
+        return table
+
+    def _planes(self, seat: int, rows: np.ndarray) -> np.ndarray:
+        f, side = self.f, self.game.side[seat]
+        table = self._table(side)
+        out = np.empty((len(rows), table.shape[1]), np.uint8)
         looks.planes(
             table, self.conf, self.hues, seat, rows, f.x, f.y, f.face, f.carrier, f.bx, f.by, f.stale, f.gone, out
         )
         holds = (np.where(f.stale > 0, f.stale, f.carrier) == seat + 1).astype(np.uint8)
-        looks.plane_extras(
-            self.conf, self.turn[seat], seat, side, rows, f.x, f.y, f.face, f.cool, holds, f.goals, f.t, size, out
-        )
+        looks.plane_extras(self.conf, seat, side, rows, f.cool, holds, f.goals, f.t, self._bits, out)
         return out
 
     def _sight(self, seat: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -358,16 +358,13 @@ class PitchBatch(BatchEnv):
         g, seat, one = self.game, self.seats.index(data["seat"]), np.zeros(1, np.int64)
         t, goals = np.array([data["tick"]]), np.array([data["goals"]])
         if self.observe == "own":
-            side = g.side[seat]
-            bits = looks.planes_of(np.asarray(data["image"]), self.colours[side], side, data["facing"]).reshape(-1)
-            out = np.empty((1, self.array_shape(data["seat"])[0]), np.uint8)
-            out[0, : len(bits)] = bits
-            x, y = (np.full((1, len(self.seats)), data["at"][k]) for k in (0, 1))
-            face, cool = np.full(x.shape, data["facing"]), np.full(x.shape, data["cooldown"])
-            holds = np.array([data["carrying"]], np.uint8)
-            looks.plane_extras(
-                self.conf, self.turn[seat], seat, side, one, x, y, face, cool, holds, goals, t, len(bits), out
-            )
+            side, (x, y) = g.side[seat], data["at"]
+            out = self._table(side)[None, (x * g.height + y) * 4 + data["facing"]].copy()
+            out[0, : self._bits] = looks.planes_of(
+                np.asarray(data["image"]), self.colours[side], side, data["facing"]
+            ).reshape(-1)
+            cool, holds = np.full((1, len(self.seats)), data["cooldown"]), np.array([data["carrying"]], np.uint8)
+            looks.plane_extras(self.conf, seat, side, one, cool, holds, goals, t, self._bits, out)
             return out[0]
         agents = np.array([a or [0] * 5 for a in data["agents"]], np.int64)[None]
         balls = np.zeros((1, g.balls, 2), np.int64)
@@ -383,7 +380,7 @@ class PitchBatch(BatchEnv):
         return words.text(self, data)
 
     def view_image(self, data: Mapping[str, Any]) -> np.ndarray:
-        """ "own": the view, the agent at the bottom facing up; else the field, dark where unknown."""
+        """For "own" the view, the agent at the bottom facing up; else the field, dark where unknown."""
         return drawing.seat_picture(self, data)
 
     def omits(self, view: str) -> str:

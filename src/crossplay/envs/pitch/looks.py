@@ -106,6 +106,23 @@ def planes_of(image: np.ndarray, colour: int, side: int, face: Any) -> np.ndarra
 
 
 @jit
+def copy(table: Any, line: int, out: Any, r: int, size: int) -> None:
+    """The first `size` entries of a line of the table into row r."""
+    if line >= 0 and r >= 0:  # spares the compiler the test for negative indices
+        for k in range(size):
+            out[r, k] = table[line, k]
+
+
+@jit
+def place(dx: int, dy: int, fx: int, fy: int, half: int, v: int) -> int:
+    """The cell of a view (first axis times v plus second) in which an offset lies, or -1."""
+    ahead, right = dx * fx + dy * fy, dy * fx - dx * fy
+    if 0 <= ahead < v and -half <= right <= half:
+        return (right + half) * v + v - 1 - ahead
+    return -1
+
+
+@jit
 def images(
     table: Any,
     conf: Any,
@@ -122,35 +139,35 @@ def images(
     gone: Any,
     out: Any,
 ) -> None:
-    """Images of seat i into out uint8[k, v, v, 3]. table: `static_images`; hues[0..N-1]: agents' colours, [N]: the ball's."""
-    n, v = conf[3], table.shape[1]
+    """Images of seat i into out uint8[k, v * v * 3]. hues[0..N-1]: agents' colours, [N]: the ball's.
+
+    table: `static_images`, its images as lines.
+    """
+    n, v = conf[3], conf[10]
     half = v // 2
+    size = table.shape[1]
     for r in range(rows.shape[0]):
         b = rows[r]
         ax, ay, d = np.int64(x[b, i]), np.int64(y[b, i]), np.int64(face[b, i])
-        out[r] = table[(ax * conf[2] + ay) * 4 + d]
+        copy(table, (ax * conf[2] + ay) * 4 + d, out, r, size)
         fx, fy = _DX[d], _DY[d]
         holder = np.int64(stale[b]) if stale[b] > 0 else np.int64(carrier[b])
         if stale[b] == 0:
             for k in range(conf[4]):
                 if bx[b, k] > 0:
-                    dx, dy = bx[b, k] - ax, by[b, k] - ay
-                    ahead, right = dx * fx + dy * fy, dy * fx - dx * fy
-                    if 0 <= ahead < v and -half <= right <= half:
-                        out[r, right + half, v - 1 - ahead, 0] = 6
-                        out[r, right + half, v - 1 - ahead, 1] = hues[n]
-                        out[r, right + half, v - 1 - ahead, 2] = 0
+                    at = place(bx[b, k] - ax, by[b, k] - ay, fx, fy, half, v) * 3
+                    if at >= 0:
+                        out[r, at], out[r, at + 1], out[r, at + 2] = 6, hues[n], 0
         if n > 1 and gone[b] == 0:
             for j in range(n):
-                dx, dy = x[b, j] - ax, y[b, j] - ay
-                ahead, right = dx * fx + dy * fy, dy * fx - dx * fy
-                if 0 <= ahead < v and -half <= right <= half:
-                    out[r, right + half, v - 1 - ahead, 0] = 10
-                    out[r, right + half, v - 1 - ahead, 1] = hues[j]
-                    out[r, right + half, v - 1 - ahead, 2] = face[b, j] + (100 if holder == j + 1 else 0)
-        out[r, half, v - 1, 0] = 6 if holder == i + 1 else 1
-        out[r, half, v - 1, 1] = hues[n] if holder == i + 1 else 0
-        out[r, half, v - 1, 2] = 0
+                at = place(x[b, j] - ax, y[b, j] - ay, fx, fy, half, v) * 3
+                if at >= 0:
+                    out[r, at], out[r, at + 1] = 10, hues[j]
+                    out[r, at + 2] = face[b, j] + (100 if holder == j + 1 else 0)
+        at = (half * v + v - 1) * 3
+        out[r, at] = 6 if holder == i + 1 else 1
+        out[r, at + 1] = hues[n] if holder == i + 1 else 0
+        out[r, at + 2] = 0
 
 
 @jit
@@ -170,32 +187,26 @@ def planes(
     gone: Any,
     out: Any,
 ) -> None:
-    """`planes_of` the images of seat i, written directly into out uint8[k, size] (its first v * v * PLANES)."""
+    """`planes_of` the images of seat i into out uint8[k, size], drawn on the lines of `static_planes`."""
     n, v = conf[3], conf[10]
     half, count = v // 2, 12
-    size = v * v * count
+    size = table.shape[1]
     for r in range(rows.shape[0]):
         b = rows[r]
         ax, ay, d = np.int64(x[b, i]), np.int64(y[b, i]), np.int64(face[b, i])
-        place = (ax * conf[2] + ay) * 4 + d
-        for k in range(size):
-            out[r, k] = table[place, k]
+        copy(table, (ax * conf[2] + ay) * 4 + d, out, r, size)
         fx, fy = _DX[d], _DY[d]
         holder = np.int64(stale[b]) if stale[b] > 0 else np.int64(carrier[b])
         if stale[b] == 0:
             for k in range(conf[4]):
                 if bx[b, k] > 0:
-                    dx, dy = bx[b, k] - ax, by[b, k] - ay
-                    ahead, right = dx * fx + dy * fy, dy * fx - dx * fy
-                    if 0 <= ahead < v and -half <= right <= half:
-                        at = ((right + half) * v + v - 1 - ahead) * count
+                    at = place(bx[b, k] - ax, by[b, k] - ay, fx, fy, half, v) * count
+                    if at >= 0:
                         out[r, at + 4] = 1
         if n > 1 and gone[b] == 0:
             for j in range(n):
-                dx, dy = x[b, j] - ax, y[b, j] - ay
-                ahead, right = dx * fx + dy * fy, dy * fx - dx * fy
-                if 0 <= ahead < v and -half <= right <= half:
-                    at = ((right + half) * v + v - 1 - ahead) * count
+                at = place(x[b, j] - ax, y[b, j] - ay, fx, fy, half, v) * count
+                if at >= 0:
                     for k in range(1, count):
                         out[r, at + k] = 0
                     out[r, at + (5 if hues[j] == hues[i] else 6)] = 1
@@ -209,34 +220,35 @@ def planes(
             out[r, at + 4] = 1
 
 
+def static_planes(game: Game, view: int, colour: int, side: int, turn: int) -> np.ndarray:
+    """uint8[width * height * 4, size]: planes and extras of the empty field from (x, y, facing), as lines.
+
+    turn: 1 gives facing, column and row in a field rotated by half a turn.
+    """
+    empty = static_images(game, view)
+    at = np.arange(len(empty))
+    x, y, face = at // 4 // game.height, at // 4 % game.height, at % 4
+    if turn:
+        x, y = game.width - 1 - x, game.height - 1 - y
+    extras = np.zeros((len(empty), EXTRAS + game.width + game.height), np.uint8)
+    extras[at, (face + 2 * turn) % 4] = 1
+    extras[at, EXTRAS + x] = 1
+    extras[at, EXTRAS + game.width + y] = 1
+    lines = planes_of(empty, colour, side, at % 4).reshape(len(empty), -1)
+    return np.ascontiguousarray(np.concatenate([lines, extras], axis=1))
+
+
 @jit
 def plane_extras(
-    conf: Any,
-    turn: int,
-    i: int,
-    side: int,
-    rows: Any,
-    x: Any,
-    y: Any,
-    face: Any,
-    cool: Any,
-    holds: Any,
-    goals: Any,
-    t: Any,
-    at: int,
-    out: Any,
+    conf: Any, i: int, side: int, rows: Any, cool: Any, holds: Any, goals: Any, t: Any, at: int, out: Any
 ) -> None:
-    """Bits after the planes, from column `at` of out: facing 4, carrying, cooling down, goals own 8,
-    goals other 8, time left 8, column W, row H. turn: 1 rotates the field by half a turn.
+    """Bits that change in place, from column `at` of out: facing 4, then carrying, cooling down, goals own 8,
+    goals other 8, time left 8; then column W and row H. out holds the line of `static_planes`.
 
     holds uint8[B]: whether the seat is shown with the ball.
     """
-    width, height = conf[1], conf[2]
     for r in range(rows.shape[0]):
         b = rows[r]
-        for k in range(at, out.shape[1]):
-            out[r, k] = 0
-        out[r, at + (face[b, i] + 2 * turn) % 4] = 1
         out[r, at + 4] = holds[b]
         out[r, at + 5] = 1 if cool[b, i] > 1 else 0
         own, other = np.int64(goals[b, side]), np.int64(0)
@@ -244,14 +256,12 @@ def plane_extras(
             if s != side:
                 other += goals[b, s]
         left = ((conf[5] - t[b]) * 8 + conf[5] - 1) // conf[5]
-        for k in range(8):
-            out[r, at + 6 + k] = 1 if own > k else 0
-            out[r, at + 14 + k] = 1 if other > k else 0
-            out[r, at + 22 + k] = 1 if left > k else 0
-        px = width - 1 - x[b, i] if turn else np.int64(x[b, i])
-        py = height - 1 - y[b, i] if turn else np.int64(y[b, i])
-        out[r, at + 30 + px] = 1
-        out[r, at + 30 + width + py] = 1
+        for k in range(min(8, own)):
+            out[r, at + 6 + k] = 1
+        for k in range(min(8, other)):
+            out[r, at + 14 + k] = 1
+        for k in range(left):
+            out[r, at + 22 + k] = 1
 
 
 @jit

@@ -94,31 +94,17 @@ def start(conf: Any, cells: Any, keys: Any, rows: Any, x: Any, y: Any, face: Any
 @jit
 def draw_order(h: Any, n: int, order: Any) -> None:
     """A uniformly random order of the n agents, from one draw (the digits of a Lehmer code)."""
-    code = np.int64(mix(h, ORDER_SLOT) >> np.uint64(1))
+    code = mix(h, ORDER_SLOT)
     for i in range(n):
         order[i] = i
     for i in range(n - 1, 0, -1):
-        j = code % (i + 1)
-        code //= i + 1
+        base = np.uint64(i + 1)
+        rest = code // base
+        j = np.int64(code - rest * base)
+        code = rest
         kept = order[i]
         order[i] = order[j]
         order[j] = kept
-
-
-@jit
-def forward(conf: Any, ground: Any, side: Any, b: int, i: int, x: Any, y: Any, face: Any, bx: Any, by: Any) -> None:
-    """Enter the cell ahead unless there is a wall or a ball.
-
-    By default also not where an agent stands, and not the goal that the own team defends.
-    """
-    px, py = x[b, i] + _DX[face[b, i]], y[b, i] + _DY[face[b, i]]
-    what = ground[px, py]
-    if what == 1 or ball_at(b, px, py, conf[BALLS], bx, by) >= 0:
-        return
-    if conf[REFERENCE] == 0:
-        if what == 2 + side[i] or agent_at(b, px, py, conf[AGENTS], x, y) >= 0:
-            return
-    x[b, i], y[b, i] = px, py
 
 
 @jit
@@ -162,45 +148,26 @@ def steal(
 
 
 @jit
-def drop(
-    conf: Any,
-    ground: Any,
-    side: Any,
-    b: int,
-    i: int,
-    h: Any,
-    forced: int,
-    x: Any,
-    y: Any,
-    face: Any,
-    carrier: Any,
-    bx: Any,
-    by: Any,
-    event: Any,
-) -> None:
-    """Pass to a random team-mate wherever it is; without one, put the ball on the floor ahead.
+def hand_over(side: Any, b: int, i: int, n: int, h: Any, forced: int, carrier: Any, event: Any) -> bool:
+    """Pass to a random team-mate wherever it is; False without team-mates.
 
-    forced: the index among the team-mates to pass to, or -1 to draw it.
+    forced: the index among the team-mates to pass to, or -1 to draw it. There is one ball, so all
+    of them have empty hands.
     """
-    if carrier[b] != i + 1:
-        return
     mates = 0
-    for j in range(conf[AGENTS]):
+    for j in range(n):
         if j != i and side[j] == side[i]:
             mates += 1
-    if mates > 0:
-        chosen = forced if forced >= 0 else choose(h, PASS_SLOT + i, mates)
-        for j in range(conf[AGENTS]):
-            if j != i and side[j] == side[i]:
-                if chosen == 0:
-                    carrier[b] = j + 1
-                    event[b, 1], event[b, 2] = i + 1, j + 1
-                chosen -= 1
-        return
-    px, py = x[b, i] + _DX[face[b, i]], y[b, i] + _DY[face[b, i]]
-    if ground[px, py] == 0 and agent_at(b, px, py, conf[AGENTS], x, y) < 0:
-        bx[b, 0], by[b, 0] = px, py
-        carrier[b] = 0
+    if mates == 0:
+        return False
+    chosen = forced if forced >= 0 else choose(h, PASS_SLOT + i, mates)
+    for j in range(n):
+        if j != i and side[j] == side[i]:
+            if chosen == 0:
+                carrier[b] = j + 1
+                event[b, 1], event[b, 2] = i + 1, j + 1
+            chosen -= 1
+    return True
 
 
 @jit
@@ -364,11 +331,16 @@ def step(
                 face[b, i] = (face[b, i] + 3) % 4
             elif a == 2:
                 face[b, i] = (face[b, i] + 1) % 4
-            elif a == 3:
-                forward(conf, ground, side, b, i, x, y, face, bx, by)
-            elif a == 4:
-                if carrier[b] != i + 1:
-                    px, py = x[b, i] + _DX[face[b, i]], y[b, i] + _DY[face[b, i]]
+            elif 3 <= a <= 5:
+                px, py = x[b, i] + _DX[face[b, i]], y[b, i] + _DY[face[b, i]]
+                if a == 3:  # by default agents block, and the goal that the own team defends is closed
+                    what = ground[px, py]
+                    shut = what == 1 or ball_at(b, px, py, conf[BALLS], bx, by) >= 0
+                    if reference == 0 and not shut:
+                        shut = what == 2 + side[i] or agent_at(b, px, py, n, x, y) >= 0
+                    if not shut:
+                        x[b, i], y[b, i] = px, py
+                elif a == 4 and carrier[b] != i + 1:
                     ball = ball_at(b, px, py, conf[BALLS], bx, by)
                     if ball >= 0 and kind == 3:
                         collect(conf, side, b, i, ball, t, bx, by, goals, won, sparse)
@@ -377,8 +349,12 @@ def step(
                         bx[b, 0], by[b, 0] = 0, 0
                     elif carrier[b] > 0:
                         steal(conf, side, b, i, px, py, x, y, cool, carrier, event, stole)
-            elif a == 5:
-                drop(conf, ground, side, b, i, h, passes[b, i] if played else -1, x, y, face, carrier, bx, by, event)
+                elif a == 5 and carrier[b] == i + 1:
+                    forced = passes[b, i] if played else -1
+                    if not hand_over(side, b, i, n, h, forced, carrier, event) and ground[px, py] == 0:
+                        if agent_at(b, px, py, n, x, y) < 0:
+                            bx[b, 0], by[b, 0] = px, py
+                            carrier[b] = 0
         late = won[b] > 0 and reference > 0
         stale[b] = 0
         gone[b] = 1 if late else 0
