@@ -1,0 +1,1 @@
+"""Finding damage: seals of episodes, parts, manifest rows and cassette (being built)."""

@@ -1,0 +1,64 @@
+"""One writer per run: a lock that the operating system drops when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from crossplay.records.errors import RunError, explained
+
+__all__ = ["Lock"]
+
+_held: set[str] = set()  # record locks do not exclude the process that holds them
+
+
+class Lock:
+    """Holds `path` for this process until `release`.
+
+    Record locks of POSIX: released by the kernel when the process dies, so a file left by a SIGKILL
+    is simply taken over; not inherited by forked workers, who would otherwise keep it alive. (On
+    Windows a byte of the file is locked, with the same effect.) The file names the last holder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = str(path.resolve())
+        if _taken(self._name):
+            raise RunError(f"{path.parent}: already open for writing in this process; one writer per run")
+        with explained(path.parent, "open the run for writing"):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(self._fd)
+        except OSError:
+            holder = os.pread(self._fd, 200, 0).decode("utf-8", "replace").strip() if hasattr(os, "pread") else ""
+            os.close(self._fd)
+            raise RunError(
+                f"{path.parent}: another process is writing this run ({holder or 'holder unknown'}); "
+                "wait for it, or stop it and try again"
+            ) from None
+        with explained(path.parent, "open the run for writing"):
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        _held.add(self._name)
+        self._pid = os.getpid()
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        if os.getpid() == self._pid:
+            _held.discard(self._name)
+        os.close(self._fd)
+
+
+def _taken(name: str) -> bool:
+    return name in _held
+
+
+def _lock(fd: int) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,1 @@
+"""Joining runs (being built)."""

@@ -1,0 +1,476 @@
+"""`RunFolder`: everything one run leaves behind, written by one process and read by any.
+
+    study.toml        the study as resolved
+    manifest.sqlite   cells, episodes, status, scores, seals; rows of the newest episodes
+    trace/*.parquet   rows of all other episodes, some hundred episodes a part
+    cassette/         answers of models (`records.cassette`)
+
+An episode counts when it is in the manifest. `put` returns, and a future resolves, after the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from crossplay.kernel.play import Outcome
+from crossplay.kernel.types import CrossplayError
+from crossplay.records.entry import Cell, EpisodeRecord, study_digest, to_json
+from crossplay.records.errors import RunError, explained
+from crossplay.records.identity import machine
+from crossplay.records.lock import Lock
+from crossplay.records.manifest import Manifest, row_seal
+from crossplay.records.parts import encode_part, sync_folder, write_file
+from crossplay.records.reading import Reading
+from crossplay.records.table import Table, seal
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["RunFolder"]
+
+
+class _Item(NamedTuple):
+    """An episode ready to be committed."""
+
+    record: EpisodeRecord
+    values: list[Any]
+    blob: bytes
+    future: Future[None]
+
+
+class RunFolder(Reading):
+    """A run on disk. Make one with `create` or `open`; use it as a context manager.
+
+    part_episodes, part_rows, part_bytes: a part is written when the buffer holds that many episodes,
+    event rows or compressed bytes. commit_s: longest wait of a submitted episode for its commit.
+    """
+
+    part_rows = 1 << 20
+    part_bytes = 16 << 20
+
+    def __init__(
+        self, path: Path, manifest: Manifest, lock: Lock | None, part_episodes: int = 256, commit_s: float = 0.05
+    ) -> None:
+        super().__init__(path, manifest)
+        self.part_episodes, self.commit_s = part_episodes, commit_s
+        self._writer = lock
+        self._pid = os.getpid()
+        self._compacting = threading.Lock()
+        self._wake = threading.Condition()
+        self._pending: list[_Item] = []
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._late_error: CrossplayError | None = None  # of a compaction, told by the next put or close
+        if lock is not None:
+            self._cells = {c.name: c for c in self.cells()}
+            self._source = self._query("SELECT max(source) FROM sources")[0][0]
+            (self._waiting, self._waiting_rows, self._waiting_bytes) = self._query(
+                "SELECT count(*), coalesce(sum(e.rows), 0), coalesce(sum(length(b.rows)), 0) "
+                "FROM buffer b JOIN episodes e USING (seq)"
+            )[0]
+
+    # -- making ----------------------------------------------------------------------------------------
+    @classmethod
+    def create(
+        cls, path: str | Path, study_toml: str, identity: Mapping[str, Any] | None = None, **options: Any
+    ) -> Self:
+        """A new run, open for writing.
+
+        study_toml: the study as resolved. identity: what the caller knows of this run (model shas,
+        digests of prompt templates, sampling settings); version, commit, packages, interpreter and
+        processor are added. Raises CrossplayError when the folder holds a run, RunError (exit code 3)
+        when it cannot be written.
+        """
+        folder = Path(path)
+        with explained(folder, "create the run"):
+            (folder / "trace").mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder / "lock")
+        try:
+            _refuse_existing(folder)
+            digest = study_digest(study_toml)
+            write_file(folder / "study.toml", study_toml.encode())
+            # The manifest comes last, in one transaction: a folder without it is no run.
+            manifest = Manifest(folder, write=True, create=True)
+            with explained(folder, "create the run"):
+                _begin_run(manifest.db, digest, {**(identity or {}), **machine()})
+                sync_folder(folder)
+            return cls(folder, manifest, lock, **options)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, write: bool = False, identity: Mapping[str, Any] | None = None, **options: Any
+    ) -> Self:
+        """A run that exists: to read (any number of processes), or to go on writing (one).
+
+        identity: as in `create`; when it, the code or the machine differs from the last time, the
+        episodes written from now on name a new source.
+        """
+        folder = Path(path)
+        if not write:
+            return cls(folder, Manifest(folder, write=False), None)
+        if not (folder / "manifest.sqlite").is_file():
+            raise RunError(f"{folder}: not a run folder (it has no manifest.sqlite)")
+        lock = Lock(folder / "lock")
+        try:
+            manifest = Manifest(folder, write=True)
+            with explained(folder, "open the run"):
+                (folder / "trace").mkdir(exist_ok=True)
+                _sweep(folder, manifest)
+                _add_source(manifest.db, identity)
+            return cls(folder, manifest, lock, **options)
+        except BaseException:
+            lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except CrossplayError:
+            if error is None:
+                raise
+
+    # -- writing ---------------------------------------------------------------------------------------
+    def add_cells(self, cells: Iterable[Cell]) -> None:
+        """Store cells. Equal ones may come again; a cell cannot change its meaning."""
+        self._check_writer()
+        with self._lock:
+            new = [c for c in cells if self._new_cell(c)]
+            self._transaction(lambda db: _insert_cells(db, new))
+            self._cells.update({c.name: c for c in new})
+
+    def put(self, record: EpisodeRecord) -> None:
+        """Store a finished episode; it is committed when this returns.
+
+        An equal episode of the same id is taken as stored; another one raises CrossplayError, as does
+        a second counted episode in the same place. RunError (exit code 3) when the disk is full.
+        """
+        self.put_many([record])
+
+    def put_many(self, records: Iterable[EpisodeRecord]) -> None:
+        """Store many episodes in one transaction; all are committed when this returns."""
+        items = [self._item(r) for r in records]
+        self._commit(items)
+        self._compact_if_due()
+        for item in items:
+            item.future.result()
+
+    def submit(self, record: EpisodeRecord) -> Future[None]:
+        """Store an episode with others; the future resolves after the commit (within `commit_s` or so)."""
+        item = self._item(record)
+        with self._wake:
+            if self._closing:
+                raise RunError(f"{self.path}: the run is closed")
+            self._pending.append(item)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="crossplay-commit", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return item.future
+
+    async def aput(self, record: EpisodeRecord) -> None:
+        """`put` for asyncio: waits for the commit without blocking the loop."""
+        await asyncio.wrap_future(self.submit(record))
+
+    def put_outcome(self, outcome: Outcome, **where: Any) -> EpisodeRecord:
+        """`put(EpisodeRecord.of(outcome, **where))`; returns the record."""
+        where.setdefault("study", self.study_digest)
+        record = EpisodeRecord.of(outcome, **where)
+        self.put(record)
+        return record
+
+    def flush(self) -> None:
+        """Commit what was submitted so far."""
+        with self._wake:
+            items, self._pending = self._pending, []
+        self._commit(items)
+
+    def compact(self, everything: bool = True) -> None:
+        """Move buffered rows to Parquet parts: all of them, or only full parts."""
+        self._check_writer()
+        with self._compacting:
+            while self._compact_one(everything):
+                pass
+
+    def close(self) -> None:
+        """Commit, move the rest of the buffer to a part, and let the next writer in."""
+        if self._writer is None or os.getpid() != self._pid:
+            super().close()
+            return
+        lock, problem = self._writer, None
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self.flush()
+            self._raise_late()
+            self.compact()
+            with self._lock, explained(self.path, "close the run"):
+                self._manifest.settle()
+        except CrossplayError as error:
+            problem = error
+        finally:
+            super().close()
+            self._writer = None
+            lock.release()
+        if problem is not None:
+            raise problem
+
+    # -- inside ----------------------------------------------------------------------------------------
+    def _check_writer(self) -> None:
+        if self._writer is None:
+            raise RunError(f"{self.path}: the run is not open for writing")
+        if os.getpid() != self._pid:
+            raise RunError(f"{self.path}: only the process that opened the run may write it; send it the episodes")
+
+    def _item(self, record: EpisodeRecord) -> _Item:
+        self._check_writer()
+        self._raise_late()
+        table = Table.of(record.events)
+        data = table.encode()
+        record.source = self._source
+        values = [*record.values(), table.n, seal(data)]
+        return _Item(record, values, zlib.compress(data, 1), Future())
+
+    def _raise_late(self) -> None:
+        error, self._late_error = self._late_error, None
+        if error is not None:
+            raise error
+
+    def _serve(self) -> None:
+        """The commit thread: one transaction per `commit_s` while episodes arrive."""
+        while True:
+            with self._wake:
+                while not self._pending and not self._closing:
+                    self._wake.wait()
+                if self._closing:
+                    return
+            time.sleep(self.commit_s / 2)  # let others join; the other half is for the commit itself
+            try:
+                self.flush()
+            except CrossplayError:
+                continue  # each future holds the error
+            self._compact_if_due()
+
+    def _commit(self, items: list[_Item]) -> None:
+        """One transaction for all; where one clashes, each is decided on its own."""
+        if not items:
+            return
+        try:
+            with self._lock:
+                try:
+                    self._insert(items)
+                except sqlite3.IntegrityError:
+                    for item in items:
+                        self._commit_alone(item)
+        except BaseException as error:
+            for item in items:
+                if not item.future.done():
+                    item.future.set_exception(error)
+            raise
+        for item in items:
+            if not item.future.done():
+                item.future.set_result(None)
+
+    def _commit_alone(self, item: _Item) -> None:
+        try:
+            self._insert([item])
+        except sqlite3.IntegrityError:
+            clash = self._clash(item.record)
+            if clash is not None:
+                item.future.set_exception(clash)
+
+    def _insert(self, items: list[_Item]) -> None:
+        new = {c.name: c for c in (_cell(i.record) for i in items) if self._new_cell(c, strict=False)}
+
+        def write(db: sqlite3.Connection) -> None:
+            _insert_cells(db, new.values())
+            self._manifest.insert([(i.values, i.blob) for i in items])
+
+        self._transaction(write)
+        self._cells.update(new)
+        self._waiting += len(items)
+        self._waiting_rows += sum(i.values[-2] for i in items)
+        self._waiting_bytes += sum(len(i.blob) for i in items)
+
+    def _transaction(self, write: Any) -> None:
+        db = self._manifest.db
+        with explained(self.path, "write the run"):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                write(db)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def _new_cell(self, cell: Cell, strict: bool = True) -> bool:
+        """Whether a cell is unknown. Raises CrossplayError when the known one means something else."""
+        known = self._cells.get(cell.name)
+        if known is None:
+            return True
+        same = known == cell if strict else (known.env_id, known.lineup) == (cell.env_id, cell.lineup)
+        if not same:
+            raise CrossplayError(
+                f'{self.path}: cell "{cell.name}" is {known.env_id} with {known.lineup}; '
+                f"it cannot become {cell.env_id} with {cell.lineup}, or change its agents"
+            )
+        return False
+
+    def _clash(self, record: EpisodeRecord) -> CrossplayError | None:
+        """Why an episode cannot be stored; None when the stored one is equal."""
+        stored = self.record(record.id, missing_ok=True)
+        if stored is not None:
+            same = (stored.status, stored.world, stored.mind) == (record.status, record.world, record.mind)
+            if same:
+                return None
+            return CrossplayError(
+                f"{self.path}: episode {record.id:016x} ({_where(record)}) is already stored with another digest"
+            )
+        return CrossplayError(
+            f"{self.path}: {_where(record)} already holds a finished episode; a second one needs another replicate"
+        )
+
+    def _compact_if_due(self) -> None:
+        due = (
+            self._waiting >= self.part_episodes
+            or self._waiting_rows >= self.part_rows
+            or self._waiting_bytes >= self.part_bytes
+        )
+        if due:
+            try:
+                self.compact(everything=False)
+            except CrossplayError as error:  # the episodes are safe in the manifest
+                self._late_error = error
+
+    def _compact_one(self, everything: bool) -> bool:
+        """Write one part. Returns whether there may be another."""
+        chosen, full = self._next_part()
+        if not chosen or not (full or everything):
+            return False
+        ids = [int(c[1], 16) for c in chosen]
+        tables = [self._inflate(int(c[1], 16), c[3], c[4]) for c in chosen]
+        name = f"part-{self._query('SELECT count(*) FROM parts')[0][0]:05d}.parquet"
+        data = encode_part(ids, tables)
+        write_file(self.path / "trace" / name, data)
+        first, places = 0, []
+        for c, table in zip(chosen, tables, strict=True):
+            places.append((name, first, c[0]))
+            first += table.n
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?)", (name, seal(data), len(data), first, len(ids)))
+            db.executemany("UPDATE episodes SET part = ?, first = ? WHERE seq = ?", places)
+            db.executemany("DELETE FROM buffer WHERE seq = ?", [(c[0],) for c in chosen])
+
+        with self._lock:
+            self._transaction(write)
+            self._waiting -= len(ids)
+            self._waiting_rows -= first
+            self._waiting_bytes -= sum(len(c[4]) for c in chosen)
+        return True
+
+    def _next_part(self) -> tuple[list[Any], bool]:
+        """(seq, episode, rows, seal, blob) of the oldest buffered episodes; whether they fill a part."""
+        chosen: list[Any] = []
+        rows = size = 0
+        with self._lock, explained(self.path, "read the run"):
+            cursor = self._manifest.db.execute(
+                "SELECT b.seq, e.episode, e.rows, e.seal, b.rows FROM buffer b JOIN episodes e USING (seq) ORDER BY seq"
+            )
+            for line in cursor:
+                chosen.append(line)
+                rows += line[2]
+                size += len(line[4])
+                if len(chosen) >= self.part_episodes or rows >= self.part_rows or size >= self.part_bytes:
+                    return chosen, True
+        return chosen, False
+
+
+def _cell(record: EpisodeRecord) -> Cell:
+    return Cell(record.cell, record.env_id, record.lineup, record.agents)
+
+
+def _where(record: EpisodeRecord) -> str:
+    return f'cell "{record.cell}", root {record.root}, block {record.block}, replicate {record.replicate}'
+
+
+def _insert_cells(db: sqlite3.Connection, cells: Iterable[Cell]) -> None:
+    for c in cells:
+        values = [c.name, c.env_id, c.lineup, to_json(c.agents), to_json(c.extra)]
+        db.execute("INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?)", (*values, row_seal(values)))
+
+
+def _insert_source(db: sqlite3.Connection, source: int, study: str, identity: str) -> None:
+    values = [source, study, identity]
+    db.execute("INSERT INTO sources VALUES (?, ?, ?, ?)", (*values, row_seal(values)))
+
+
+def _refuse_existing(folder: Path) -> None:
+    """Raise CrossplayError when the folder holds a run; sweep what a creation cut short left."""
+    path = folder / "manifest.sqlite"
+    if not path.exists():
+        return
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        empty = (
+            not db.execute("SELECT 1 FROM sqlite_master").fetchall()
+            or not db.execute("SELECT 1 FROM sources").fetchall()
+        )
+    except sqlite3.Error:
+        empty = False
+    finally:
+        db.close()
+    if not empty:
+        raise CrossplayError(f"{folder}: holds a run already; resume it, or name another folder")
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).unlink(missing_ok=True)
+
+
+def _begin_run(db: sqlite3.Connection, digest: str, identity: Mapping[str, Any]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("INSERT INTO meta VALUES ('study', ?)", (digest,))
+    db.execute("INSERT INTO meta VALUES ('created', ?)", (datetime.now(UTC).isoformat(timespec="seconds"),))
+    meta = [list(row) for row in db.execute("SELECT key, value FROM meta ORDER BY key")]
+    db.execute("INSERT INTO totals VALUES ('meta', ?)", (row_seal(meta),))
+    _insert_source(db, 0, digest, to_json(identity))
+    db.execute("COMMIT")
+
+
+def _add_source(db: sqlite3.Connection, identity: Mapping[str, Any] | None) -> None:
+    """A new source when code, machine or the caller's part differ from the last one."""
+    source, study, last = db.execute("SELECT source, study, identity FROM sources ORDER BY source DESC").fetchone()
+    now = to_json({**(msgspec.json.decode(last) if identity is None else identity), **machine()})
+    if now != last:
+        _insert_source(db, source + 1, study, now)
+
+
+def _sweep(folder: Path, manifest: Manifest) -> None:
+    """Remove what a kill left between a part's writing and its commit; its rows are in the buffer."""
+    known = {row[0] for row in manifest.query("SELECT part FROM parts")}
+    for file in (folder / "trace").iterdir():
+        if file.name not in known and (file.name.startswith("part-") or file.name.endswith(".tmp")):
+            file.unlink(missing_ok=True)
