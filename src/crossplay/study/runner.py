@@ -1,0 +1,398 @@
+"""The runner: plays the cells of a study and writes each finished episode, by one interface.
+
+In process (columns or batches), several processes, or Ray: a `Pool` takes chunks of fast episodes
+and gives records back; seats that wait for models or people are played here, on asyncio. One
+writer per run. Digests do not depend on which of them played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from crossplay.kernel import Block, CrossplayError, Episode, Outcome, aio, batch, columns, play
+from crossplay.kernel.drivers import mode
+from crossplay.records import Cell as StoredCell
+from crossplay.records import EpisodeRecord, RunFolder
+from crossplay.study.spec import Cell, Study
+from crossplay.study.stage import Stage
+
+__all__ = ["ATTEMPTS", "Chunk", "Pool", "open_run", "play_chunk", "run_study", "waits"]
+
+ATTEMPTS = 3  # plays of a block whose episode was void, before the study gives up on it
+WIDTH = 64
+
+
+class Chunk(NamedTuple):
+    """Some blocks of one cell, the unit of work."""
+
+    cell: str
+    ats: tuple[Block, ...]
+    attempt: int = 0
+
+
+class Pool(Protocol):
+    """Where chunks of fast episodes are played."""
+
+    size: int
+    ahead: int  # chunks in flight per worker
+
+    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
+        """Play a chunk; the future holds its records."""
+        ...
+
+    def close(self) -> None:
+        """Free the workers."""
+        ...
+
+
+def waits(stage: Stage, cell: Cell) -> bool:
+    """Whether a cell waits for something outside (models, people, a clock) and runs on asyncio."""
+    if stage.study.environments[cell.env].clock != "wait":
+        return True
+    agents = [stage.agent(a) for a in cell.seats]
+    return any(mode(a) == "async" or a.kind in ("human", "remote") for a in agents)
+
+
+def play_chunk(stage: Stage, chunk: Chunk) -> Iterator[EpisodeRecord]:
+    """The records of a chunk of fast episodes, as they end."""
+    cell = next(c for c in stage.cells if c.key == chunk.cell)
+    lineup, conduct = stage.lineup(cell), stage.conduct(cell)
+    began = time.perf_counter()
+    arrays = None
+    if not cell.shared_memory and any(hasattr(a, "act_array") for a in lineup.seats.values()):
+        arrays = stage.batch(cell.env, min(WIDTH, len(chunk.ats)))
+    if arrays is not None:
+        for n, (at, outcome) in enumerate(columns(arrays, lineup, chunk.ats, conduct), 1):
+            yield _record(stage, cell, at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
+        return
+    episodes = (play(stage.env(cell.env), lineup, at, conduct) for at in chunk.ats)
+    for n, (episode, outcome) in enumerate(batch(episodes, WIDTH), 1):
+        yield _record(stage, cell, episode.at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
+        episode.env.close()
+
+
+def _record(stage: Stage, cell: Cell, at: Block, outcome: Outcome, attempt: int, wall: float) -> EpisodeRecord:
+    env = stage.probes[cell.env]
+    return EpisodeRecord.of(
+        outcome,
+        study=stage.study.digest(),
+        cell=cell.key,
+        env_id=env.id,
+        lineup=_lineup_name(cell),
+        at=at,
+        attempt=attempt,
+        agents=dict(zip(env.seats, cell.seats, strict=True)),
+        wall_s=wall,
+        extra={"paired": env.paired},
+    )
+
+
+class Inline:
+    """Plays chunks here, one after the other, in a thread: calls to models go on meanwhile."""
+
+    size = 1
+    ahead = 1
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
+        """Play the chunk beside the event loop."""
+        return asyncio.ensure_future(asyncio.to_thread(lambda: list(play_chunk(self._stage, chunk))))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+_worker: Stage | None = None
+
+
+def _open_worker(toml: str, trust: bool) -> None:
+    """In a worker process: build the stage from the resolved study."""
+    import tomllib
+
+    from crossplay.study.spec import parse_study
+
+    global _worker
+    _worker = Stage(parse_study(tomllib.loads(toml)), trust=trust)
+
+
+def _work(chunk: Chunk) -> list[EpisodeRecord]:
+    assert _worker is not None
+    return list(play_chunk(_worker, chunk))
+
+
+class Processes:
+    """Plays chunks in worker processes; a worker that dies is replaced and its chunks are played again."""
+
+    ahead = 2
+
+    def __init__(self, study: Study, jobs: int, trust: bool) -> None:
+        self.size, self._toml, self._trust = jobs, study.toml(), trust
+        self._pool = self._open()
+
+    def _open(self) -> Any:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.size, context, _open_worker, (self._toml, self._trust))
+
+    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
+        """Queue the chunk."""
+        return asyncio.ensure_future(self._play(chunk))
+
+    async def _play(self, chunk: Chunk) -> list[EpisodeRecord]:
+        from concurrent.futures.process import BrokenProcessPool
+
+        for _ in range(ATTEMPTS):
+            pool = self._pool
+            try:
+                return await asyncio.wrap_future(pool.submit(_work, chunk))
+            except BrokenProcessPool:
+                if pool is self._pool:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    self._pool = self._open()
+        raise CrossplayError(
+            f"{chunk.cell}: a worker process died {ATTEMPTS} times on these blocks: {chunk.ats[0]} and on"
+        )
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Ray:
+    """Plays chunks on actors of a Ray cluster (extra `ray`)."""
+
+    ahead = 2
+
+    def __init__(self, study: Study, jobs: int, trust: bool, address: str | None = None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise CrossplayError("the Ray runner needs the extra `ray`: pip install 'crossplay[ray]'") from None
+        self.size, self._ray, self._mine = jobs, ray, not ray.is_initialized()
+        if self._mine:
+            ray.init(
+                address=address,
+                num_cpus=None if address else jobs,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+
+        @ray.remote(num_cpus=1)
+        class Worker:
+            def __init__(self, toml: str, trust: bool) -> None:
+                _open_worker(toml, trust)
+
+            def play(self, chunk: Chunk) -> list[EpisodeRecord]:
+                return _work(Chunk(*chunk))
+
+        self._workers = [Worker.remote(study.toml(), trust) for _ in range(jobs)]
+        self._next = 0
+
+    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
+        """Send the chunk to the next worker."""
+        worker = self._workers[self._next % len(self._workers)]
+        self._next += 1
+        return asyncio.wrap_future(worker.play.remote(chunk).future())
+
+    def close(self) -> None:
+        """Stop the cluster if it was started here."""
+        if self._mine:
+            self._ray.shutdown()
+
+
+def run_study(
+    stage: Stage,
+    folder: Path,
+    *,
+    runner: str = "inline",
+    jobs: int = 1,
+    on_episode: Callable[[EpisodeRecord], None] | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Play what is missing of a study into a run folder; returns the numbers of episodes by status.
+
+    runner: "inline", "processes" or "ray". on_start(done, total) and on_episode(record) are for
+    progress. Resumes when the folder holds the same study; refuses it when it holds another.
+    Raises Stop (budget spent, endpoint gone) with everything finished so far kept.
+    """
+    run = open_run(stage, folder)
+    try:
+        return asyncio.run(_run(stage, run, runner, jobs, on_episode, on_start))
+    finally:
+        run.close()
+
+
+def open_run(stage: Stage, folder: Path) -> RunFolder:
+    """The run folder of a study, open for writing: a new one, or the one that holds the same study."""
+    toml = stage.study.toml()
+    if (folder / "manifest.sqlite").exists():
+        run = RunFolder.open(folder, write=True, identity=identity(stage))
+        if run.study_digest != stage.study.digest():
+            run.close()
+            raise CrossplayError(
+                f"{folder}: holds another study (or the same one, changed); name a new folder with --out, or merge runs later"
+            )
+    else:
+        run = RunFolder.create(folder, toml, identity(stage))
+    run.add_cells(_stored(stage, cell) for cell in stage.cells)
+    return run
+
+
+def _stored(stage: Stage, cell: Cell) -> StoredCell:
+    env = stage.probes[cell.env]
+    extra = {
+        "env": cell.env,
+        "group": cell.group,
+        "role": cell.role,
+        "mail": cell.mail,
+        "shared_memory": cell.shared_memory,
+        "metrics": dict(env.metrics),
+        "paired": env.paired,
+    }
+    return StoredCell(cell.key, env.id, _lineup_name(cell), dict(zip(env.seats, cell.seats, strict=True)), extra)
+
+
+def _lineup_name(cell: Cell) -> str:
+    return cell.lineup + (f" [{cell.mail} mail]" if cell.mail else "")
+
+
+def identity(stage: Stage) -> dict[str, Any]:
+    """What a run stores of its agents and environments beside machine, lock and code."""
+    return {
+        "agents": {name: stage.agent(name).manifest() for name in sorted({a for c in stage.cells for a in c.seats})},
+        "environments": {label: env.id for label, env in stage.probes.items()},
+        "trust": stage.trust,
+    }
+
+
+async def _run(
+    stage: Stage,
+    run: Any,
+    runner: str,
+    jobs: int,
+    on_episode: Callable[[EpisodeRecord], None] | None,
+    on_start: Callable[[int, int], None] | None,
+) -> dict[str, int]:
+    done = run.done()
+    fast: list[Chunk] = []
+    slow: list[tuple[Cell, Block]] = []
+    total = 0
+    for cell in stage.cells:
+        ats = [Block(stage.study.root, b, r) for b in cell.blocks for r in range(stage.study.replicates)]
+        total += len(ats)
+        left = [at for at in ats if (cell.key, at.block, at.replicate) not in done]
+        if waits(stage, cell):
+            slow += [(cell, at) for at in left]
+        else:
+            fast += [Chunk(cell.key, tuple(left[i : i + WIDTH])) for i in range(0, len(left), WIDTH)]
+    if on_start is not None:
+        on_start(total - sum(len(c.ats) for c in fast) - len(slow), total)
+    counts: dict[str, int] = {}
+
+    def finished(records: Iterable[EpisodeRecord]) -> list[EpisodeRecord]:
+        """Commit, then report; void episodes are handed back to be played again."""
+        records = list(records)
+        run.put_many(records)
+        again = []
+        for record in records:
+            counts[record.status.partition(":")[0]] = counts.get(record.status.partition(":")[0], 0) + 1
+            if record.status == "void":
+                again.append(record)
+            elif on_episode is not None:
+                on_episode(record)
+        return again
+
+    pool = _pool(stage, runner, jobs)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_play_fast(pool, fast, finished))
+            if slow:
+                group.create_task(_play_slow(stage, slow, finished))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    finally:
+        pool.close()
+        with contextlib.suppress(Exception):
+            await stage.aclose()
+    return counts
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says most: one of ours before any other."""
+    flat: list[BaseException] = []
+    stack: list[BaseException] = [errors]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack += error.exceptions
+        else:
+            flat.append(error)
+    return next((e for e in flat if isinstance(e, CrossplayError)), flat[0])
+
+
+def _pool(stage: Stage, runner: str, jobs: int) -> Pool:
+    if runner == "processes" or (runner == "inline" and jobs > 1):
+        return Processes(stage.study, jobs, stage.trust)
+    if runner == "ray":
+        return Ray(stage.study, jobs, stage.trust)
+    if runner != "inline":
+        raise CrossplayError(f'runner: "{runner}" is not inline, processes or ray')
+    return Inline(stage)
+
+
+async def _play_fast(
+    pool: Pool, chunks: Sequence[Chunk], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
+) -> None:
+    queue = list(reversed(chunks))
+    pending: set[asyncio.Future[list[EpisodeRecord]]] = set()
+    asked: dict[asyncio.Future[list[EpisodeRecord]], Chunk] = {}
+    while queue or pending:
+        while queue and len(pending) < pool.ahead * pool.size:
+            chunk = queue.pop()
+            future = pool.submit(chunk)
+            pending.add(future)
+            asked[future] = chunk
+            await asyncio.sleep(0)
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            chunk = asked.pop(future)
+            again = finished(future.result())
+            if again and chunk.attempt + 1 < ATTEMPTS:
+                ats = tuple(Block(r.root, r.block, r.replicate) for r in again)
+                queue.append(Chunk(chunk.cell, ats, chunk.attempt + 1))
+
+
+async def _play_slow(
+    stage: Stage, work: Sequence[tuple[Cell, Block]], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
+) -> None:
+    """Episodes that wait, `concurrency` at a time; each is written when it ends."""
+    models = stage.models()
+    if models:
+        await stage.door.ready(models)
+    source = iter(work)
+
+    async def worker() -> None:
+        for cell, at in source:
+            for attempt in range(ATTEMPTS):
+                env = stage.env(cell.env)
+                began = time.perf_counter()
+                episode: Episode = play(env, stage.lineup(cell), at, stage.conduct(cell))
+                outcome = await aio(episode)
+                record = _record(stage, cell, at, outcome, attempt, time.perf_counter() - began)
+                env.close()
+                if not finished([record]):
+                    break
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(stage.study.concurrency):
+            group.create_task(worker())

@@ -1,0 +1,192 @@
+"""`Stage`: the living things of a study: environments, agents, the door to models, cells.
+
+Everything that can be wrong is found here, before anything is spent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossplay.kernel import Agent, BatchEnv, Conduct, CrossplayError, Env, Lineup, make_batch, make_env, nearest
+from crossplay.study.spec import Cell, EnvSpec, Study
+from crossplay.study.templates import expand
+
+__all__ = ["Stage"]
+
+
+class Stage:
+    """A study, built: its expanded spec, fresh environments on demand, agents made once.
+
+    folder: the run folder (its cassette is used), or None. strict: models are read from the
+    cassette only. trust: code named in the study (`python:` agents) may be loaded.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path | None = None,
+        *,
+        strict: bool = False,
+        trust: bool = False,
+        only: set[str] | None = None,
+    ) -> None:
+        self.folder, self.strict, self.trust = folder, strict, trust
+        self._door: Any = None
+        probes = {label: self._probe(label, spec) for label, spec in study.environments.items()}
+        counts = {len(env.seats) for env in probes.values()}
+        if len(counts) > 1:
+            listed = ", ".join(f"{label} has {len(env.seats)}" for label, env in probes.items())
+            raise CrossplayError(f"environments: one study needs equally many seats everywhere: {listed}")
+        talks = any(_talks(env) for env in probes.values())
+        self.study = expand(study, counts.pop(), talks)
+        self.probes = probes
+        self.seats = {label: env.seats for label, env in probes.items()}
+        self.cells = self.study.cells(self.seats)
+        if only is not None:
+            self.cells = [c for c in self.cells if c.key in only]
+        self.metric = self.study.metric = self._metric()
+        self._agents: dict[str, Agent] = {}
+
+    # -- environments ----------------------------------------------------------------------------------
+    def _probe(self, label: str, spec: EnvSpec) -> Env:
+        try:
+            return make_env(spec.name, spec.options, spec.clock)
+        except CrossplayError as error:
+            raise type(error)(f'environments."{label}": {error}') from error
+
+    def env(self, label: str) -> Env:
+        """A fresh environment."""
+        spec = self.study.environments[label]
+        return make_env(spec.name, spec.options, spec.clock)
+
+    def batch(self, label: str, width: int) -> BatchEnv | None:
+        """The same as arrays, where the family has it (never with a clock)."""
+        spec = self.study.environments[label]
+        return make_batch(spec.name, width, spec.options) if spec.clock == "wait" else None
+
+    def _metric(self) -> str:
+        known: list[str] = []
+        for env in self.probes.values():
+            known += [m for m in env.metrics if m not in known]
+        metric = self.study.metric
+        if metric is None:
+            return known[0] if known else "return"
+        if known and metric not in known:
+            raise CrossplayError(f'study.metric: unknown metric "{metric}".{nearest(metric, known)}')
+        return metric
+
+    # -- agents -------------------------------------------------------------------------------------------
+    @property
+    def door(self) -> Any:
+        """The door to models: the run's cassette and budget behind it."""
+        if self._door is None:
+            from crossplay.models import Budget, Door
+            from crossplay.records.cassette import Cassette
+
+            cassette = None
+            if self.folder is not None:
+                cassette = Cassette(self.folder / "cassette", mode="strict" if self.strict else "record")
+            limits = {k: (int(v) if k in ("calls", "tokens") else v) for k, v in self.study.budget.items()}
+            self._door = Door(self.study.models, cassette, Budget(**limits) if limits else None)  # type: ignore[arg-type]
+        return self._door
+
+    def agent(self, name: str) -> Agent:
+        """The agent of that name; one object per name, so that its seats are batched."""
+        if name not in self._agents:
+            from crossplay.agents import make_agent
+            from crossplay.agents.context import Context
+
+            spec = self.study.agents[name]
+            if spec.type.startswith("python:") and not self.trust:
+                raise CrossplayError(
+                    f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
+                )
+            door = _LazyDoor(self)
+            context = Context(door=door, folder=Path(), trust=self.trust)
+            self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
+        return self._agents[name]
+
+    def check(self) -> None:
+        """Make every agent and ask it whether it can play its seats; raises CrossplayError."""
+        seen = set()
+        for cell in self.cells:
+            env = self.probes[cell.env]
+            for seat, name in zip(env.seats, cell.seats, strict=True):
+                if (cell.env, seat, name) in seen:
+                    continue
+                seen.add((cell.env, seat, name))
+                agent = self.agent(name)
+                kind = env.spec(seat).kind
+                if agent.needs and kind not in agent.needs:
+                    raise CrossplayError(
+                        f"agents.{name}: {cell.env} seat {seat} wants an action of kind {kind!r}, "
+                        f"but a {agent.kind} agent answers {', '.join(agent.needs)} only"
+                    )
+                if not set(agent.views) & set(env.views):
+                    raise CrossplayError(
+                        f"agents.{name}: {cell.env} offers the views {', '.join(env.views)}; it reads {', '.join(agent.views)}"
+                    )
+                try:
+                    agent.check(env, seat)
+                except CrossplayError as error:
+                    raise type(error)(f"agents.{name}: {error}") from error
+
+    def lineup(self, cell: Cell) -> Lineup:
+        """The agents in their seats."""
+        agents = [self.agent(a) for a in cell.seats]
+        return Lineup(dict(zip(self.seats[cell.env], agents, strict=True)), cell.shared_memory, cell.lineup)
+
+    def conduct(self, cell: Cell) -> Conduct:
+        """The study's conduct, with the cell's mail mode."""
+        base = self.study.conduct
+        if cell.mail is None:
+            return base
+        return msgspec.structs.replace(base, mail=msgspec.structs.replace(base.mail, mode=cell.mail))
+
+    def models(self) -> list[str]:
+        """Names of the models behind the agents."""
+        found = []
+        for name in self.study.agents:
+            for model in self.agent(name).manifest().get("models", ()):
+                if model not in found:
+                    found.append(model)
+        return found
+
+    async def aclose(self) -> None:
+        """Free models and the cassette."""
+        if self._door is not None:
+            await self._door.aclose()
+
+    def close(self) -> None:
+        """As aclose, where no event loop runs."""
+        import asyncio
+
+        with contextlib.suppress(RuntimeError):
+            if self._door is not None:
+                asyncio.run(self._door.aclose())
+
+
+class _LazyDoor:
+    """Opens the run's cassette only when an agent asks for a model."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def model(self, name: str) -> Any:
+        return self._stage.door.model(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage.door, name)
+
+
+def _talks(env: Env) -> bool:
+    """Whether any seat may be heard by another (asked of a fresh episode)."""
+    try:
+        env.reset(b"\0" * 16)
+        return any(env.audience(s) for s in env.seats)
+    except Exception:
+        return False

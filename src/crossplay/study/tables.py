@@ -1,0 +1,403 @@
+"""Tables: what a run says, as plain values that the command line, the report and scripts render.
+
+The unit is the block: all seat orders and replicates of a lineup in a block are averaged first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from crossplay.kernel import CrossplayError
+from crossplay.measure.stats.compare import Cell as StatCell
+from crossplay.measure.stats.compare import compare, summarise
+from crossplay.measure.stats.results import CellSummary, Comparison
+from crossplay.study.spec import Study, seat_orders
+
+__all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "result_of"]
+
+LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
+
+
+class Costs(msgspec.Struct):
+    """What a lineup's episodes spent and how cleanly they were played, summed over its seats.
+
+    money: USD by the dated price table, None where a model has no price (local models cost CPU
+    seconds). fallbacks: links of the conduct that were served instead of an agent's own move.
+    """
+
+    decisions: int = 0
+    calls: int = 0
+    tok_in: int = 0
+    tok_out: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    money: float | None = None
+    fallbacks: int = 0
+    invalid: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    repairs: int = 0
+    held: int = 0
+    messages: int = 0
+    flagged: bool = False
+    by_agent: dict[str, dict[str, int]] = {}
+
+    @property
+    def fallback_share(self) -> float:
+        """Fallbacks per decision, in 0..1."""
+        return self.fallbacks / self.decisions if self.decisions else 0.0
+
+
+class Row(msgspec.Struct):
+    """One lineup of one environment: its summary, its comparison with the baseline, its costs."""
+
+    env: str
+    lineup: str
+    role: str
+    summary: CellSummary
+    costs: Costs
+    comparison: Comparison | None = None
+    statuses: dict[str, int] = {}
+    orders: dict[str, CellSummary] = {}
+    kinds: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct):
+    """A question of the study with its comparison and one plain sentence."""
+
+    env: str
+    ask: str
+    comparison: Comparison
+    sentence: str
+
+
+class Payoff(msgspec.Struct):
+    """Mean score of every ordered pair that was played: cells[row][column] (None: not played)."""
+
+    env: str
+    agents: tuple[str, ...]
+    cells: list[list[CellSummary | None]]
+
+
+class Scores(msgspec.Struct):
+    """The raw material of the plots: per block the mean score of a lineup."""
+
+    env: str
+    lineup: str
+    blocks: list[int | str]
+    values: list[float]
+
+
+class Result(msgspec.Struct):
+    """Everything a run says."""
+
+    name: str
+    metric: str
+    metric_help: str
+    margin: float
+    level: float
+    baseline: str
+    rows: list[Row]
+    answers: list[Answer]
+    payoffs: list[Payoff]
+    scores: list[Scores]
+    episodes: int
+    planned: int
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+
+class _Episode(msgspec.Struct):
+    """What tables need of one episode."""
+
+    env: str
+    group: str
+    lineup: str
+    seats: tuple[str, ...]
+    block: int | str
+    value: float | None
+    status: str
+    world: str
+    counts: dict[str, dict[str, int]]
+    seat_names: tuple[str, ...]
+    wall_s: float
+
+
+def result_of(run: Any, study: Study) -> Result:
+    """The tables of an open run folder (`records.RunFolder`) and its resolved study."""
+    identity = run.identity()
+    metric, help_ = _metric(run, study)
+    episodes = _episodes(run, metric)
+    rows: list[Row] = []
+    answers: list[Answer] = []
+    scores: list[Scores] = []
+    notes: list[str] = []
+    seeds = {
+        name: m.get("training_seeds") or (1 if m.get("kind") == "policy" else None)
+        for name, m in identity.get("agents", {}).items()
+    }
+    for env in study.environments:
+        groups: dict[str, list[_Episode]] = {}
+        for e in episodes:
+            if e.env == env and e.group in study.lineups:
+                groups.setdefault(e.group, []).append(e)
+        cells = {
+            g: _stat_cell(g, [e for e in found if e.value is not None], study, seeds) for g, found in groups.items()
+        }
+        cells = {g: c for g, c in cells.items() if len(c.values)}
+        comparisons: dict[str, Comparison] = {}
+        baseline = study.baseline or ""
+        others = [g for g in study.lineups if g in cells and g != baseline]
+        if baseline in cells and others:
+            family = compare(
+                [cells[g] for g in others], cells[baseline], study.margin, study.level, metric=metric, pairing="common"
+            )
+            comparisons = {c.candidate: c for c in family}
+        for group in study.lineups:
+            if group in cells:
+                rows.append(_row(env, group, groups[group], cells[group], comparisons.get(group), study, identity))
+                scores.append(_scores(env, cells[group]))
+            elif group in groups:
+                notes.append(
+                    f"{env}, {group}: no episode has a score ({', '.join(sorted({e.status for e in groups[group]}))})"
+                )
+        answers += _answers(env, study, cells, metric)
+    payoffs = [p for env in study.environments if (p := _payoff(env, episodes, study, seeds))]
+    planned = sum(
+        len(study.blocks if s.blocks is None else study.blocks[: s.blocks]) * len(seat_orders(s)) * study.replicates
+        for s in study.lineups.values()
+    ) * len(study.environments)
+    notes += _control_notes(study)
+    return Result(
+        study.name,
+        metric,
+        help_,
+        study.margin,
+        study.level,
+        study.baseline or "",
+        rows,
+        answers,
+        payoffs,
+        scores,
+        len(episodes),
+        planned,
+        notes,
+    )
+
+
+def _metric(run: Any, study: Study) -> tuple[str, str]:
+    """The metric's name and its one-line description."""
+    described: dict[str, str] = {}
+    for cell in run.cells():
+        described.update(cell.extra.get("metrics", {}))
+    metric = study.metric or next(iter(described), "return")
+    return metric, described.get(metric, "")
+
+
+def _episodes(run: Any, metric: str) -> list[_Episode]:
+    cells = {c.name: c for c in run.cells()}
+    found = []
+    for e in run.records():
+        if e.status == "void":
+            continue
+        cell = cells[e.cell]
+        found.append(
+            _Episode(
+                cell.extra["env"],
+                cell.extra["group"],
+                e.lineup,
+                tuple(cell.agents.values()),
+                e.block,
+                e.score.get(metric),
+                e.status,
+                e.world.hex(),
+                e.counts,
+                tuple(cell.agents),
+                e.wall_s,
+            )
+        )
+    return found
+
+
+def _stat_cell(name: str, episodes: Sequence[_Episode], study: Study, seeds: dict[str, int | None]) -> StatCell:
+    ordered = sorted(episodes, key=lambda e: (str(type(e.block)), e.block, e.lineup))
+    trained = [n for a in {a for e in ordered for a in e.seats} if (n := seeds.get(a)) is not None]
+    return StatCell(
+        name,
+        [float(e.value or 0.0) for e in ordered],
+        [e.block for e in ordered],
+        [e.world for e in ordered],
+        None,
+        min(trained) if trained else None,
+    )
+
+
+def _scores(env: str, cell: StatCell) -> Scores:
+    from crossplay.measure.stats.blocks import block_means
+
+    means = block_means(cell.values, cell.blocks)
+    return Scores(env, cell.name, list(means.blocks), [float(v) for v in means.means])
+
+
+def _row(
+    env: str,
+    group: str,
+    episodes: Sequence[_Episode],
+    cell: StatCell,
+    comparison: Comparison | None,
+    study: Study,
+    identity: dict[str, Any],
+) -> Row:
+    statuses: dict[str, int] = {}
+    for e in episodes:
+        statuses[e.status] = statuses.get(e.status, 0) + 1
+    orders: dict[str, CellSummary] = {}
+    names = sorted({e.lineup for e in episodes})
+    if len(names) > 1:
+        for name in names:
+            own = [e for e in episodes if e.lineup == name and e.value is not None]
+            if own:
+                orders[name] = summarise(_stat_cell(name, own, study, {}), study.level, reps=0)
+    agents = identity.get("agents", {})
+    kinds = tuple(dict.fromkeys(agents.get(a, {}).get("kind", "?") for a in study.lineups[group].seats))
+    views = tuple(dict.fromkeys(agents.get(a, {}).get("view", "") for a in study.lineups[group].seats))
+    return Row(
+        env,
+        group,
+        study.lineups[group].role,
+        summarise(cell, study.level),
+        _costs(episodes, study, identity),
+        comparison,
+        statuses,
+        orders,
+        kinds,
+        views,
+    )
+
+
+def _costs(episodes: Sequence[_Episode], study: Study, identity: dict[str, Any]) -> Costs:
+    costs = Costs()
+    by_agent: dict[str, dict[str, int]] = {}
+    for e in episodes:
+        costs.wall_s += e.wall_s
+        for seat, agent in zip(e.seat_names, e.seats, strict=True):
+            mine = by_agent.setdefault(agent, {})
+            for name, k in e.counts.get(seat, {}).items():
+                mine[name] = mine.get(name, 0) + k
+    money: float | None = 0.0
+    for agent, c in by_agent.items():
+        fallbacks = sum(c.get(link, 0) for link in LINKS)
+        decisions = c.get("decisions", 0)
+        costs.decisions += decisions
+        costs.fallbacks += fallbacks
+        costs.flagged |= bool(decisions) and fallbacks / decisions > study.conduct.fault_limit
+        for field, name in (
+            ("calls", "calls"),
+            ("tok_in", "tok_in"),
+            ("tok_out", "tok_out"),
+            ("invalid", "invalid"),
+            ("errors", "error"),
+            ("timeouts", "timeout"),
+            ("held", "held"),
+            ("messages", "said"),
+        ):
+            setattr(costs, field, getattr(costs, field) + c.get(name, 0))
+        costs.repairs += c.get("repair", 0)
+        costs.cpu_s += c.get("cpu_us", 0) / 1e6
+        spent = _money(agent, c, identity)
+        money = None if spent is None or money is None else money + spent
+    costs.money = money if costs.calls else 0.0
+    costs.by_agent = by_agent
+    return costs
+
+
+def _money(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> float | None:
+    """USD for an agent's stored tokens, at today's table; None where its model has no price."""
+    if not counts.get("calls"):
+        return 0.0
+    models = identity.get("agents", {}).get(agent, {}).get("models", ())
+    from crossplay.models.prices import price_of
+
+    if len(models) != 1:
+        return None
+    try:
+        return price_of(models[0]).cost(counts.get("tok_in", 0), counts.get("tok_out", 0))
+    except CrossplayError:
+        return None
+
+
+def _answers(env: str, study: Study, cells: dict[str, StatCell], metric: str) -> list[Answer]:
+    found = []
+    for q in study.questions:
+        if q.candidate in cells and q.baseline in cells:
+            (c,) = compare(
+                [cells[q.candidate]], cells[q.baseline], study.margin, study.level, metric=metric, pairing="common"
+            )
+            found.append(Answer(env, q.ask or f"{q.candidate} against {q.baseline}?", c, sentence(c)))
+    return found
+
+
+def sentence(c: Comparison) -> str:
+    """The verdict of a comparison in words."""
+    i = c.adjusted_interval
+    by = (
+        f"by {c.difference:+.2f}"
+        + (f" [{i.low:.2f}, {i.high:.2f}]" if i else "")
+        + f" {c.metric} over {c.blocks} blocks"
+    )
+    match c.verdict:
+        case "better":
+            return f"Yes: {c.candidate} is better than {c.baseline} {by}."
+        case "worse":
+            return f"No: {c.candidate} is worse than {c.baseline} {by}."
+        case "tied":
+            return f"No: {c.candidate} and {c.baseline} are tied within the margin of {c.margin:g}, {by}."
+    need = f"; about {c.episodes_needed} episodes per lineup would settle it" if c.episodes_needed else ""
+    return f"Not shown: {c.candidate} against {c.baseline} is underpowered, {by}{need}."
+
+
+def _payoff(env: str, episodes: Sequence[_Episode], study: Study, seeds: dict[str, int | None]) -> Payoff | None:
+    pairs: dict[tuple[str, str], list[_Episode]] = {}
+    for e in episodes:
+        if (
+            e.env == env
+            and len(e.seats) == 2
+            and e.value is not None
+            and study.lineups.get(e.group) is not None
+            and study.lineups[e.group].mail is None
+        ):
+            pairs.setdefault((e.seats[0], e.seats[1]), []).append(e)
+    agents = tuple(dict.fromkeys(a for pair in pairs for a in pair))
+    if len(agents) < 2:
+        return None
+    cells = [
+        [
+            summarise(_stat_cell(f"{a}+{b}", pairs[a, b], study, {}), study.level, reps=0) if (a, b) in pairs else None
+            for b in agents
+        ]
+        for a in agents
+    ]
+    return Payoff(env, agents, cells)
+
+
+def _control_notes(study: Study) -> list[str]:
+    roles = {s.role for s in study.lineups.values()}
+    notes = []
+    if not study.controls.floor:
+        notes.append("the random floor is switched off (controls.floor = false)")
+    if not study.controls.ceiling:
+        notes.append("the scripted ceiling is switched off (controls.ceiling = false)")
+    elif "control: ceiling" not in roles:
+        notes.append(
+            "no scripted ceiling: the environment names no expert (controls.ceiling = an agent's name adds one)"
+        )
+    if not study.controls.zero_message:
+        notes.append("the zero-message control is switched off (controls.zero_message = false)")
+    return notes

@@ -1,0 +1,122 @@
+"""Templates and controls: lineups that a study gets without naming each.
+
+mix: homogeneous and heterogeneous lineups of the agents, each agent with random and with no-op
+partners (solo). crossplay: every tuple of agents in every seat order, a payoff matrix.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import msgspec
+
+from crossplay.kernel import CrossplayError, load, nearest, split_name
+from crossplay.study.spec import AgentSpec, LineupSpec, Study
+
+__all__ = ["expand", "expert_of"]
+
+FLOOR, CEILING, SILENT, SOLO = "control: floor", "control: ceiling", "control: zero-message", "solo"
+
+
+def expert_of(env_name: str) -> str | None:
+    """The type of the scripted expert that an environment's family names, if it does."""
+    family, rest = split_name(env_name)
+    found = getattr(load("envs", family, "environment"), "expert", None)
+    return found(rest) if callable(found) else found
+
+
+def expand(study: Study, seats: int, talks: bool) -> Study:
+    """The study with the lineups of its template and its controls written out.
+
+    seats: how many seats its environments have. talks: whether any seat may be heard by another.
+    Expanding an expanded study changes nothing.
+    """
+    new = msgspec.structs.replace(study, agents=dict(study.agents), lineups=dict(study.lineups))
+    if new.template:
+        named = [a for a in new.agents if a not in ("random", "noop")]
+        if not named:
+            raise CrossplayError(f'study.template = "{new.template}": name the agents to combine under [agents]')
+        (_mix if new.template == "mix" else _crossplay)(new, named, seats)
+        new.template = None
+    if not new.lineups:
+        raise CrossplayError('lineups: name at least one, e.g. "a+b" = ["a", "b"], or set study.template = "mix"')
+    _controls(new, seats, talks)
+    if new.baseline is None:
+        new.baseline = next(iter(new.lineups))
+    if new.baseline not in new.lineups:
+        raise CrossplayError(f'study.baseline: unknown lineup "{new.baseline}".{nearest(new.baseline, new.lineups)}')
+    for i, question in enumerate(new.questions):
+        for key, lineup in (("candidate", question.candidate), ("baseline", question.baseline)):
+            if lineup not in new.lineups:
+                hint = nearest(lineup, new.lineups)
+                raise CrossplayError(f'questions[{i}].{key}: unknown lineup "{lineup}".{hint}')
+    if len(new.lineups) > 1 and new.margin <= 0:
+        raise CrossplayError(
+            "study.margin: name the smallest difference that matters, above 0 (in units of the metric)"
+        )
+    return new
+
+
+def _agent(study: Study, kind: str) -> str:
+    """The name of an agent of that type, added when there is none."""
+    for name, spec in study.agents.items():
+        if spec.type == kind and not spec.options:
+            return name
+    study.agents[kind] = AgentSpec(kind)
+    return kind
+
+
+def _add(study: Study, seats: Sequence[str], role: str = "", orders: str = "given") -> None:
+    name = "+".join(seats)
+    same = {tuple(s.seats) for s in study.lineups.values()}
+    if name not in study.lineups and tuple(seats) not in same:
+        study.lineups[name] = LineupSpec(list(seats), orders, role=role)
+
+
+def _mix(study: Study, agents: Sequence[str], seats: int) -> None:
+    for chosen in itertools.combinations_with_replacement(agents, seats):
+        _add(study, chosen, orders="all" if len(set(chosen)) > 1 else "given")
+    if seats < 2:
+        return
+    random, noop = _agent(study, "random"), _agent(study, "noop")
+    for agent in agents:
+        _add(study, [agent] + [random] * (seats - 1), orders="all")
+        _add(study, [agent] + [noop] * (seats - 1), role=SOLO, orders="all")
+
+
+def _crossplay(study: Study, agents: Sequence[str], seats: int) -> None:
+    for chosen in itertools.product(agents, repeat=seats):
+        _add(study, chosen)
+
+
+def _controls(study: Study, seats: int, talks: bool) -> None:
+    controls = study.controls
+    if controls.floor:
+        kind = "random" if controls.floor is True else str(controls.floor)
+        name = kind if kind in study.agents else _agent(study, kind)
+        _role(study, [name] * seats, FLOOR)
+    if controls.ceiling is True:
+        kinds = {expert_of(e.name) for e in study.environments.values()}
+        if len(kinds) == 1 and (kind := kinds.pop()):
+            _role(study, [_agent(study, kind)] * seats, CEILING)
+    elif controls.ceiling:
+        if controls.ceiling not in study.agents:
+            raise CrossplayError(
+                f'controls.ceiling: unknown agent "{controls.ceiling}".{nearest(str(controls.ceiling), study.agents)}'
+            )
+        _role(study, [str(controls.ceiling)] * seats, CEILING)
+    if controls.zero_message and talks:
+        speakers = {n for n, a in study.agents.items() if a.options.get("talk") or a.options.get("messages")}
+        for name, spec in list(study.lineups.items()):
+            silent = f"{name} (no messages)"
+            if spec.mail is None and silent not in study.lineups and speakers & set(spec.seats):
+                study.lineups[silent] = msgspec.structs.replace(spec, mail="off", role=SILENT)
+
+
+def _role(study: Study, seats: list[str], role: str) -> None:
+    for spec in study.lineups.values():
+        if spec.seats == seats and spec.mail is None:
+            spec.role = spec.role or role
+            return
+    study.lineups["+".join(seats)] = LineupSpec(seats, role=role)
