@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "ModelDown",
     "ModelError",
+    "Picture",
     "Reply",
     "Request",
     "ScriptedBackend",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 
 from crossplay.kernel.types import CrossplayError, Stop, Usage
 
@@ -18,6 +21,7 @@ __all__ = [
     "Message",
     "ModelDown",
     "ModelError",
+    "Picture",
     "Reply",
     "Request",
 ]
@@ -56,12 +60,46 @@ class BudgetSpent(Stop):
     """The next call could go over the budget, so it was not sent; the run ends and can resume."""
 
 
+class Picture(msgspec.Struct, frozen=True):
+    """An image as its pixels: height x width x RGB, one byte each, so that equal pictures hash equally."""
+
+    height: int
+    width: int
+    pixels: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != self.height * self.width * 3 or not self.pixels:
+            raise CrossplayError(f"picture: {len(self.pixels)} bytes are not {self.height} x {self.width} x 3")
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Picture:
+        """The picture of a uint8[height, width, 3] array."""
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+            raise CrossplayError(f"picture: expected uint8[height, width, 3], got {array.dtype}{list(array.shape)}")
+        return cls(array.shape[0], array.shape[1], np.ascontiguousarray(array).tobytes())
+
+    def digest(self) -> list[Any]:
+        """[height, width, sha256 of the pixels]: how it stands in a record."""
+        return [self.height, self.width, hashlib.sha256(self.pixels).hexdigest()]
+
+    def png(self) -> bytes:
+        """The picture as a PNG file (8-bit RGB, no filter). Source: the PNG specification, RFC 2083."""
+        line = self.width * 3
+        rows = b"".join(b"\0" + self.pixels[y * line : (y + 1) * line] for y in range(self.height))
+
+        def chunk(name: bytes, data: bytes) -> bytes:
+            return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+        head = struct.pack(">IIBBBBB", self.width, self.height, 8, 2, 0, 0, 0)
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation. images: PNG files, as bytes, shown after the text."""
+    """One turn of a conversation. images: shown after the text."""
 
     role: Literal["system", "user", "assistant"]
     text: str
-    images: tuple[bytes, ...] = ()
+    images: tuple[Picture, ...] = ()
 
 
 class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,12 +153,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
         identity: which model this is (served name, sha256 of a file, settings that change answers;
         never an address or a key). redact: applied to every text before it is hashed. Pictures
-        stand as their sha256.
+        stand as the sha256 of their pixels.
         """
         return {
             "model": dict(identity),
             "messages": [
-                {"role": m.role, "text": redact(m.text), "images": [hashlib.sha256(i).hexdigest() for i in m.images]}
+                {"role": m.role, "text": redact(m.text), "images": [i.digest() for i in m.images]}
                 for m in self.messages
             ],
             "temperature": float(self.temperature) + 0.0,

@@ -1,0 +1,294 @@
+"""`llm` and `vlm`: agents whose decisions a model makes, from the text or the image view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crossplay.agents.context import Context, options
+from crossplay.agents.prompt import (
+    TEMPLATE,
+    TEXTS,
+    Choices,
+    Unreadable,
+    choices,
+    find_json,
+    label_grammar,
+    read_choice,
+    read_value,
+    static_text,
+)
+from crossplay.kernel import Action, Agent, CrossplayError, Fault, Msg, Observation, draw
+
+if TYPE_CHECKING:
+    from crossplay.models import Message, Model, Picture, Reply
+
+__all__ = ["Llm", "Settings", "Vlm", "llm", "vlm"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the model is asked; the fields are the options of the agent, see `OPTIONS`."""
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    max_tokens: int = 0
+    memory: int = 3
+    repairs: int = 1
+    rotate: bool = False
+    talk: bool = False
+    confidence: bool = False
+    instructions: str = ""
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "model": {"type": "string", "default": "", "description": "model by name; or after the type: llm:NAME"},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 5, "default": 0.7, "description": "of sampling; 0: greedy"},
+    "top_p": {"type": "number", "minimum": 0.01, "maximum": 1, "default": 1.0, "description": "of sampling"},
+    "max_tokens": {"type": "integer", "minimum": 0, "default": 0, "description": "of an answer; 0: what its form needs"},
+    "memory": {"type": "integer", "minimum": 0, "default": 3, "description": "own past turns that are shown"},
+    "repairs": {"type": "integer", "minimum": 0, "maximum": 8, "default": 1, "description": "times that an unreadable answer is asked for again"},
+    "rotate": {"type": "boolean", "default": False, "description": "list the options in an order drawn each turn, against position bias"},
+    "talk": {"type": "boolean", "default": False, "description": "say something with each move, where the environment has hearers"},
+    "confidence": {"type": "boolean", "default": False, "description": "report the model's probability of the chosen label"},
+    "instructions": {"type": "string", "default": "", "description": "text added after the rules"},
+}  # fmt: skip
+
+
+class Llm(Agent):
+    """Reads the text view and answers with a label (names), text or JSON.
+
+    Local models answer under a grammar, endpoints with JSON schemas under a schema, others freely:
+    then the answer is read tolerantly and asked for again at most `repairs` times. Every repair and
+    failure to read is counted; an answer that stays unreadable is a `Fault`, served by the conduct.
+    """
+
+    kind = "llm"
+    views = ("text",)
+    deterministic = False
+
+    def __init__(self, model: Model, settings: Settings | None = None, name: str = "") -> None:
+        self.model = model
+        self.settings = settings or Settings()
+        self.name = name or f"{self.kind}:{model.name}"
+
+    def manifest(self) -> dict[str, Any]:
+        """Kind, model identity, prompt template and settings."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "model": self.model.identity(),
+            "template": TEMPLATE,
+            "settings": msgspec.to_builtins(self.settings),
+        }
+
+    def check(self, env: Any, seat: str) -> None:
+        """Refuse environments without the view it reads."""
+        if self.views[0] not in env.views:
+            have = ", ".join(env.views)
+            raise CrossplayError(f"{env.id}: no {self.views[0]} view (it has {have}), so {self.name} cannot play it")
+
+    async def act(self, obs: Observation) -> Action | Fault:
+        """One decision: a call, and repairs where the answer cannot be read."""
+        memo = _remember(obs, self.settings.memory)
+        shown = choices(obs, self.settings.rotate) if obs.spec.kind == "names" else None
+        talk = self.settings.talk and bool(obs.audience)
+        if shown is not None and len(shown.indices) == 1 and not talk:
+            obs.count("forced")  # nothing to decide, nothing to pay
+            return Action(shown.indices[0], memo=memo)
+        form = _Form(obs, shown, talk, self.model)
+        messages = self._prompt(obs, form, memo)
+        return await self._decide(obs, form, messages, memo)
+
+    async def _decide(self, obs: Observation, form: _Form, messages: list[Message], memo: Any) -> Action | Fault:
+        from crossplay.models import Message, ModelError
+
+        reason = ""
+        for attempt in range(self.settings.repairs + 1):
+            try:
+                [reply] = await self.model.generate([self._request(obs, form, messages, attempt)], at=obs)
+            except ModelError as error:
+                return Fault("error", str(error))
+            try:
+                value, said = form.read(reply.text)
+            except Unreadable as error:
+                reason = str(error)
+                obs.count("parse_fail")
+            else:
+                heard = [Msg("*", said)] if said else []
+                return Action(value, heard, confidence=self._confidence(form, value, reply), memo=memo)
+            if attempt < self.settings.repairs:
+                obs.count("repair")
+                again = TEXTS["repair"].format(reason=reason, how=form.how)
+                messages = [*messages, Message("assistant", reply.text or "(nothing)"), Message("user", again)]
+        return Fault("invalid", f"no move in the answer of {self.model.name}: {reason}")
+
+    # -- the request -------------------------------------------------------------------------------
+    def _prompt(self, obs: Observation, form: _Form, memo: Any) -> list[Message]:
+        """What never changes first, the state and the options last."""
+        from crossplay.models import Message
+
+        state, pictures = self._see(obs)
+        parts = [_past(memo["past"]), _news(obs), state]
+        if form.shown is not None:
+            parts.append(f"Possible now:\n{form.shown.text()}")
+        user = "\n\n".join(p for p in parts if p)
+        static = static_text(obs, form.how, self.settings.instructions)
+        return [Message("system", static), Message("user", user, pictures)]
+
+    def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
+        return f"What you know, turn {obs.tick}:\n{obs.view('text').strip()}", ()
+
+    def _request(self, obs: Observation, form: _Form, messages: Sequence[Message], attempt: int) -> Any:
+        from crossplay.models import Request
+
+        s = self.settings
+        return Request(
+            messages=tuple(messages),
+            temperature=s.temperature,
+            top_p=s.top_p,
+            max_tokens=s.max_tokens or form.max_tokens,
+            seed=draw(obs.key("sample"), obs.tick, attempt) >> 33,
+            grammar=form.grammar,
+            json_schema=form.schema,
+            top_logprobs=20 if s.confidence and self.model.capabilities.logprobs else 0,
+            template=TEMPLATE,
+        )
+
+    def _confidence(self, form: _Form, value: Any, reply: Reply) -> float | None:
+        """The probability of the chosen label among the labels that the model reports, if it was asked for."""
+        if not self.settings.confidence or not reply.logprobs or form.shown is None or form.talk:
+            return None
+        known = dict(zip(form.shown.labels, form.shown.indices, strict=True))
+        mass: dict[int, float] = {}
+        for text, logprob in reply.logprobs[0]:
+            if text.strip() in known:
+                i = known[text.strip()]
+                mass[i] = mass.get(i, 0.0) + math.exp(logprob)
+        return mass[value] / sum(mass.values()) if value in mass else None
+
+
+class Vlm(Llm):
+    """Reads the image view instead of the text."""
+
+    kind = "vlm"
+    views = ("image",)
+
+    def check(self, env: Any, seat: str) -> None:
+        """Refuse environments without an image view, and models that are not said to read images."""
+        super().check(env, seat)
+        if not self.model.capabilities.images:
+            raise CrossplayError(
+                f'{self.name}: model "{self.model.name}" is not said to read images; set capabilities.images = true'
+            )
+
+    def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
+        from crossplay.models import Picture
+
+        return f"What you know, turn {obs.tick}, is in the picture.", (Picture.of(obs.view("image")),)
+
+
+class _Form:
+    """The form of one answer: what is said about it, what constrains it, how it is read."""
+
+    def __init__(self, obs: Observation, shown: Choices | None, talk: bool, model: Model) -> None:
+        self.spec, self.shown, self.talk = obs.spec, shown, talk
+        can = model.capabilities
+        self.grammar: str | None = None
+        self.schema: dict[str, Any] | None = None
+        wanted = self._wanted()
+        if shown is not None and not talk and can.grammar:
+            self.grammar = label_grammar(shown.labels)
+        elif wanted is not None and can.json_schema:
+            self.schema = wanted
+        self.how = self._how()
+        self.max_tokens = self._length()
+
+    def _wanted(self) -> dict[str, Any] | None:
+        """The schema that an answer is to fit, None for free text."""
+        if self.shown is None:
+            return None if self.spec.kind == "text" else self.spec.json_schema()
+        props: dict[str, Any] = {"action": {"type": "string", "enum": list(self.shown.labels)}}
+        if self.talk:
+            props = {"say": {"type": "string", "maxLength": 200}, **props}
+        return {"type": "object", "properties": props, "required": list(props), "additionalProperties": False}
+
+    def _how(self) -> str:
+        if self.shown is None:
+            if self.spec.kind == "text":
+                return TEXTS["text"]
+            return TEXTS["data"] + msgspec.json.encode(self.spec.json_schema(), order="deterministic").decode()
+        return TEXTS["talk" if self.talk else "choose_json" if self.schema else "choose"]
+
+    def _length(self) -> int:
+        if self.shown is None or self.talk:
+            return 256
+        if self.grammar is not None:
+            return 1 if len(self.shown.labels[0]) == 1 and self.shown.labels[0].isalpha() else 4
+        return 24
+
+    def read(self, text: str) -> tuple[Any, str]:
+        """(value, what is said), or `Unreadable`."""
+        if self.shown is None:
+            return read_value(text, self.spec), ""
+        said = ""
+        if self.talk and "{" in text:
+            try:
+                found = find_json(text[text.index("{") :])
+            except Unreadable:
+                found = None
+            if isinstance(found, dict) and isinstance(found.get("say"), str):
+                said = found["say"].strip()[:200]
+        return read_choice(text, self.shown), said
+
+
+# -- memory ----------------------------------------------------------------------------------------
+def _remember(obs: Observation, window: int) -> dict[str, Any]:
+    """The memo of this turn: the last `window` own turns, as they were played."""
+    memo = obs.memo or {"turn": -1, "past": []}
+    past = list(memo["past"])
+    if obs.last is not None and memo["turn"] >= 0:
+        value, origin = obs.last
+        name = obs.spec.names[value] if obs.spec.kind == "names" and 0 <= value < len(obs.spec.names) else str(value)
+        past.append([memo["turn"], name, origin, obs.reward])
+    return {"turn": obs.tick, "past": past[-window:] if window else []}
+
+
+def _past(past: Sequence[Sequence[Any]]) -> str:
+    """One line per remembered turn."""
+    lines = []
+    for turn, name, origin, reward in past:
+        served = "" if origin == "own" else f" (served as {origin}: your answer was missing or not allowed)"
+        lines.append(f"turn {turn}: {name}{served}, reward {reward:g}")
+    return "Your last turns:\n" + "\n".join(lines) if lines else ""
+
+
+def _news(obs: Observation) -> str:
+    """What was said to this seat since its last turn."""
+    lines = [f"{m.src}: {m.body}" for m in obs.inbox]
+    return "Said to you:\n" + "\n".join(lines) if lines else ""
+
+
+# -- factories -------------------------------------------------------------------------------------
+def _make(kind: type[Llm], rest: str, given: Mapping[str, Any], context: Context) -> Llm:
+    chosen = dict(given)
+    name = rest or chosen.pop("model", "")
+    chosen.pop("model", None)
+    if not name:
+        raise CrossplayError(f'{kind.kind}: no model is named; say {kind.kind}:MODEL or model = "MODEL"')
+    settings = Settings(**{k: v for k, v in chosen.items() if v is not None})
+    return kind(context.model(name), settings)
+
+
+@options(**OPTIONS)
+def llm(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
+    """An agent that reads the text view; rest: the model's name."""
+    return _make(Llm, rest, options, context)
+
+
+@options(**OPTIONS)
+def vlm(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
+    """An agent that reads the image view; rest: the model's name."""
+    return _make(Vlm, rest, options, context)

@@ -1,0 +1,167 @@
+"""What a language model is shown, and how its answer is read. Pure functions; no model here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from crossplay.kernel import ActionSpec, Invalid, Observation, pack, permutation
+
+__all__ = [
+    "TEMPLATE",
+    "Choices",
+    "Unreadable",
+    "choices",
+    "find_json",
+    "label_grammar",
+    "labels",
+    "read_choice",
+    "static_text",
+]
+
+TEXTS = {
+    "role": "You play one seat of a game. Each turn you are told what you know, and you decide what to do.",
+    "choose": "The actions that are possible now are listed with labels. Answer with the label of one of them and nothing else.",
+    "choose_json": 'The actions that are possible now are listed with labels. Answer with a JSON object {"action": LABEL} and nothing else.',
+    "talk": 'Answer with a JSON object {"say": TEXT, "action": LABEL}: TEXT is heard by the others (it may be empty), '
+    "LABEL is the label of one of the actions listed. Nothing else.",
+    "text": "Answer with the text of your move and nothing else.",
+    "data": "Answer with JSON data that fits this schema and nothing else: ",
+    "repair": "That cannot be used: {reason}. {how}",
+}
+TEMPLATE = hashlib.blake2b(pack(TEXTS), digest_size=8).hexdigest()
+"""Digest of the fixed texts of the prompt; part of every request, so that another wording is another call."""
+
+
+class Unreadable(ValueError):
+    """An answer in which no move can be found; the text says why."""
+
+
+def labels(n: int) -> tuple[str, ...]:
+    """N labels: A to Z and a to z, or numbers from 1 where there are more."""
+    letters = string.ascii_uppercase + string.ascii_lowercase
+    return tuple(letters[:n]) if n <= len(letters) else tuple(str(i + 1) for i in range(n))
+
+
+class Choices(msgspec.Struct, frozen=True):
+    """The options of one request as shown. indices: of the action specification, in the order shown."""
+
+    indices: tuple[int, ...]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def text(self) -> str:
+        """One line per option: `A) name`."""
+        return "\n".join(f"{label}) {name}" for label, name in zip(self.labels, self.names, strict=True))
+
+
+def choices(obs: Observation, rotate: bool) -> Choices:
+    """The legal actions with labels; rotate: in an order drawn for this seat and tick, against position bias."""
+    legal = [i for i in range(len(obs.spec.names)) if obs.legal is None or obs.legal[i]]
+    if rotate:
+        legal = [legal[i] for i in permutation(obs.key("rotate"), len(legal), obs.tick)]
+    return Choices(tuple(legal), tuple(obs.spec.names[i] for i in legal), labels(len(legal)))
+
+
+def label_grammar(known: Sequence[str]) -> str:
+    """GBNF that allows exactly one of the labels."""
+    return "root ::= " + " | ".join(f'"{label}"' for label in known)
+
+
+def static_text(obs: Observation, how: str, instructions: str = "") -> str:
+    """What never changes in a seat: role, rules, actions, how to answer. First, so that it is computed once."""
+    parts = [TEXTS["role"]]
+    if obs.rules:
+        parts.append(f"Rules:\n{obs.rules.strip()}")
+    parts.append(f"Your seat: {obs.seat}")
+    if obs.spec.kind == "names" and len(obs.spec.names) <= 64:
+        parts.append("All actions there are: " + ", ".join(obs.spec.names))
+    if instructions:
+        parts.append(instructions.strip())
+    parts.append(how)
+    return "\n\n".join(parts)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+def find_json(text: str) -> Any:
+    """The first JSON object or array in a text, prose and code fences around it allowed; or the whole text as JSON."""
+    import json
+
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"[{\[]", text):
+        try:
+            return decoder.raw_decode(text, match.start())[0]
+        except ValueError:
+            continue
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise Unreadable("there is no JSON in it") from None
+
+
+_WRAPPING = " \t\r\n*_`\"'()[]{}.:;,!"
+
+
+def read_choice(text: str, shown: Choices) -> int:
+    """The index of the action that an answer names, or `Unreadable`.
+
+    Taken: a label alone or before punctuation (`B`, `(B)`, `**B**.`, `B) up`), a name alone, JSON
+    with "action", `answer: B`, or prose that names exactly one of the options.
+    """
+    if "{" in text:
+        try:
+            found = find_json(text[text.index("{") :])
+        except Unreadable:
+            found = None
+        if isinstance(found, dict) and "action" in found:
+            return read_choice(str(found["action"]).replace("{", ""), shown)
+    bare = text.strip(_WRAPPING)
+    by_label = dict(zip(shown.labels, shown.indices, strict=True))
+    by_name = {name.casefold(): i for name, i in zip(shown.names, shown.indices, strict=True)}
+    if bare in by_label:
+        return by_label[bare]
+    if bare.casefold() in by_name:
+        return by_name[bare.casefold()]
+    if len(shown.labels) <= 26 and bare.upper() in by_label:
+        return by_label[bare.upper()]
+    lead = re.match(r"[\s*_`(\[\"']*(\w+)\s*[).:\]*]", text)
+    if lead and lead[1] in by_label:
+        return by_label[lead[1]]
+    named = re.findall(r"(?i:answer|action|label|option|choice|choose)\W{1,6}(?:is\W{1,3})?(\w+)\b", text)
+    for word in reversed(named):
+        if word in by_label and not (
+            word == "a" or (word == "A" and len(named) == 1 and re.search(r"\bA [a-z]", text))
+        ):
+            return by_label[word]
+    return _only_name(text, by_name)
+
+
+def _only_name(text: str, by_name: dict[str, int]) -> int:
+    """The one option that prose names; longer names hide shorter ones inside them."""
+    low, found = text.casefold(), set()
+    for name in sorted(by_name, key=len, reverse=True):
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
+        if re.search(pattern, low):
+            found.add(by_name[name])
+            low = re.sub(pattern, " ", low)
+    if len(found) == 1:
+        return found.pop()
+    raise Unreadable("it names none of the options" if not found else f"it names {len(found)} of the options")
+
+
+def read_value(text: str, spec: ActionSpec) -> Any:
+    """The value of a text, data or box specification, or `Unreadable`."""
+    value: Any = text.strip() if spec.kind == "text" else find_json(text)
+    if spec.kind == "text":
+        if not value:
+            raise Unreadable("it is empty")
+        value = value[: spec.max_len]
+    try:
+        return spec.check(value)
+    except Invalid as error:
+        raise Unreadable(str(error)) from None
