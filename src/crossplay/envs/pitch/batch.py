@@ -11,6 +11,7 @@ from crossplay.envs._options import option_schema, settle
 from crossplay.envs.pitch import draw as drawing
 from crossplay.envs.pitch import looks, rules, words
 from crossplay.envs.pitch.games import ACTIONS, parse_game
+from crossplay.envs.pitch.skills import PitchSkills
 from crossplay.kernel.batch import BatchEnv
 from crossplay.kernel.types import ActionSpec, CrossplayError
 
@@ -116,6 +117,7 @@ class PitchBatch(BatchEnv):
         self._constants()
         n = len(g.seats)
         self.rules = words.rules(self)
+        self.skills = PitchSkills(g, self.view_size)
         self.metrics = words.metrics(self)
         self._sparse = np.zeros((width, n))
         self._shaping = np.zeros((width, n))
@@ -268,6 +270,7 @@ class PitchBatch(BatchEnv):
         balls = [[a, b] for a, b in zip(f.bx[row].tolist(), f.by[row].tolist(), strict=True)]
         sees, finds = [True] * n, [a > 0 for a, _ in balls]
         if self.observe == "team":
+            out["view"] = self.view_size
             s, k = self._sight(seat, np.array([row]))
             sees, finds = s[0].astype(bool).tolist(), k[0].astype(bool).tolist()
         out["agents"] = [[x[j], y[j], face[j], int(j == holder), cool[j]] if sees[j] else None for j in range(n)]
