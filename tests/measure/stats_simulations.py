@@ -185,7 +185,7 @@ def main() -> None:
     for n in (5, 10, 20, 50):
         row = [block_iqm_coverage(n, 2000, m) for m in ("percentile", "bca")]
         print(f"  {n:3}", *(f"{c:.3f}" for c in row), flush=True)
-    print("verdicts, 5 candidates, margin 0.5, sd about 1, 20000 families")
+    print("verdicts, 5 candidates, margin 0.5, sd 1, 4000 families")
     for name, effects in {
         "all equal": [0.0] * 5,
         "one better": [0.8, 0, 0, 0, 0],
@@ -198,7 +198,7 @@ def main() -> None:
             print(f"  {name}, {n} blocks:", {k: round(v, 4) for k, v in errors.items()}, dict(tallies[0]), flush=True)
     print("blocks_to_settle: planned, share settled")
     for effect in (0.0, 0.5):
-        print(f"  true difference {effect}:", settled(effect, 0.5, 1.0, 4000), flush=True)
+        print(f"  true difference {effect}:", settled(effect, 0.5, 1.0, reps), flush=True)
 
 
 if __name__ == "__main__":

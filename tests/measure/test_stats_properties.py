@@ -353,3 +353,14 @@ def test_shown():
     e = st.mean_t([0.40, 0.44, 0.42])
     assert st.shown(e, 2) == "0.42 [0.37, 0.47]"
     assert st.shown(st.mean_t([0.4])) == "0.400 (n = 1)"
+
+
+def test_tied_means_inside_the_margin_on_both_sides():
+    r = generator(key("test", "edge"))
+    base = r.normal(size=30)
+    a = cell("a", base + r.normal(0, 0.3, size=30))
+    reach = max(abs(v) for v in (lambda i: (i.low, i.high))(one(a, cell("b", base)).adjusted_interval))
+    assert one(a, cell("b", base), reach * 1.001).verdict == "tied"
+    assert one(a, cell("b", base), reach * 0.999).verdict == "underpowered"
+    assert one(cell("b", base), a, reach * 1.001).verdict == "tied"
+    assert one(cell("b", base), a, reach * 0.999).verdict == "underpowered"

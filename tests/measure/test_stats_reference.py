@@ -40,6 +40,10 @@ def test_welch_is_scipys():
     ours, theirs = st.welch(a, b), sps.ttest_ind(a, b, equal_var=False)
     assert (ours.interval.low, ours.interval.high) == pytest.approx(tuple(theirs.confidence_interval(0.95)), rel=1e-10)
     assert ours.interval.df == pytest.approx(theirs.df)
+    cells = [st.Cell(name, x, range(len(x))) for name, x in (("a", a), ("b", b))]
+    (c,) = st.compare(cells[:1], cells[1], 1.0, pairing="unpaired")
+    assert c.p == pytest.approx(theirs.pvalue)
+    assert c.adjusted_interval == ours.interval
 
 
 @pytest.mark.parametrize("correction", [False, True])

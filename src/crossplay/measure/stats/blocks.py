@@ -85,4 +85,4 @@ def align(a: BlockMeans, b: BlockMeans, names: tuple[str, str] = ("candidate", "
             f"{names[0]} and {names[1]} are not paired: {'; '.join(lacking)}. "
             'Play the missing blocks, or ask for pairing = "common" or "unpaired".'
         )
-    return a.means - b.means
+    return np.asarray(a.means - b.means)

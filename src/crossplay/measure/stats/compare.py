@@ -152,7 +152,7 @@ def summarise(
     )
 
 
-def _restrict(means: BlockMeans, common: set) -> BlockMeans:
+def _restrict(means: BlockMeans, common: set[Any]) -> BlockMeans:
     keep = np.array([b in common for b in means.blocks])
     return BlockMeans(tuple(b for b in means.blocks if b in common), means.means[keep], means.counts[keep])
 
@@ -195,7 +195,7 @@ def _difference(
             raise CrossplayError("clusters need paired blocks; make the participant the block to compare unpaired")
         estimate = welch(a.means, b.means, level)
         warnings.append("unpaired: blocks differ between the two sides")
-        p = t_p_value(estimate.value, estimate.se, estimate.interval.df) if estimate.interval else None
+        p = _p_value(estimate, 0.0)
         return _Difference(estimate, p, span, a.means.size, len(cell.values), None, marks, warnings)
     a, b, note = _pair(a, b, (cell.name, base.name), pairing)
     if note:

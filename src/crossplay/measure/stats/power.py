@@ -66,7 +66,7 @@ def _deviations(df: int) -> np.ndarray:
     """float64[200]: equally likely values of s / sigma with df degrees of freedom (midpoint rule)."""
     from scipy.special import chdtri
 
-    return np.sqrt(chdtri(df, 1 - (np.arange(200) + 0.5) / 200) / df)
+    return np.asarray(np.sqrt(chdtri(df, 1 - (np.arange(200) + 0.5) / 200) / df))
 
 
 def power_tie(margin: float, sd: float, n: int, level: float = 0.95, effect: float = 0.0) -> float:
