@@ -17,6 +17,7 @@ import base64
 import json
 import pickle
 import sys
+from pathlib import Path
 
 FACINGS = {(0, -1): 0, (0, 1): 1, (1, 0): 2, (-1, 0): 3}
 
@@ -110,13 +111,12 @@ def human_item(thing):
 
 
 def humans(path):
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         frame = Reader(file).load()
     for (_, name), game in frame.groupby(["workerid_num", "layout_name"], sort=True):
         rows = []
-        for layout, state, joint, reward, after in zip(
-            game["layout"], game["state"], game["joint_action"], game["reward"], game["next_state"]
-        ):
+        columns = [game[c] for c in ("layout", "state", "joint_action", "reward", "next_state")]
+        for layout, state, joint, reward, after in zip(*columns, strict=True):
             grid = ast.literal_eval(layout) if isinstance(layout, str) else layout
             pots = [[x, y] for y, line in enumerate(grid) for x, c in enumerate(line) if c == "P"]
             pair = [human_action(a) for a in (ast.literal_eval(joint) if isinstance(joint, str) else joint)]

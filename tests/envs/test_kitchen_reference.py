@@ -8,14 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from kitchen_moves import episodes
 from kitchen_rows import load_state, numbers, replay
 
@@ -38,7 +35,11 @@ HUMAN_GAMES = {"train": (46_729, 39), "test": (44_373, 37)}
 def python() -> str:
     """The interpreter with the reference package, made once."""
     exe = VENV / "bin" / "python"
-    if subprocess.run([exe, "-c", "import overcooked_ai_py, pandas"], capture_output=True).returncode if exe.exists() else True:
+    if (
+        subprocess.run([exe, "-c", "import overcooked_ai_py, pandas"], capture_output=True).returncode
+        if exe.exists()
+        else True
+    ):
         venv.create(VENV, with_pip=True)
         subprocess.run([exe, "-m", "pip", "install", "-q", *PINS], check=True)
     return str(exe)

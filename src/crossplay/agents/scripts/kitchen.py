@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from crossplay.agents.context import Context, options
 from crossplay.envs.kitchen.layouts import FLOOR, POT
 from crossplay.envs.kitchen.rules import COOK_TIME, DISH, NOTHING, ONION, SOUP
 from crossplay.envs.kitchen.scene import INTERACT, STAY, Scene, approach, passing, walk
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
-from crossplay.kernel.registry import nearest
 from crossplay.kernel.types import Action, CrossplayError
 
 __all__ = ["Chef", "chef"]
@@ -60,10 +60,11 @@ class Chef(Agent):
             raise CrossplayError(f"chef: plays kitchen, not {env.id}")
 
 
-def chef(rest: str, options: Mapping[str, Any], context: Any = None) -> Chef:
+@options()
+def chef(rest: str, options: Mapping[str, Any], context: Context | None = None) -> Chef:
     """The agent `chef`; it has neither variants nor options."""
-    if rest or options:
-        raise CrossplayError(f'chef: unknown option "{rest or next(iter(options))}".{nearest(rest, ())} It has none.')
+    if rest:
+        raise CrossplayError(f'agent "chef" takes nothing after its name, got "{rest}"')
     return Chef()
 
 
@@ -105,7 +106,7 @@ def with_dish(scene: Scene, seat: int, mate_hand: int) -> Goal:
     if mate_hand == DISH and len(pots) == 1 and not closer(scene, seat, pots[0][1]):
         pots = []
     if pots:
-        left, cell = min(pots)
+        cell = min(pots)[1]
         return Goal(cell, 3, hold=dict(hot(scene))[cell] > 0)
     need = sum(3 - n for _, n in scene.open_pots(seat)) - (mate_hand == ONION)
     if unstarted(scene):
@@ -222,7 +223,7 @@ def move(scene: Scene, mine: Goal, theirs: Goal, still: bool, stuck: int, obs: O
             return free[obs.pick(len(free), slot=1)]
     if direct is None:
         return STAY
-    if way is None or (not still and way[0] > direct[0] + 4):
+    if way is None or (not still and way[0] > direct[0] + 2):
         return _patient(scene, mine, direct[1])
     return _patient(scene, mine, way[1])
 
