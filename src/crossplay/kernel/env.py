@@ -190,7 +190,7 @@ def _plain_text(data: Any, indent: str = "") -> str:
     """Readable `key: value` lines of nested data."""
     if isinstance(data, Mapping):
         lines = []
-        for k, v in data.items():
+        for k, v in sorted(data.items(), key=lambda item: str(item[0])):  # packing sorts keys: equal data, equal text
             nested = isinstance(v, Mapping) or (
                 isinstance(v, (list, tuple)) and v and isinstance(v[0], (Mapping, list))
             )
