@@ -39,7 +39,7 @@ def action_names(game: str, seat_index: int, n: int) -> tuple[tuple[str, ...] | 
     if game == "classic/chess":
         return _chess_names(seat_index), None
     if game == "classic/go":
-        size = int(round((n - 1) ** 0.5))
+        size = round((n - 1) ** 0.5)
         letters = "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # without I, as Go players write
         return (*(f"{letters[a % size]}{size - a // size}" for a in range(size * size)), "pass"), size * size
     return _FIXED.get(game, (None, None))

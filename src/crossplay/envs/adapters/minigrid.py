@@ -116,7 +116,7 @@ class MiniGridEnv(GymEnv):
 
 
 def _thing(cell: np.ndarray) -> str:
-    """ "a yellow key", "a locked red door", "the green goal", "lava"."""
+    """A cell in words, such as: a yellow key; a locked red door; the green goal; lava."""
     kind, colour, state = OBJECTS[cell[0]], COLOURS[cell[1] % 6], STATES[cell[2] % 3]
     if kind == "lava":
         return "lava"
@@ -127,7 +127,7 @@ def _thing(cell: np.ndarray) -> str:
 
 
 def _place(ahead: int, right: int) -> str:
-    """ "2 steps ahead and 1 to the left"."""
+    """A place in words, such as: 2 steps ahead and 1 to the left."""
     parts = []
     if ahead:
         parts.append(f"{ahead} step{'s' if ahead > 1 else ''} ahead")
