@@ -1,0 +1,55 @@
+"""The commands and where they live."""
+
+from __future__ import annotations
+
+from cyclopts import App, Group
+
+import crossplay
+
+__all__ = ["app"]
+
+app = App(
+    name="crossplay",
+    help="Mix RL policies, language models, people, scripts and teams in the same environments under the same seeds.",
+    version=crossplay.__version__,
+    help_format="plaintext",
+)
+_studies, _look, _more = (
+    Group.create_ordered("Studies"),
+    Group.create_ordered("Look around"),
+    Group.create_ordered("Train and play"),
+)
+
+for name, group in (
+    ("demo", _studies),
+    ("run", _studies),
+    ("show", _studies),
+    ("verify", _studies),
+    ("replay", _studies),
+    ("report", _studies),
+    ("merge", _studies),
+    ("export", _studies),
+    ("train", _more),
+    ("play", _more),
+    ("doctor", _look),
+):
+    where = {"train": "training", "play": "playing", "replay": "playing", "doctor": "looking", "demo": "studies"}.get(
+        name, "studies"
+    )
+    app.command(f"crossplay.cli.{where}:{name}", name=name, group=group)
+
+env = App(name="env", help="Environments: list, show, check.", group=_look)
+env.command("crossplay.cli.looking:env_list", name="list")
+env.command("crossplay.cli.looking:env_show", name="show")
+env.command("crossplay.cli.looking:env_check", name="check")
+app.command(env)
+
+agent = App(name="agent", help="Agents: list.", group=_look)
+agent.command("crossplay.cli.looking:agent_list", name="list")
+app.command(agent)
+
+models = App(name="models", help="Models: list, pull, add.", group=_look)
+models.command("crossplay.cli.looking:models_list", name="list")
+models.command("crossplay.cli.looking:models_pull", name="pull")
+models.command("crossplay.cli.looking:models_add", name="add")
+app.command(models)

@@ -1,0 +1,271 @@
+"""Commands on studies and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from crossplay.cli import out
+
+__all__ = ["demo", "export", "merge", "report", "run", "show", "verify"]
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Flag = Annotated[bool, Parameter(negative=())]
+
+
+def run(
+    study: Path,
+    /,
+    *,
+    out_: Annotated[Path | None, Parameter(name="--out")] = None,
+    jobs: int = 1,
+    runner: Literal["inline", "processes", "ray"] = "inline",
+    plan: Flag = False,
+    trust: Flag = False,
+    json: Json = False,
+) -> int:
+    """Play a study, or go on with one that was stopped.
+
+    Parameters
+    ----------
+    study
+        The study file (TOML).
+    out_
+        The run folder; default: runs/NAME beside where you stand.
+    jobs
+        Worker processes for fast episodes.
+    runner
+        Where fast episodes are played.
+    plan
+        Print cells, calls, tokens, price and time, and play nothing.
+    trust
+        Load code that the study names (python: agents).
+    json
+        Print JSON.
+
+    """
+    from crossplay.study.spec import load_study
+
+    spec = load_study(study)
+    return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json)
+
+
+def play_study(
+    spec: Any,
+    folder: Path,
+    jobs: int = 1,
+    runner: str = "inline",
+    plan: bool = False,
+    trust: bool = False,
+    json: bool = False,
+) -> int:
+    """Plan or play a study, then show it."""
+    from crossplay.kernel.types import Stop
+    from crossplay.study.plan import make_plan
+    from crossplay.study.runner import run_study
+    from crossplay.study.stage import Stage
+
+    stage = Stage(spec, None if plan else folder, trust=trust)
+    stage.check()
+    if plan:
+        _print_plan(make_plan(stage), json)
+        return 0
+    total = [0, 0]
+    with out.progress(f"playing {spec.name}") as (update, say):
+        tokens = [0]
+
+        def start(done: int, planned: int) -> None:
+            total[:] = [done, planned]
+            update(done, planned)
+
+        def episode(record: Any) -> None:
+            total[0] += 1
+            update(*total)
+            tokens[0] += sum(c.get("tok_in", 0) + c.get("tok_out", 0) for c in record.counts.values())
+            if tokens[0]:
+                say(f"{tokens[0]:,} tokens")
+
+        try:
+            run_study(stage, folder, runner=runner, jobs=jobs, on_episode=episode, on_start=start)
+        except Stop as stop:
+            raise type(stop)(f"{stop} ({total[0]} of {total[1]} episodes are kept; the same command goes on)") from stop
+        except KeyboardInterrupt:
+            out.fail(f"stopped: {total[0]} of {total[1]} episodes are kept in {folder}; the same command goes on")
+            return 130
+    return show(folder, json=json)
+
+
+def _print_plan(plan: Any, json: bool) -> None:
+    if json:
+        out.print_json(plan)
+        return
+    rows = [
+        (
+            r.lineup,
+            r.role,
+            f"{r.episodes:,}",
+            f"{r.decisions:,}",
+            f"{r.calls:,}",
+            f"{r.tok_in:,}",
+            f"{r.tok_out:,}",
+            _money(r.money),
+            _duration(r.seconds),
+            r.how,
+        )
+        for r in plan.rows
+    ]
+    rows.append(
+        (
+            "all",
+            "",
+            f"{plan.episodes:,}",
+            "",
+            f"{plan.calls:,}",
+            f"{plan.tok_in:,}",
+            f"{plan.tok_out:,}",
+            _money(plan.money),
+            _duration(plan.seconds),
+            "",
+        )
+    )
+    columns = (
+        "lineup",
+        "role",
+        ">episodes",
+        ">decisions <=",
+        ">calls <=",
+        ">tokens in <=",
+        ">tokens out <=",
+        ">USD <=",
+        ">time <=",
+        "how",
+    )
+    out.table(f"Plan of {plan.study}: upper bounds, nothing is spent yet", columns, rows)
+    for warning in plan.warnings:
+        out.line(f"note: {warning}")
+    out.line("Play it: the same command without --plan.")
+
+
+def _money(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def show(run: Path, /, *, json: Json = False) -> int:
+    """Show what a run says: scores with intervals, paired differences, costs, faults."""
+    from crossplay.study.tables import result_of
+    from crossplay.study.verify import load_run
+
+    folder, study = load_run(run)
+    with folder:
+        result = result_of(folder, study)
+    if json:
+        out.print_json(result.to_dict())
+    else:
+        from crossplay.cli.tables import print_result
+
+        print_result(result, run)
+    return 0
+
+
+def verify(
+    run: Path, /, *, level: Literal["seals", "actions", "agents"] = "actions", trust: Flag = False, json: Json = False
+) -> int:
+    """Check a run: seals, then the recorded actions, then the agents asked again.
+
+    Exits 1 and names the episodes when anything is not as recorded.
+    """
+    from crossplay.study.verify import verify as check
+
+    with out.progress("replaying") as (update, _):
+        found = check(run, level, trust=trust, on_episode=update)
+    if json:
+        out.print_json({"ok": found.ok, **_plain(found)})
+        return 0 if found.ok else 1
+    for f in found.findings:
+        out.line(f"DAMAGED {f.episode or f.where}: {f.where}: {f.what}")
+    for cell, why in found.recorded_only.items():
+        out.line(f"replayed only: {cell}: {why}")
+    if found.ok:
+        exact = "exact" if found.exact else "within tolerance"
+        said = [f"{found.episodes} episodes: seals hold"]
+        said += [f"{found.replayed} replayed ({exact})"] if found.replayed else []
+        said += [f"{found.reexecuted} played again by their agents"] if found.reexecuted else []
+        out.line("verified: " + ", ".join(said))
+        return 0
+    named = len({f.episode for f in found.findings if f.episode})
+    out.line(f"NOT verified: {len(found.findings)} findings in {named} episodes")
+    return 1
+
+
+def _plain(value: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(value)
+
+
+def report(run: Path, /, *, out_: Annotated[Path | None, Parameter(name="--out")] = None) -> int:
+    """Write the report of a run: one HTML file that opens offline (default: report.html in the run)."""
+    from crossplay.study.report import write_report
+
+    out.line(f"wrote {write_report(run, out_)}")
+    return 0
+
+
+def merge(a: Path, b: Path, /, *, out_: Annotated[Path, Parameter(name="--out")]) -> int:
+    """Join two runs into a new one; refuses episodes that clash."""
+    from crossplay.records import merge as join
+
+    join(a, b, out_)
+    return show(out_)
+
+
+def export(
+    run: Path,
+    /,
+    *,
+    to: Literal["csv", "parquet", "inspect"] = "csv",
+    out_: Annotated[Path | None, Parameter(name="--out")] = None,
+) -> int:
+    """Export a run: episodes and events as CSV or Parquet, or Inspect logs."""
+    from crossplay.study.export import export_run
+
+    for path in export_run(run, to, out_):
+        out.line(f"wrote {path}")
+    return 0
+
+
+def demo(*, out_: Annotated[Path, Parameter(name="--out")] = Path("runs/demo"), jobs: int = 1) -> int:
+    """Play the study `mixed-kitchen`, verify it, write its report, and say what to do next."""
+    from importlib.resources import files
+
+    from crossplay.models.catalog import pull
+    from crossplay.study.report import write_report
+    from crossplay.study.spec import load_study
+
+    with out.progress("getting smollm2-135m (98 MB, once)") as (update, _):
+        pull("smollm2-135m", lambda done, total, *_: update(done, total))
+    spec = load_study(Path(str(files("crossplay.study") / "studies" / "mixed-kitchen.toml")))
+    code = play_study(spec, out_, jobs)
+    if code:
+        return code
+    for level in ("actions", "agents"):
+        code = verify(out_, level=level)  # type: ignore[arg-type]
+        if code:
+            return code
+    out.line(f"report: {write_report(out_)}")
+    out.line(
+        f"Next: open the report, watch an episode with `crossplay replay {out_}`, or change the study: `crossplay run {out_}/study.toml --out runs/mine`."
+    )
+    return 0

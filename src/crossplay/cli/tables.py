@@ -1,0 +1,125 @@
+"""How a result looks in a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossplay.cli import out
+
+if TYPE_CHECKING:
+    from crossplay.study.tables import Result
+
+__all__ = ["print_result"]
+
+
+def print_result(result: Result, folder: Path) -> None:
+    """Scores and paired differences, costs and faults, answers, notes, what to do next."""
+    for env in dict.fromkeys(r.env for r in result.rows):
+        rows = [r for r in result.rows if r.env == env]
+        _scores(result, env, rows)
+        _costs(rows)
+    for payoff in result.payoffs:
+        if len(payoff.agents) > 2:
+            _payoff(payoff, result.metric)
+    for answer in result.answers:
+        out.line(f"{answer.ask} {answer.sentence}")
+    for note in result.notes:
+        out.line(f"note: {note}")
+    if result.episodes < result.planned:
+        out.line(f"unfinished: {result.episodes} of {result.planned} episodes; run the study again to go on")
+    out.line(f"Next: crossplay report {folder}, or crossplay verify {folder} --level agents")
+
+
+def estimate(e: Any, digits: int = 1) -> str:
+    """`106.7 [88.3, 125.0]`, or the value with the reason why it has no interval."""
+    if e.interval is None:
+        return f"{e.value:.{digits}f} ({e.mark or 'no interval'})"
+    return f"{e.value:.{digits}f} [{e.interval.low:.{digits}f}, {e.interval.high:.{digits}f}]"
+
+
+def _scores(result: Result, env: str, rows: list[Any]) -> None:
+    best = max((r.summary.mean.value for r in rows if not r.role), default=None)
+    lines = []
+    for r in rows:
+        s, c = r.summary, r.comparison
+        mark = "* " if r.summary.mean.value == best and not r.role else "  "
+        difference, verdict = ("baseline", "") if r.lineup == result.baseline else ("", "")
+        if c is not None:
+            i = c.adjusted_interval
+            difference = f"{c.difference:+.1f}" + (f" [{i.low:.1f}, {i.high:.1f}]" if i else "")
+            verdict = c.verdict + (f" (needs {c.episodes_needed} episodes)" if c.episodes_needed else "")
+        marks = ", ".join([*s.marks, *(["few blocks"] if any("fewer than" in w for w in s.warnings) else [])])
+        lines.append(
+            (
+                mark + r.lineup,
+                r.role,
+                estimate(s.mean),
+                difference,
+                verdict,
+                f"{s.distinct}/{s.episodes}",
+                str(s.blocks),
+                marks,
+            )
+        )
+    percent = f"{result.level:.0%}"
+    columns = (
+        "lineup",
+        "role",
+        f">{result.metric} [{percent}]",
+        f">paired difference [Holm {percent}]",
+        "verdict",
+        ">distinct",
+        ">blocks",
+        "marks",
+    )
+    out.table(f"{result.name}: {env} ({result.metric}: {result.metric_help})", columns, lines)
+
+
+def _costs(rows: list[Any]) -> None:
+    lines = []
+    for r in rows:
+        c = r.costs
+        money = "?" if c.money is None else f"{c.money:.2f}"
+        flag = "! over the limit" if c.flagged else ""
+        lines.append(
+            (
+                "  " + r.lineup,
+                f"{c.decisions:,}",
+                f"{c.fallback_share:.1%}",
+                f"{c.invalid:,}",
+                f"{c.repairs:,}",
+                f"{c.errors + c.timeouts:,}",
+                f"{c.calls:,}",
+                f"{c.tok_in:,}",
+                f"{c.tok_out:,}",
+                f"{c.cpu_s:.1f}",
+                money,
+                flag,
+            )
+        )
+    columns = (
+        "lineup",
+        ">decisions",
+        ">fallbacks",
+        ">invalid",
+        ">repairs",
+        ">errors",
+        ">calls",
+        ">tokens in",
+        ">tokens out",
+        ">model CPU s",
+        ">USD",
+        "",
+    )
+    out.table("Costs and faults, all episodes of a lineup", columns, lines)
+
+
+def _payoff(payoff: Any, metric: str) -> None:
+    rows = [
+        (name, *("" if c is None else estimate(c.mean) for c in line))
+        for name, line in zip(payoff.agents, payoff.cells, strict=True)
+    ]
+    out.table(
+        f"Payoff matrix: {metric}, first seat by row, second by column", ("", *(f">{a}" for a in payoff.agents)), rows
+    )

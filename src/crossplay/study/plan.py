@@ -1,0 +1,134 @@
+"""The plan: what a study will play, call and cost, before anything is spent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crossplay.kernel import Block, CrossplayError, Observation, env_key
+from crossplay.kernel.obs import Scope
+from crossplay.study.runner import waits
+from crossplay.study.spec import Cell
+from crossplay.study.stage import Stage
+
+__all__ = ["Plan", "PlanRow", "make_plan"]
+
+DECISION_S = 40e-6  # CPU seconds of a scripted or policy decision, engine included (docs/benchmarks.md)
+HORIZON = 200  # ticks assumed of an environment that names no horizon
+
+
+class PlanRow(msgspec.Struct):
+    """One cell. calls, tok_in, tok_out and seconds are upper bounds; money is None without a price."""
+
+    cell: str
+    lineup: str
+    role: str
+    episodes: int
+    decisions: int
+    calls: int
+    tok_in: int
+    tok_out: int
+    money: float | None
+    seconds: float
+    how: str
+
+
+class Plan(msgspec.Struct):
+    """All cells of a study and their sums."""
+
+    study: str
+    rows: list[PlanRow]
+    episodes: int
+    calls: int
+    tok_in: int
+    tok_out: int
+    money: float | None
+    seconds: float
+    warnings: list[str]
+
+
+def make_plan(stage: Stage) -> Plan:
+    """The plan of a checked stage. Prompts are measured on the first tick of the first block."""
+    rows, warnings = [], []
+    sizes: dict[tuple[str, str], tuple[int, int, float, float | None]] = {}
+    for cell in stage.cells:
+        row = _row(stage, cell, sizes, warnings)
+        rows.append(row)
+    money = None if any(r.money is None for r in rows) else sum(r.money or 0.0 for r in rows)
+    return Plan(
+        stage.study.name,
+        rows,
+        sum(r.episodes for r in rows),
+        sum(r.calls for r in rows),
+        sum(r.tok_in for r in rows),
+        sum(r.tok_out for r in rows),
+        money,
+        sum(r.seconds for r in rows),
+        list(dict.fromkeys(warnings)),
+    )
+
+
+def _row(stage: Stage, cell: Cell, sizes: dict[Any, Any], warnings: list[str]) -> PlanRow:
+    env = stage.probes[cell.env]
+    episodes = len(cell.blocks) * stage.study.replicates
+    if env.horizon is None:
+        warnings.append(f"{env.id} names no horizon: {HORIZON} ticks are assumed")
+    ticks = (env.horizon or HORIZON) * episodes
+    calls = tok_in = tok_out = 0
+    seconds, money = ticks * len(cell.seats) * DECISION_S, 0.0
+    priced = True
+    for seat, name in zip(env.seats, cell.seats, strict=True):
+        agent = stage.agent(name)
+        models = agent.manifest().get("models", ())
+        if not models:
+            continue
+        if (cell.env, name) not in sizes:
+            sizes[cell.env, name] = _one_call(stage, cell, seat, name, warnings)
+        per_in, per_out, per_s, per_usd = sizes[cell.env, name]
+        k = ticks * int(getattr(agent, "calls_per_decision", 1))
+        calls, tok_in, tok_out, seconds = calls + k, tok_in + k * per_in, tok_out + k * per_out, seconds + k * per_s
+        priced &= per_usd is not None
+        money += k * (per_usd or 0.0)
+    return PlanRow(
+        cell.key,
+        cell.lineup,
+        cell.role,
+        episodes,
+        ticks * len(cell.seats),
+        calls,
+        tok_in,
+        tok_out,
+        money if priced else None,
+        seconds,
+        "asyncio" if waits(stage, cell) else "batched",
+    )
+
+
+def _one_call(
+    stage: Stage, cell: Cell, seat: str, name: str, warnings: list[str]
+) -> tuple[int, int, float, float | None]:
+    """(prompt tokens, answer tokens, seconds, USD) of one call, from the prompt of a first tick."""
+    agent: Any = stage.agent(name)
+    env = stage.env(cell.env)
+    at = Block(stage.study.root, cell.blocks[0], 0)
+    env.reset(env_key(at, env.id))
+    obs = Observation(Scope(env, env.id, at, seat), "act", 0, env.legal(seat))
+    try:
+        tokens_in, tokens_out = agent.size(obs)
+    except (AttributeError, NotImplementedError):
+        warnings.append(f"agents.{name} does not say how long its prompts are: 1000 tokens are assumed")
+        tokens_in, tokens_out = 1000, 64
+    finally:
+        env.close()
+    from crossplay.models.prices import price_of
+
+    model = agent.manifest()["models"][0]
+    seconds = 0.15 if getattr(stage.door.model(model).backend, "local", False) else 1.0
+    try:
+        return tokens_in, tokens_out, seconds, price_of(model).cost(tokens_in, tokens_out)
+    except CrossplayError:
+        if seconds < 1.0:
+            return tokens_in, tokens_out, seconds, 0.0
+        warnings.append(f"{model} is not in the price table: no price can be planned (models.{model}.price adds one)")
+        return tokens_in, tokens_out, seconds, None

@@ -1,0 +1,221 @@
+"""Verification of a run: seals, then the recorded actions, then the agents themselves.
+
+`actions` plays every episode again from its trace. `agents` asks the deterministic agents again as
+well, with models read from the cassette; people and outside agents stay recorded. Only installed
+entry points are loaded, never code that a run names, unless it is trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossplay.kernel import Block, CrossplayError, Event, Lineup, Outcome, aio, loop, play, recorded
+from crossplay.records import EpisodeRecord, RunFolder, check_seals
+from crossplay.study.runner import Chunk, play_chunk, waits
+from crossplay.study.spec import Cell, Study, parse_study
+from crossplay.study.stage import Stage
+
+__all__ = ["Finding", "Verified", "load_run", "verify"]
+
+LEVELS = ("seals", "actions", "agents")
+TOLERANCE = 1e-9  # of rewards, where the run was made on another processor family or lock
+
+
+class Finding(msgspec.Struct):
+    """Something that is not as recorded. episode: its id in hex, or "" for a file of the run."""
+
+    episode: str
+    where: str
+    what: str
+
+
+class Verified(msgspec.Struct):
+    """What a verification found. exact: equal bits; else within the tolerance of another machine."""
+
+    level: str
+    episodes: int
+    findings: list[Finding]
+    replayed: int = 0
+    reexecuted: int = 0
+    recorded_only: dict[str, str] = {}
+    exact: bool = True
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as recorded."""
+        return not self.findings
+
+
+def load_run(folder: Path) -> tuple[RunFolder, Study]:
+    """An existing run, open to read, and its resolved study."""
+    run = RunFolder.open(folder)
+    try:
+        return run, parse_study(tomllib.loads(run.study_toml))
+    except (tomllib.TOMLDecodeError, CrossplayError) as error:
+        run.close()
+        raise CrossplayError(f"{folder}/study.toml: {error}") from None
+
+
+def verify(
+    folder: Path, level: str = "actions", *, trust: bool = False, on_episode: Callable[[int, int], None] | None = None
+) -> Verified:
+    """Check a run folder at a level: "seals", "actions" or "agents" (each includes the ones before).
+
+    on_episode(done, total) is for progress. Raises CrossplayError when there is nothing to check.
+    """
+    if level not in LEVELS:
+        raise CrossplayError(f'--level "{level}" is not one of {", ".join(LEVELS)}')
+    findings = [Finding(_name(e), d.file, d.what) for d in check_seals(folder) for e in (d.episodes or [""])]
+    run, study = load_run(folder)
+    with run:
+        records = [r for r in run.records() if r.status not in ("void", "env-fault")]
+        result = Verified(level, len(records), findings)
+        if level == "seals" or findings:
+            return result
+        stage = Stage(study, folder, strict=True, trust=trust)
+        _check_ids(stage, records)
+        cells = {c.key: c for c in stage.cells}
+        for n, record in enumerate(records, 1):
+            _actions(stage, cells[record.cell], run, record, result)
+            if on_episode is not None:
+                on_episode(n, len(records))
+        if level == "agents" and result.ok:
+            _agents(stage, cells, records, run, result)
+        stage.close()
+        return result
+
+
+def _name(episode: Any) -> str:
+    return f"{episode:016x}" if isinstance(episode, int) else str(episode)
+
+
+def _check_ids(stage: Stage, records: list[EpisodeRecord]) -> None:
+    """The installed environments must be the very ones of the run."""
+    cells = {c.key: c for c in stage.cells}
+    for cell, env_id in {(r.cell, r.env_id) for r in records}:
+        if cell not in cells:
+            raise CrossplayError(f"the run has a cell that its study does not name: {cell}")
+        here = stage.probes[cells[cell].env].id
+        if here != env_id:
+            raise CrossplayError(f"the run was played in {env_id}; what is installed here is {here}")
+
+
+def _actions(stage: Stage, cell: Cell, run: RunFolder, record: EpisodeRecord, result: Verified) -> None:
+    """Play the recorded joint actions again."""
+    env = stage.env(cell.env)
+    env.clock = "wait"  # replay has no clock; the id of the run's clock stays in the chain
+    env._id = record.env_id  # type: ignore[attr-defined]
+    events = run.events(record.id)
+    at = Block(record.root, record.block, record.replicate)
+    lineup = Lineup(recorded(events, env.seats).seats, cell.shared_memory)
+    outcome = loop(play(env, lineup, at, stage.conduct(cell)))
+    result.replayed += 1
+    if what := _difference(record, events, outcome):
+        if _close(record, outcome):
+            result.exact = False
+        else:
+            result.findings.append(Finding(_name(record.id), record.cell, f"block {record.block}: {what}"))
+    env.close()
+
+
+def _difference(record: EpisodeRecord, events: list[Event], outcome: Outcome) -> str:
+    """Where a replay leaves the record, or ""."""
+    if (
+        outcome.world == record.world
+        and list(outcome.totals) == list(record.totals)
+        and outcome.status == record.status
+    ):
+        if outcome.score == record.score:
+            return ""
+        return f"the score is {outcome.score}, recorded was {record.score}"
+    before = {e.tick: (e.fingerprint, e.rewards) for e in events if e.kind == "step"}
+    after = {e.tick: (e.fingerprint, e.rewards) for e in outcome.trace() if e.kind == "step"}
+    for tick in sorted(before.keys() | after.keys()):
+        if _step(before.get(tick)) != _step(after.get(tick)):
+            return f"the first difference is at tick {tick}"
+    return (
+        f"ended {outcome.status}, recorded was {record.status}"
+        if outcome.status != record.status
+        else "the moves differ"
+    )
+
+
+def _step(step: Any) -> Any:
+    return None if step is None else (step[0], tuple(step[1] or ()))
+
+
+def _close(record: EpisodeRecord, outcome: Outcome) -> bool:
+    """Whether only the last bits of float worlds differ (another processor family)."""
+    if outcome.status != record.status or outcome.ticks != record.ticks or outcome.score.keys() != record.score.keys():
+        return False
+    pairs = [
+        *zip(outcome.totals, record.totals, strict=True),
+        *((outcome.score[k], record.score[k]) for k in record.score),
+    ]
+    return any(a != b for a, b in pairs) and all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in pairs)
+
+
+def _agents(
+    stage: Stage, cells: dict[str, Cell], records: list[EpisodeRecord], run: RunFolder, result: Verified
+) -> None:
+    """Ask the agents again: deterministic ones are computed, models are read from the cassette."""
+    by_cell: dict[str, list[EpisodeRecord]] = {}
+    for record in records:
+        by_cell.setdefault(record.cell, []).append(record)
+    for key, found in by_cell.items():
+        cell = cells[key]
+        if why := _opaque(stage, cell):
+            result.recorded_only[key] = why
+            continue
+        wanted = {(r.block, r.replicate): r for r in found}
+        for at, outcome in _again(stage, cell, [Block(r.root, r.block, r.replicate) for r in found]):
+            record = wanted[at.block, at.replicate]
+            result.reexecuted += 1
+            what = _difference(record, run.events(record.id), outcome)
+            if not what and outcome.mind != record.mind:
+                what = "what happened inside the seats differs (mind chain)"
+            if what:
+                result.findings.append(Finding(_name(record.id), key, f"block {record.block}: asked again, {what}"))
+
+
+def _opaque(stage: Stage, cell: Cell) -> str:
+    """Why a cell's agents cannot be asked again, or ""."""
+    for name in cell.seats:
+        spec = stage.study.agents[name]
+        if spec.type.startswith("python:") and not stage.trust:
+            return f"{name} is code of its own; --trust asks it again"
+        agent = stage.agent(name)
+        if not agent.deterministic and agent.kind not in ("llm", "vlm"):
+            return f"{name} ({agent.kind}) can only be replayed"
+    return ""
+
+
+def _again(stage: Stage, cell: Cell, ats: list[Block]) -> Iterator[tuple[Block, Outcome]]:
+    if not waits(stage, cell):
+        for record in play_chunk(stage, Chunk(cell.key, tuple(ats))):
+            at = Block(record.root, record.block, record.replicate)
+            yield (
+                at,
+                Outcome(
+                    record.status,
+                    record.score,
+                    tuple(record.totals),
+                    record.ticks,
+                    record.world,
+                    record.mind,
+                    record.counts,
+                    list(record.events),
+                    record.detail,  # type: ignore[arg-type]
+                ),
+            )
+        return
+    for at in ats:
+        env = stage.env(cell.env)
+        yield at, asyncio.run(aio(play(env, stage.lineup(cell), at, stage.conduct(cell))))
+        env.close()
