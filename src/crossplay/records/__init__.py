@@ -5,16 +5,22 @@ changes, and is read by Polars, DuckDB and pandas as it is. Nothing here knows m
 studies: it stores outcomes and bytes. Nothing a run names is ever executed from here.
 """
 
+from crossplay.records.check import Damage, check_seals
 from crossplay.records.entry import Cell, EpisodeRecord, episode_id, study_digest
 from crossplay.records.errors import Damaged, RunError
+from crossplay.records.merge import Merged, merge
 from crossplay.records.run import RunFolder
 
 __all__ = [
     "Cell",
+    "Damage",
     "Damaged",
     "EpisodeRecord",
+    "Merged",
     "RunError",
     "RunFolder",
+    "check_seals",
     "episode_id",
+    "merge",
     "study_digest",
 ]

@@ -330,7 +330,9 @@ class Maybe:
         there = [v for v in values if v is not None]
         if not there:
             return cls(np.zeros(len(values), bool), make(there))
-        return cls(np.fromiter((v is not None for v in values), bool, len(values)), make(there))
+        if len(there) == len(values):
+            return cls(np.ones(len(values), bool), make(there))
+        return cls(np.fromiter(values, object, len(values)) != None, make(there))  # noqa: E711 (elementwise)
 
     @classmethod
     def stored(cls, parts: Sequence[Any], n: int, make: Any) -> Maybe:

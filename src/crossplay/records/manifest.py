@@ -148,7 +148,7 @@ class Manifest:
 
     def settle(self) -> None:
         """Give free pages back and leave one plain file, which readers open without writing beside it."""
-        self.db.execute("PRAGMA incremental_vacuum").fetchall()
+        self.db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page and stop
         self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         with suppress(sqlite3.OperationalError):  # somebody is reading: the log stays
             self.db.execute("PRAGMA journal_mode = DELETE").fetchall()

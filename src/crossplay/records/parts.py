@@ -13,12 +13,22 @@ import numpy as np
 
 from crossplay.kernel.events import COLUMNS
 from crossplay.records.errors import Damaged, RunError, explained
-from crossplay.records.table import Table
+from crossplay.records.table import Table, seal
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ROW_GROUP", "Slice", "encode_part", "file_digest", "read_slice", "read_table", "write_file"]
+__all__ = [
+    "ROW_GROUP",
+    "Slice",
+    "cassette_digest",
+    "cassette_file",
+    "encode_part",
+    "file_digest",
+    "read_slice",
+    "read_table",
+    "write_file",
+]
 
 ROW_GROUP = 65536
 """Rows per row group: what has to be decoded to read one episode, against size."""
@@ -91,6 +101,21 @@ def file_digest(path: Path) -> str:
         raise Damaged(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def cassette_file(folder: Path) -> Path | None:
+    """The cassette of a run, where it has one: `cassette/cassette.sqlite`, or a file `cassette`."""
+    for path in (folder / "cassette" / "cassette.sqlite", folder / "cassette"):
+        if path.is_file():
+            return path
+    return None
+
+
+def cassette_digest(folder: Path) -> str | None:
+    """sha256 of the seal file of a closed cassette; None where there is none."""
+    path = cassette_file(folder)
+    sealed = None if path is None else path.with_suffix(".seal")
+    return file_digest(sealed) if sealed is not None and sealed.is_file() else None
+
+
 def read_table(path: Path) -> tuple[np.ndarray, Table]:
     """(episode of each row [n] u64, all rows) of a part. Raises ValueError when it cannot be read.
 
@@ -107,8 +132,6 @@ def read_slice(path: Path, where: Slice) -> Table:
 
 def checked(ids: np.ndarray, table: Table, where: Slice, first: int) -> Table:
     """The rows from `first` on, if they are those of the episode and match its seal; else ValueError."""
-    from crossplay.records.table import seal
-
     own = ids[first : first + where.rows]
     rows = table.cut(first, where.rows)
     if len(own) != where.rows or (own != np.uint64(where.episode)).any() or seal(rows.encode()) != where.seal:

@@ -15,7 +15,7 @@ from crossplay.kernel.types import CrossplayError
 from crossplay.records.entry import Cell, EpisodeRecord, Place
 from crossplay.records.errors import Damaged, explained
 from crossplay.records.manifest import ALL, Manifest
-from crossplay.records.parts import Slice, checked, file_digest, read_slice, read_table, with_episodes
+from crossplay.records.parts import Slice, cassette_file, checked, file_digest, read_slice, read_table, with_episodes
 from crossplay.records.table import Table
 
 if TYPE_CHECKING:
@@ -52,8 +52,18 @@ class Reading:
 
     @property
     def cassette_path(self) -> Path:
-        """Where the answers of models are kept."""
-        return self.path / "cassette"
+        """Where the answers of models are kept (the file may not exist)."""
+        return cassette_file(self.path) or self.path / "cassette" / "cassette.sqlite"
+
+    def studies(self) -> dict[str, str]:
+        """Digest -> text of every study in the run: one, or several after `merge`."""
+        first = self.study_digest
+        found = {first: self.study_toml}
+        for (digest,) in self._query("SELECT DISTINCT study FROM sources ORDER BY source"):
+            if digest != first:
+                with explained(self.path, f"read study-{digest}.toml"):
+                    found[digest] = (self.path / f"study-{digest}.toml").read_bytes().decode()
+        return found
 
     def sources(self) -> list[dict[str, Any]]:
         """Who played: identity of code, machine and models, one per change; `EpisodeRecord.source` counts them."""

@@ -16,14 +16,11 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
 
 from crossplay.kernel.play import Outcome
 from crossplay.kernel.types import CrossplayError
@@ -31,10 +28,11 @@ from crossplay.records.entry import Cell, EpisodeRecord, study_digest, to_json
 from crossplay.records.errors import RunError, explained
 from crossplay.records.identity import machine
 from crossplay.records.lock import Lock
-from crossplay.records.manifest import Manifest, row_seal
-from crossplay.records.parts import encode_part, sync_folder, write_file
+from crossplay.records.manifest import Manifest
+from crossplay.records.parts import cassette_digest, encode_part, sync_folder, write_file
 from crossplay.records.reading import Reading
 from crossplay.records.table import Table, seal
+from crossplay.records.writing import add_source, begin_run, insert_cells, note_cassette
 
 if TYPE_CHECKING:
     from typing import Self
@@ -85,13 +83,19 @@ class RunFolder(Reading):
     # -- making ----------------------------------------------------------------------------------------
     @classmethod
     def create(
-        cls, path: str | Path, study_toml: str, identity: Mapping[str, Any] | None = None, **options: Any
+        cls,
+        path: str | Path,
+        study_toml: str,
+        identity: Mapping[str, Any] | None = None,
+        *,
+        sources: Sequence[tuple[str, str]] | None = None,
+        **options: Any,
     ) -> Self:
         """A new run, open for writing.
 
         study_toml: the study as resolved. identity: what the caller knows of this run (model shas,
         digests of prompt templates, sampling settings); version, commit, packages, interpreter and
-        processor are added. Raises CrossplayError when the folder holds a run, RunError (exit code 3)
+        processor are added. sources: (study digest, identity as JSON) of the runs joined in it. Raises CrossplayError when the folder holds a run, RunError (exit code 3)
         when it cannot be written.
         """
         folder = Path(path)
@@ -105,7 +109,7 @@ class RunFolder(Reading):
             # The manifest comes last, in one transaction: a folder without it is no run.
             manifest = Manifest(folder, write=True, create=True)
             with explained(folder, "create the run"):
-                _begin_run(manifest.db, digest, {**(identity or {}), **machine()})
+                begin_run(manifest.db, digest, sources or [(digest, to_json({**(identity or {}), **machine()}))])
                 sync_folder(folder)
             return cls(folder, manifest, lock, **options)
         except BaseException:
@@ -114,12 +118,18 @@ class RunFolder(Reading):
 
     @classmethod
     def open(
-        cls, path: str | Path, *, write: bool = False, identity: Mapping[str, Any] | None = None, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        write: bool = False,
+        identity: Mapping[str, Any] | None = None,
+        same_source: bool = False,
+        **options: Any,
     ) -> Self:
         """A run that exists: to read (any number of processes), or to go on writing (one).
 
         identity: as in `create`; when it, the code or the machine differs from the last time, the
-        episodes written from now on name a new source.
+        episodes written from now on name a new source (same_source: nothing will be played).
         """
         folder = Path(path)
         if not write:
@@ -132,7 +142,9 @@ class RunFolder(Reading):
             with explained(folder, "open the run"):
                 (folder / "trace").mkdir(exist_ok=True)
                 _sweep(folder, manifest)
-                _add_source(manifest.db, identity)
+                if not same_source:
+                    add_source(manifest.db, identity)
+                note_cassette(manifest.db, None)  # it may grow from now on
             return cls(folder, manifest, lock, **options)
         except BaseException:
             lock.release()
@@ -156,7 +168,7 @@ class RunFolder(Reading):
         self._check_writer()
         with self._lock:
             new = [c for c in cells if self._new_cell(c)]
-            self._transaction(lambda db: _insert_cells(db, new))
+            self._transaction(lambda db: insert_cells(db, new))
             self._cells.update({c.name: c for c in new})
 
     def put(self, record: EpisodeRecord) -> None:
@@ -169,7 +181,9 @@ class RunFolder(Reading):
 
     def put_many(self, records: Iterable[EpisodeRecord]) -> None:
         """Store many episodes in one transaction; all are committed when this returns."""
-        items = [self._item(r) for r in records]
+        self._put_items([self._item(r) for r in records])
+
+    def _put_items(self, items: list[_Item]) -> None:
         self._commit(items)
         self._compact_if_due()
         for item in items:
@@ -198,6 +212,11 @@ class RunFolder(Reading):
         record = EpisodeRecord.of(outcome, **where)
         self.put(record)
         return record
+
+    def put_tables(self, pairs: Iterable[tuple[EpisodeRecord, Table]]) -> None:
+        """`put_many` of records whose rows are columns already and which name their source."""
+        self._check_writer()
+        self._put_items([self._sealed(record, table) for record, table in pairs])
 
     def flush(self) -> None:
         """Commit what was submitted so far."""
@@ -228,6 +247,7 @@ class RunFolder(Reading):
             self._raise_late()
             self.compact()
             with self._lock, explained(self.path, "close the run"):
+                note_cassette(self._manifest.db, cassette_digest(self.path))
                 self._manifest.settle()
         except CrossplayError as error:
             problem = error
@@ -248,9 +268,11 @@ class RunFolder(Reading):
     def _item(self, record: EpisodeRecord) -> _Item:
         self._check_writer()
         self._raise_late()
-        table = Table.of(record.events)
-        data = table.encode()
         record.source = self._source
+        return self._sealed(record, Table.of(record.events))
+
+    def _sealed(self, record: EpisodeRecord, table: Table) -> _Item:
+        data = table.encode()
         values = [*record.values(), table.n, seal(data)]
         return _Item(record, values, zlib.compress(data, 1), Future())
 
@@ -306,7 +328,7 @@ class RunFolder(Reading):
         new = {c.name: c for c in (_cell(i.record) for i in items) if self._new_cell(c, strict=False)}
 
         def write(db: sqlite3.Connection) -> None:
-            _insert_cells(db, new.values())
+            insert_cells(db, new.values())
             self._manifest.insert([(i.values, i.blob) for i in items])
 
         self._transaction(write)
@@ -418,17 +440,6 @@ def _where(record: EpisodeRecord) -> str:
     return f'cell "{record.cell}", root {record.root}, block {record.block}, replicate {record.replicate}'
 
 
-def _insert_cells(db: sqlite3.Connection, cells: Iterable[Cell]) -> None:
-    for c in cells:
-        values = [c.name, c.env_id, c.lineup, to_json(c.agents), to_json(c.extra)]
-        db.execute("INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?)", (*values, row_seal(values)))
-
-
-def _insert_source(db: sqlite3.Connection, source: int, study: str, identity: str) -> None:
-    values = [source, study, identity]
-    db.execute("INSERT INTO sources VALUES (?, ?, ?, ?)", (*values, row_seal(values)))
-
-
 def _refuse_existing(folder: Path) -> None:
     """Raise CrossplayError when the folder holds a run; sweep what a creation cut short left."""
     path = folder / "manifest.sqlite"
@@ -448,24 +459,6 @@ def _refuse_existing(folder: Path) -> None:
         raise CrossplayError(f"{folder}: holds a run already; resume it, or name another folder")
     for name in ("", "-wal", "-shm"):
         path.with_name(path.name + name).unlink(missing_ok=True)
-
-
-def _begin_run(db: sqlite3.Connection, digest: str, identity: Mapping[str, Any]) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("INSERT INTO meta VALUES ('study', ?)", (digest,))
-    db.execute("INSERT INTO meta VALUES ('created', ?)", (datetime.now(UTC).isoformat(timespec="seconds"),))
-    meta = [list(row) for row in db.execute("SELECT key, value FROM meta ORDER BY key")]
-    db.execute("INSERT INTO totals VALUES ('meta', ?)", (row_seal(meta),))
-    _insert_source(db, 0, digest, to_json(identity))
-    db.execute("COMMIT")
-
-
-def _add_source(db: sqlite3.Connection, identity: Mapping[str, Any] | None) -> None:
-    """A new source when code, machine or the caller's part differ from the last one."""
-    source, study, last = db.execute("SELECT source, study, identity FROM sources ORDER BY source DESC").fetchone()
-    now = to_json({**(msgspec.json.decode(last) if identity is None else identity), **machine()})
-    if now != last:
-        _insert_source(db, source + 1, study, now)
 
 
 def _sweep(folder: Path, manifest: Manifest) -> None:
