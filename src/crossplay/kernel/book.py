@@ -16,7 +16,7 @@ from crossplay.kernel.mail import Mail
 from crossplay.kernel.obs import DEAD, Observation, Scope
 from crossplay.kernel.seeds import Block, key
 from crossplay.kernel.settle import Settled, settle
-from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Msg, Usage, pack
+from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Msg, Usage, pack, storable
 
 __all__ = ["Book", "Ending", "Lineup", "Outcome", "check_seats", "mail_rows", "row", "say"]
 
@@ -116,7 +116,7 @@ class Book:
                 if answer.kind == "void":
                     raise Ending("void", answer.detail)
                 self.count(i, "begin_fault")
-                note = pack({"kind": answer.kind, "detail": answer.detail})
+                note = pack({"kind": str(answer.kind), "detail": storable(answer.detail)})
                 self.events.append(row(self.tick, i, 1, "fault", origin="begin", agent=self.agents[i].name, note=note))
             elif answer is not None and self.memos[slot] is None:
                 self.memos[slot] = answer.memo if isinstance(answer, Action) else answer
@@ -131,11 +131,11 @@ class Book:
             raise Ending("void", f"seat {obs.seat}: {done.fault.detail if done.fault else ''}", i)
         usage, note = Usage(), b""
         if isinstance(answer, Action):
-            usage = answer.usage or usage
+            usage = answer.usage if isinstance(answer.usage, Usage) else usage
             extra = {
                 k: v for k, v in (("confidence", answer.confidence), ("rationale", answer.rationale)) if v is not None
             }
-            note = pack(extra) if extra else b""
+            note = pack(storable(extra)) if extra else b""
         events, value = self.events, done.value
         if done.origin != "fail":
             is_name = type(value) is int and obs.spec.kind == "names"
@@ -204,7 +204,7 @@ class Book:
         for path, kind, data, usage in sorted(obs.notes, key=lambda note: note[0]):
             k = ords.get(path, 2000 if not path else 0)
             ords[path] = k + 1
-            use = usage or Usage()
+            use, data = usage or Usage(), storable(data)
             for name, amount in (
                 ("calls", use.calls),
                 ("tok_in", use.tok_in),

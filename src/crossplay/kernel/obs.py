@@ -190,6 +190,8 @@ class Observation:
     # -- inside a seat --------------------------------------------------------------------------------
     def child(self, *path: int) -> Observation:
         """The same request one level deeper: event path, random stream and call ordinal at once."""
+        if not all(isinstance(step, int) for step in path):
+            raise TypeError(f"child: a path is made of whole numbers, got {path!r}")
         return self._derive(self.path + path)
 
     def _derive(self, path: tuple[int, ...]) -> Observation:
@@ -213,6 +215,8 @@ class Observation:
         enter the mind chain in structural order (tick, seat, path, ord).
         """
         self._check()
+        if not isinstance(kind, str) or not (usage is None or isinstance(usage, Usage)):
+            raise TypeError(f"note: kind {kind!r} must be text and usage a Usage or None, got {type(usage).__name__}")
         self._own().notes.append((self.path, kind, data, usage))
 
     def count(self, name: str, n: int = 1) -> None:

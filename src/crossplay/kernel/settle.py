@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from crossplay.kernel.conduct import Conduct
 from crossplay.kernel.seeds import key
-from crossplay.kernel.types import Action, ActionSpec, Fault, Held, Invalid, Msg
+from crossplay.kernel.types import Action, ActionSpec, Fault, Held, Invalid, Msg, Usage, pack, storable, unpack
 
 __all__ = ["Settled", "settle"]
 
@@ -41,7 +41,13 @@ def settle(
     messages: Sequence[Msg] = ()
     value = answer
     if isinstance(answer, Action):
-        value, messages, memo = answer.value, answer.messages, answer.memo
+        value, memo = answer.value, answer.memo
+        if answer.messages or answer.usage is not None:
+            messages, wrong = _words(answer.messages or ())
+            if answer.usage is not None and not isinstance(answer.usage, Usage):
+                wrong = f"usage is a {type(answer.usage).__name__}, not a Usage"
+            if wrong and not isinstance(value, (Fault, Held)):
+                value = Fault("invalid", wrong, messages)
     if isinstance(value, Held):
         links: tuple[str, ...] = ("repeat", "noop", "random") if idle == "hold" else ("noop", "repeat", "random")
         value, _ = _serve(links, spec, legal, seat_key, tick, last)
@@ -52,12 +58,33 @@ def settle(
         except Invalid as error:
             value = Fault("invalid", str(error), messages)
     fault = value
+    detail = storable(fault.detail) if isinstance(fault.detail, str) else ""
     if fault.kind == "void":
-        return Settled(None, "void", fault, (), None)
-    said = fault.messages if fault.kind == "invalid" else ()
+        return Settled(None, "void", Fault("void", detail), (), None)
+    said = _words(fault.messages)[0] if fault.kind == "invalid" else ()
+    if fault.kind not in ("timeout", "invalid", "error"):
+        fault = Fault("error", f"unknown kind of fault {str(fault.kind)[:40]!r}; {detail}")
+    else:
+        fault = Fault(fault.kind, detail, said)
     played, link = _serve(getattr(conduct, fault.kind), spec, legal, seat_key, tick, last)
     # The memo of an answer whose move was invalid stands, as its words do: the agent did think it.
     return Settled(played, link, fault, said, memo)
+
+
+def _words(messages: Any) -> tuple[list[Msg], str]:
+    """(what can be said, as a trace gives it back; what is wrong with the rest)."""
+    good: list[Msg] = []
+    wrong = ""
+    for m in messages if isinstance(messages, (list, tuple)) else (messages,):
+        if not isinstance(m, Msg) or not isinstance(m.dst, str) or not isinstance(m.channel, str):
+            wrong = f"a message is a {type(m).__name__}, not a Msg to a seat"
+            continue
+        try:
+            dst, body, channel = unpack(pack((m.dst, m.body, m.channel)))
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            dst, body, channel = storable(m.dst), storable(m.body), storable(m.channel)
+        good.append(Msg(dst, body, channel))
+    return good, wrong
 
 
 def _serve(

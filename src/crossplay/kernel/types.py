@@ -23,6 +23,7 @@ __all__ = [
     "Stop",
     "Usage",
     "pack",
+    "storable",
     "unpack",
 ]
 
@@ -142,7 +143,7 @@ class ActionSpec(msgspec.Struct, frozen=True):
                 raise Invalid(f"expected text, got {type(value).__name__}")
             if len(value) > self.max_len:
                 raise Invalid(f"text of {len(value)} characters, at most {self.max_len}")
-            return value
+            return _canonical(value)
         return self._check_data(value)
 
     def _check_name(self, value: Any, legal: Sequence[bool] | None) -> int:
@@ -176,7 +177,10 @@ class ActionSpec(msgspec.Struct, frozen=True):
         return array + 0.0  # -0.0 and 0.0 have other bytes
 
     def _check_data(self, value: Any) -> Any:
-        _walk_finite(value)
+        try:
+            value = _canonical(value)
+        except RecursionError:
+            raise Invalid("nested too deep") from None
         if self.schema is not None:
             _check_schema(value, self.schema, "value")
         return value
@@ -203,7 +207,8 @@ class ActionSpec(msgspec.Struct, frozen=True):
             low = np.where(np.isfinite(low), low, np.minimum(-1.0, high - 1.0))
             high = np.where(np.isfinite(high), high, np.maximum(1.0, low + 1.0))
             u = np.array([uniform(key, tick, i) for i in range(math.prod(self.shape))])
-            return low + u.reshape(self.shape) * (high - low) + 0.0
+            u = u.reshape(self.shape)
+            return np.clip(low * (1.0 - u) + high * u, low, high) + 0.0
         if self.kind == "text":
             letters = "abcdefghijklmnopqrstuvwxyz "
             n = min(self.max_len, 16)
@@ -228,20 +233,27 @@ class ActionSpec(msgspec.Struct, frozen=True):
         return schema
 
 
-def _walk_finite(value: Any) -> None:
+def _canonical(value: Any) -> Any:
+    """A copy of JSON data as a trace gives it back: lists, sorted keys, no -0.0. Raises `Invalid`."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Invalid("a number is not finite")
-    elif isinstance(value, Mapping):
-        for k, v in value.items():
-            if not isinstance(k, str):
-                raise Invalid("keys must be text")
-            _walk_finite(v)
-    elif isinstance(value, (list, tuple)):
-        for v in value:
-            _walk_finite(v)
-    elif value is not None and not isinstance(value, (str, int, bool)):
+        return float(value) + 0.0
+    if isinstance(value, str):
+        if not value.isascii() and value != value.encode("utf-8", "replace").decode("utf-8"):
+            raise Invalid("text with half a character (a lone surrogate)")
+        return value
+    if isinstance(value, Mapping):
+        if not all(isinstance(k, str) for k in value):
+            raise Invalid("keys must be text")
+        return {_canonical(k): _canonical(value[k]) for k in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise Invalid("a whole number of more than 64 bits")
+    if value is not None and not isinstance(value, (bool, int)):
         raise Invalid(f"not JSON data: {type(value).__name__}")
+    return value
 
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -287,6 +299,14 @@ def _check_schema(value: Any, schema: Mapping[str, Any], where: str) -> None:
                 raise Invalid(f"{where}: unknown key {name!r}")
 
 
+def _open_bounds(schema: Mapping[str, Any], width: int) -> tuple[float, float]:
+    """The bounds of a number; an open side lies `width` from the other, or at 0 and `width`."""
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is None:
+        low = 0 if high is None or high >= 0 else high - width
+    return low, max(low, width) if high is None and low <= 0 else low + width if high is None else high
+
+
 def _draw_schema(key: bytes, tick: int, schema: Mapping[str, Any], slot: int = 0) -> Any:
     if "enum" in schema:
         return schema["enum"][pick(key, len(schema["enum"]), tick, slot)]
@@ -294,11 +314,13 @@ def _draw_schema(key: bytes, tick: int, schema: Mapping[str, Any], slot: int = 0
     if kind == "boolean":
         return bool(pick(key, 2, tick, slot))
     if kind == "integer":
-        low, high = int(schema.get("minimum", 0)), int(schema.get("maximum", 100))
-        return low + pick(key, high - low + 1, tick, slot)
+        low, high = _open_bounds(schema, 100)
+        low, high = math.ceil(low), math.floor(high)
+        return min(low + pick(key, min(high - low + 1, (1 << 31) - 1), tick, slot), high)
     if kind == "number":
-        low, high = float(schema.get("minimum", 0.0)), float(schema.get("maximum", 1.0))
-        return low + uniform(key, tick, slot) * (high - low)
+        low, high = _open_bounds(schema, 1)
+        u = uniform(key, tick, slot)
+        return min(max(low * (1.0 - u) + high * u, low), high) + 0.0
     if kind == "array":
         n = int(schema.get("minItems", 0))
         return [_draw_schema(key, tick, schema.get("items", {}), draw(slot, i + 1)) for i in range(n)]
@@ -334,6 +356,28 @@ _unpacker = msgspec.msgpack.Decoder(ext_hook=_unext)
 def pack(value: Any) -> bytes:
     """Deterministic MessagePack of data and numpy arrays (extension 1: dtype, shape, bytes)."""
     return _packer.encode(value)
+
+
+def storable(value: Any) -> Any:
+    """The nearest plain data to whatever an agent or library gave: half characters become "?",
+    and what cannot be stored is named by its type.
+    """
+    try:
+        pack(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    else:
+        return value
+    try:
+        if isinstance(value, str):
+            return value.encode("utf-8", "replace").decode("utf-8")
+        if isinstance(value, Mapping):
+            return {str(storable(k)): storable(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [storable(v) for v in value]
+    except RecursionError:
+        pass
+    return f"<{type(value).__name__}>"
 
 
 def unpack(data: bytes) -> Any:
