@@ -21,7 +21,7 @@ from crossplay.kernel.events import FLAG_WORLD
 from crossplay.kernel.obs import Observation, Scope
 from crossplay.kernel.packed import Packed
 from crossplay.kernel.seeds import Block, env_key, key64
-from crossplay.kernel.types import CrossplayError, Fault, Msg, Stop
+from crossplay.kernel.types import CrossplayError, Msg, Stop
 
 __all__ = ["Ask", "Columns", "columns", "play_batch"]
 
@@ -276,16 +276,15 @@ class _Batch:
         names = len(self.env.action_spec.names)
         k = len(live)
         for (slot, (_, seats)), request, answer in zip(self.arrays.items(), asked, answers, strict=True):
-            if isinstance(answer, BaseException):
-                answer = _one_by_one(request)
-            values, memo = answer[0], answer[1]
-            faults: dict[int, Fault] = answer[2] if len(answer) > 2 else {}
-            values = np.asarray(values)
+            try:
+                values, memo, odd = _sound(answer, len(request.keys))
+            except Exception:
+                values, memo, odd = _one_by_one(request)
             good = (values >= 0) & (values < names)
             if request.legal is not None:
                 good &= request.legal[np.arange(len(values)), np.where(good, values, 0)]
-            if faults:
-                good[list(faults)] = False
+            if odd:
+                good[list(odd)] = False
             if memo is not None:
                 kept = self.memos[slot]
                 if kept is None:
@@ -296,7 +295,7 @@ class _Batch:
                 actions[live, i] = np.where(good[j * k : (j + 1) * k], values[j * k : (j + 1) * k], 0)
             for at in np.flatnonzero(~good).tolist():
                 b, i = int(live[at % k]), seats[at // k]
-                bad = faults.get(at) or int(values[at])
+                bad = odd[at] if at in odd else int(values[at])
                 self._settle(b, i, bad, None if legal is None else legal[b, i].tolist(), actions, ended)
 
     def _settle(self, b: int, i: int, answer: Any, legal: Any, actions: np.ndarray, ended: dict[int, Ending]) -> None:
@@ -437,28 +436,50 @@ def _stack(parts: list[np.ndarray]) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _one_by_one(request: Columns) -> tuple[np.ndarray, np.ndarray | None, dict[int, Fault]]:
+def _sound(answer: Any, k: int) -> tuple[np.ndarray, np.ndarray | None, dict[int, Any]]:
+    """(values int[k], memo, what is odd by row) of an answer to k decisions; raises when it has another form.
+
+    Values that are no integers are odd in every row: `settle` judges them one by one, as `play` does.
+    """
+    if isinstance(answer, BaseException):
+        raise answer
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise ValueError(f"act_array must answer (values, memo), got {type(answer).__name__}")
+    values, memo = np.asarray(answer[0]), answer[1]
+    if values.shape != (k,):
+        raise ValueError(f"act_array gave values of shape {values.shape} for {k} decisions")
+    if memo is not None and (not isinstance(memo, np.ndarray) or memo.ndim == 0 or len(memo) != k):
+        raise ValueError(f"act_array gave a memo of {np.shape(memo)} for {k} decisions")
+    if values.dtype.kind not in "iu":
+        return np.zeros(k, np.int64), memo, dict(enumerate(values.tolist()))
+    return values, memo, {}
+
+
+def _one_by_one(request: Columns) -> tuple[np.ndarray, np.ndarray | None, dict[int, Any]]:
     """Row by row after an act_array that raised, so that a fault never depends on the width."""
     values = np.zeros(len(request.keys), np.int64)
     memos: list[np.ndarray | None] = []
-    faults: dict[int, Fault] = {}
+    odd: dict[int, Any] = {}
     for r in range(len(values)):
         at = slice(r, r + 1)
         legal = None if request.legal is None else request.legal[at]
         memo = None if request.memo is None else request.memo[at]
         try:
-            value, new = request.agent.act_array(request.obs[at], legal, request.keys[at], request.tick[at], memo)
+            answer = request.agent.act_array(request.obs[at], legal, request.keys[at], request.tick[at], memo)
+            value, new, strange = _sound(answer, 1)
             values[r] = value[0]
+            if strange:
+                odd[r] = strange[0]
             memos.append(new)
         except Stop:
             raise
         except Exception as error:
-            faults[r] = _fault(error)
+            odd[r] = _fault(error)
             memos.append(memo)
     shape = next((m for m in memos if m is not None), None)
     if shape is None:
-        return values, None, faults
-    return values, np.concatenate([np.zeros_like(shape) if m is None else m for m in memos]), faults
+        return values, None, odd
+    return values, np.concatenate([np.zeros_like(shape) if m is None else m for m in memos]), odd
 
 
 def columns(
