@@ -167,7 +167,7 @@ class Observation:
         """The random stream of this seat, path and purpose; the same at every tick."""
         if not self.path and not purpose:
             return self._scope.key
-        return key(self._scope.key, *self.path, *purpose)
+        return key(self._scope.key, self.path, *purpose)  # nested: child(1).key() is not key(1)
 
     def pick(self, n: int, slot: int = 0) -> int:
         """A random integer in [0, n) of this seat, path, tick and slot."""

@@ -91,7 +91,11 @@ def draw(k: Any, *counters: Any) -> Any:
     The array form gives the same bits as the scalar one. One round at least is always applied.
     """
     if isinstance(k, np.ndarray):
-        if k.ndim == 1 and len(k) == 1 and all(isinstance(c, int) or np.size(c) == 1 for c in counters):
+        if (
+            k.ndim == 1
+            and len(k) == 1
+            and all(isinstance(c, int) or (np.ndim(c) < 2 and np.size(c) == 1) for c in counters)
+        ):
             # One row: plain integers are twenty times as fast as array calls, with equal bits.
             return np.array(
                 [draw(int(k[0]), *(int(c if isinstance(c, int) else np.ravel(c)[0]) for c in counters))], _U64
