@@ -38,7 +38,11 @@ class Agent:
         raise NotImplementedError
 
     def begin(self, obs: Observation) -> Any:
-        """Called before the first request of a seat; may return the first memo."""
+        """Called before the first request of a seat; may return the first memo.
+
+        Called again when an episode is resumed: `obs.memo` is then what was remembered, and work
+        that has been done once (a paid call) should not be done again.
+        """
         return None
 
     def end(self, obs: Observation) -> None:

@@ -98,6 +98,7 @@ class Episode(Book):
                 "mind": self.mind,
                 "agents": [a.name for a in self.agents],
                 "events": [list(e) for e in self.events],
+                "late": [list(e) for e in self.late_rows],
             }
         )
 
@@ -230,7 +231,10 @@ class Episode(Book):
         self.mail.load(state["mail"])
         self.chain = WorldChain(*state["world"])
         self.mind = state["mind"]
-        self.events[:] = [tuple(tuple(x) if isinstance(x, list) else x for x in e) for e in state["events"]]
+        self.events[:], self.late_rows[:] = (
+            [tuple(tuple(x) if isinstance(x, list) else x for x in e) for e in state.get(name, [])]
+            for name in ("events", "late")
+        )
 
     def _guard(self, call: Any) -> Any:
         try:
