@@ -76,12 +76,12 @@ def make_agent(spec: Mapping[str, Any] | str, context: Context | None = None, na
         raise
     if not isinstance(agent, Agent):
         raise CrossplayError(f'{where}: type "{kind}" gave a {type(agent).__name__}, not an agent')
+    if name and agent.name != name:
+        agent = copy.copy(agent)  # a ready-made object may stand under two names
+        agent.name = name
     if skills:
         from crossplay.agents.skilled import Skilled
 
         agent = Skilled(agent)
-    if name and agent.name != name:
-        # A ready-made object may stand under two names; its class is immutable data, so a copy is cheap.
-        agent = copy.copy(agent)
-        agent.name = name
+        agent.name = name or agent.name
     return agent

@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 5, "default": 0.7, "description": "of sampling; 0: greedy"},
     "top_p": {"type": "number", "minimum": 0.01, "maximum": 1, "default": 1.0, "description": "of sampling"},
     "max_tokens": {"type": "integer", "minimum": 0, "default": 0, "description": "of an answer; 0: what its form needs"},
-    "memory": {"type": "integer", "minimum": 0, "default": 3, "description": "own past turns that are shown"},
+    "memory": {"type": "integer", "minimum": 0, "default": 3, "description": "own past turns that are shown at least (at most twice as many)"},
     "repairs": {"type": "integer", "minimum": 0, "maximum": 8, "default": 1, "description": "times that an unreadable answer is asked for again"},
     "rotate": {"type": "boolean", "default": False, "description": "list the options in an order drawn each turn, against position bias"},
     "talk": {"type": "boolean", "default": False, "description": "say something with each move, where the environment has hearers"},
@@ -133,13 +133,13 @@ class Llm(Agent):
         state, pictures = self._see(obs)
         parts = [_past(memo["past"]), _news(obs), state]
         if form.shown is not None:
-            parts.append(f"Possible now:\n{form.shown.text()}")
+            parts.append(form.shown.text())
         user = "\n\n".join(p for p in parts if p)
-        static = static_text(obs, form.how, self.settings.instructions)
+        static = static_text(obs, form.how, form.shown is not None and form.shown.fixed, self.settings.instructions)
         return [Message("system", static), Message("user", user, pictures)]
 
     def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
-        return f"What you know, turn {obs.tick}:\n{obs.view('text').strip()}", ()
+        return "Now:\n" + obs.view("text").strip(), ()
 
     def _request(self, obs: Observation, form: _Form, messages: Sequence[Message], attempt: int) -> Any:
         from crossplay.models import Request
@@ -187,7 +187,7 @@ class Vlm(Llm):
     def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
         from crossplay.models import Picture
 
-        return f"What you know, turn {obs.tick}, is in the picture.", (Picture.of(obs.view("image")),)
+        return "Now: see the picture.", (Picture.of(obs.view("image")),)
 
 
 class _Form:
@@ -246,14 +246,20 @@ class _Form:
 
 # -- memory ----------------------------------------------------------------------------------------
 def _remember(obs: Observation, window: int) -> dict[str, Any]:
-    """The memo of this turn: the last `window` own turns, as they were played."""
+    """The memo of this turn: the last own turns, as they were played, `window` of them at least.
+
+    The oldest are dropped `window` at a time, so that in between the text only grows at its end and a
+    prompt cache holds what came before.
+    """
     memo = obs.memo or {"turn": -1, "past": []}
     past = list(memo["past"])
     if obs.last is not None and memo["turn"] >= 0:
         value, origin = obs.last
         name = obs.spec.names[value] if obs.spec.kind == "names" and 0 <= value < len(obs.spec.names) else str(value)
         past.append([memo["turn"], name, origin, obs.reward])
-    return {"turn": obs.tick, "past": past[-window:] if window else []}
+    if len(past) >= 2 * window:
+        past = past[-window:] if window else []
+    return {"turn": obs.tick, "past": past}
 
 
 def _past(past: Sequence[Sequence[Any]]) -> str:
@@ -261,8 +267,8 @@ def _past(past: Sequence[Sequence[Any]]) -> str:
     lines = []
     for turn, name, origin, reward in past:
         served = "" if origin == "own" else f" (served as {origin}: your answer was missing or not allowed)"
-        lines.append(f"turn {turn}: {name}{served}, reward {reward:g}")
-    return "Your last turns:\n" + "\n".join(lines) if lines else ""
+        lines.append(f"{turn}: {name}{served}, {reward:g}")
+    return "Your last turns (turn: action, reward):\n" + "\n".join(lines) if lines else ""
 
 
 def _news(obs: Observation) -> str:

@@ -26,16 +26,20 @@ __all__ = [
 
 TEXTS = {
     "role": "You play one seat of a game. Each turn you are told what you know, and you decide what to do.",
-    "choose": "The actions that are possible now are listed with labels. Answer with the label of one of them and nothing else.",
-    "choose_json": 'The actions that are possible now are listed with labels. Answer with a JSON object {"action": LABEL} and nothing else.',
+    "choose": "Answer with the label of one action that is possible now, and nothing else.",
+    "choose_json": 'Answer with a JSON object {"action": LABEL}, LABEL being that of an action that is possible now. Nothing else.',
     "talk": 'Answer with a JSON object {"say": TEXT, "action": LABEL}: TEXT is heard by the others (it may be empty), '
-    "LABEL is the label of one of the actions listed. Nothing else.",
+    "LABEL is that of an action that is possible now. Nothing else.",
     "text": "Answer with the text of your move and nothing else.",
     "data": "Answer with JSON data that fits this schema and nothing else: ",
     "repair": "That cannot be used: {reason}. {how}",
 }
 TEMPLATE = hashlib.blake2b(pack(TEXTS), digest_size=8).hexdigest()
 """Digest of the fixed texts of the prompt; part of every request, so that another wording is another call."""
+
+
+FIXED = 52
+"""Up to so many actions have one-letter labels that stay the same."""
 
 
 class Unreadable(ValueError):
@@ -49,23 +53,38 @@ def labels(n: int) -> tuple[str, ...]:
 
 
 class Choices(msgspec.Struct, frozen=True):
-    """The options of one request as shown. indices: of the action specification, in the order shown."""
+    """The options of one request. indices: of the action specification; fixed: each action has the
+    same label at every turn, and the list of all stands in the part of the prompt that never changes.
+    """
 
     indices: tuple[int, ...]
     names: tuple[str, ...]
     labels: tuple[str, ...]
+    fixed: bool
+    all: bool
 
     def text(self) -> str:
-        """One line per option: `A) name`."""
-        return "\n".join(f"{label}) {name}" for label, name in zip(self.labels, self.names, strict=True))
+        """What the part that changes says about the options: nothing, the possible labels, or a list."""
+        if self.fixed:
+            return "" if self.all else "Possible now: " + ", ".join(self.labels)
+        return "Possible now:\n" + listed(self.labels, self.names)
+
+
+def listed(known: Sequence[str], names: Sequence[str]) -> str:
+    """One line per option: `A) name`."""
+    return "\n".join(f"{label}) {name}" for label, name in zip(known, names, strict=True))
 
 
 def choices(obs: Observation, rotate: bool) -> Choices:
-    """The legal actions with labels; rotate: in an order drawn for this seat and tick, against position bias."""
-    legal = [i for i in range(len(obs.spec.names)) if obs.legal is None or obs.legal[i]]
+    """The legal actions with labels; rotate: listed in an order drawn for this seat and tick, against position bias."""
+    names = obs.spec.names
+    legal = [i for i in range(len(names)) if obs.legal is None or obs.legal[i]]
+    fixed = not rotate and len(names) <= FIXED
     if rotate:
         legal = [legal[i] for i in permutation(obs.key("rotate"), len(legal), obs.tick)]
-    return Choices(tuple(legal), tuple(obs.spec.names[i] for i in legal), labels(len(legal)))
+    known = labels(len(names) if fixed else len(legal))
+    shown = tuple(known[i] for i in legal) if fixed else known
+    return Choices(tuple(legal), tuple(names[i] for i in legal), shown, fixed, len(legal) == len(names))
 
 
 def label_grammar(known: Sequence[str]) -> str:
@@ -73,17 +92,17 @@ def label_grammar(known: Sequence[str]) -> str:
     return "root ::= " + " | ".join(f'"{label}"' for label in known)
 
 
-def static_text(obs: Observation, how: str, instructions: str = "") -> str:
+def static_text(obs: Observation, how: str, fixed: bool, instructions: str = "") -> str:
     """What never changes in a seat: role, rules, actions, how to answer. First, so that it is computed once."""
     parts = [TEXTS["role"]]
     if obs.rules:
         parts.append(f"Rules:\n{obs.rules.strip()}")
-    parts.append(f"Your seat: {obs.seat}")
-    if obs.spec.kind == "names" and len(obs.spec.names) <= 64:
-        parts.append("All actions there are: " + ", ".join(obs.spec.names))
+    if fixed:
+        parts.append("Actions:\n" + listed(labels(len(obs.spec.names)), obs.spec.names))
+    parts.append(how)
     if instructions:
         parts.append(instructions.strip())
-    parts.append(how)
+    parts.append(f"Your seat: {obs.seat}")  # what seats share comes before what tells them apart
     return "\n\n".join(parts)
 
 

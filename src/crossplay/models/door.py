@@ -66,7 +66,7 @@ class Door:
         redact: Callable[[str], str] | None = None,
     ) -> None:
         self._tables = dict(models or {})
-        self.cassette = cassette or Cassette(None)
+        self.cassette = Cassette(None) if cassette is None else cassette  # an empty one is false
         self.budget = budget
         self._user_redact = redact
         self._models: dict[str, Model] = {}
@@ -300,7 +300,7 @@ def _heard(task: asyncio.Task[Row]) -> None:
 def _address(at: Observation) -> Address:
     """The structural address; calls of begin and end are told from those of act at the same tick."""
     *front, path = at.ordinal
-    return (*front, path if at.op == "act" else (at.op, *path))
+    return (*front, path if at.op == "act" else ({"begin": -1, "end": -2}[at.op], *path))
 
 
 def _missing(cassette: Cassette, call: Call) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from aiohttp import web
 
 from crossplay.kernel.seeds import key, pick
+from crossplay.models.scripted import labels_in
 
 __all__ = ["FAKE_VLM", "Loopback", "brightest_band", "picture_of"]
 
@@ -113,11 +113,11 @@ class Loopback:
         return web.json_response(_completion(body, text))
 
     def _answer(self, body: Mapping[str, Any]) -> str:
-        last = body["messages"][-1]["content"]
-        text = last if isinstance(last, str) else "\n".join(p["text"] for p in last if p["type"] == "text")
-        known = re.findall(r"^(\w{1,3})\) ", text, re.MULTILINE) or ["ok"]
+        contents = [m["content"] for m in body["messages"]]
+        texts = [c if isinstance(c, str) else "\n".join(p["text"] for p in c if p["type"] == "text") for c in contents]
+        known = labels_in(texts) or ("ok",)
         if body["model"] == FAKE_VLM:
-            choice = known[brightest_band(picture_of(last), len(known))]
+            choice = known[brightest_band(picture_of(next(c for c in contents if not isinstance(c, str))), len(known))]
         else:
             choice = known[pick(key(msgspec.json.encode(body, order="deterministic")), len(known), 0)]
         wanted = body.get("response_format", {}).get("json_schema", {}).get("schema", {}) if self.schema else {}

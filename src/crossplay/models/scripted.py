@@ -16,7 +16,7 @@ from crossplay.models.options import read_options
 from crossplay.models.prices import Price
 from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
 
-__all__ = ["ScriptedBackend", "choices"]
+__all__ = ["ScriptedBackend", "choices", "labels_in"]
 
 
 class ScriptedOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,7 +115,17 @@ def choices(request: Request) -> tuple[str, ...]:
         return tuple(_objects(schema))
     if "enum" in schema:
         return tuple(msgspec.json.encode(v).decode() for v in schema["enum"])
-    return tuple(re.findall(r"^(\w{1,3})\) ", request.messages[-1].text, re.MULTILINE))
+    return labels_in([m.text for m in request.messages])
+
+
+def labels_in(texts: Sequence[str]) -> tuple[str, ...]:
+    """The labels that a prompt offers: of its last list of lines `A) name`, or those `Possible now: A, C`."""
+    known: tuple[str, ...] = ()
+    for text in texts:
+        found = re.findall(r"^(\w{1,3})\) ", text, re.MULTILINE)
+        now = re.findall(r"^Possible now: (.+)$", text, re.MULTILINE)
+        known = tuple(now[-1].split(", ")) if now else tuple(found) or known
+    return known
 
 
 def _objects(schema: Mapping[str, Any]) -> list[str]:

