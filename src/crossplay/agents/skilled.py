@@ -30,14 +30,14 @@ class SkillObservation(Observation):
 
     @property
     def rules(self) -> str:
-        """The environment's rules, then the skills, one line each."""
+        """The environment's rules (in the words of its skills, if they have any), then the skills, one line each."""
         skills = self.skills
         lines = [f"- {name}: {skills.describe(i)}" for i, name in enumerate(skills.names)]  # type: ignore[union-attr]
         head = (
             "You do not choose single actions. You choose a skill; it is carried out for you over several "
             "steps, and you are asked again when it has ended. Skills:"
         )
-        return "\n".join([super().rules, head, *lines])
+        return "\n".join([getattr(skills, "rules", "") or super().rules, head, *lines])
 
 
 @lru_cache(64)

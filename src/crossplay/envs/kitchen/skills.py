@@ -11,6 +11,7 @@ from typing import Any
 from crossplay.envs.kitchen.layouts import FLOOR, POT
 from crossplay.envs.kitchen.rules import COOK_TIME, DISH, NOTHING, ONION, SOUP
 from crossplay.envs.kitchen.scene import INTERACT, STAY, Scene, approach, go
+from crossplay.envs.kitchen.views import rules_text
 
 __all__ = ["LIMIT", "PATIENCE", "WAIT", "KitchenSkills"]
 
@@ -41,6 +42,7 @@ class KitchenSkills:
     def __init__(self, cooking: str) -> None:
         """cooking: "auto" or "interact"."""
         self.names: tuple[str, ...] = tuple(n for n in _DESCRIBE if n != "start_cooking" or cooking == "interact")
+        self.rules = rules_text(cooking, skills=True)
 
     def describe(self, skill: int) -> str:
         """One sentence for people and language models."""

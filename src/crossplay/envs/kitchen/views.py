@@ -38,20 +38,25 @@ def arrays(data: Any) -> tuple[np.ndarray, ...]:
     )
 
 
-def rules_text(cooking: str) -> str:
-    """The rules in plain words, for people and language models."""
+def rules_text(cooking: str, skills: bool = False) -> str:
+    """The rules in plain words, for people and language models; skills: without the primitive actions."""
     start = (
         "With the third onion the pot starts to cook by itself."
         if cooking == "auto"
         else "A pot starts to cook when a player with empty hands interacts with it; only soups of three onions pay."
     )
+    actions = (
+        "Actions: north, south, east, west turn you that way and move you if the cell is free floor; interact uses "
+        "the cell you face: take, put, fill, serve; stay does nothing. "
+    )
     return (
         "Two cooks work as one team. Take onions from a dispenser and put three into a pot. "
         f"{start} After {COOK_TIME} steps the soup is ready: take it with a dish and bring it to the serving "
-        f"place for {VALUE:.0f} points, which both players get. Actions: north, south, east, west turn you that way "
-        "and move you if the cell is free floor; interact uses the cell you face: take, put, fill, serve; stay does "
-        "nothing. You can hold one thing. Things can be put on empty counters and taken again by either player. "
-        "Players cannot walk through each other."
+        f"place for {VALUE:.0f} points, which both players get. {'' if skills else actions}"
+        "You can hold one thing. Things can be put on empty counters and taken again by either player. "
+        "Players cannot walk through each other. "
+        "Map: X counter, P pot, O onions, D dishes, S serving place, . floor, 0 and 1 the players; "
+        "o, d, s: an onion, a dish, a soup on a counter."
     )
 
 
