@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -124,6 +125,9 @@ class PitchBatch(BatchEnv):
         self._ended = np.zeros(width, np.uint8)
         self._orders, self._passes, self._spots = _NO_ORDERS, _NO_ORDERS, _NO_ORDERS
         self._recorded: list[Recorded] | None = None
+        k, teams = g.balls, len(g.teams)
+        self._fields = struct.Struct(f"=i{teams}i{n}h{3 * n}b{2 * k}bbBBbB5b")  # as in layout()
+        self._raw, self._read = b"", ()
         self._all = np.arange(width)
 
     def _constants(self) -> None:
@@ -146,6 +150,8 @@ class PitchBatch(BatchEnv):
         )
         self.ground = g.ground()
         self.cells = np.argwhere(self.ground == 0).astype(np.int64)
+        self.number = np.full(self.ground.shape, -1, np.int64)
+        self.number[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells))
         self.side = np.array(g.side, np.int64)
         self.target = np.array(g.target, np.int64)
         self.goal_rows = np.array(
@@ -222,11 +228,11 @@ class PitchBatch(BatchEnv):
         sparse, shaping, ended = self._sparse, self._shaping, np.empty(self.B, np.uint8)
         with np.errstate(over="ignore"):
             rules.step(
-                self.conf, self.ground, self.cells, self.side, self.target, self.keys, actions,
+                self.conf, self.ground, self.cells, self.number, self.side, self.target, self.keys, actions,
                 f.t, f.x, f.y, f.face, f.cool, f.carrier, f.bx, f.by, f.goals, f.won, f.over, f.stale, f.gone, f.event,
                 self._orders, self._passes, self._spots, sparse, shaping, ended,
             )  # fmt: skip
-        return sparse + shaping, ended
+        return (sparse + shaping if self.shaping else sparse.copy()), ended
 
     def sparse(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """float64[k, N]: the rewards of the last tick for goals (in collect, balls) alone."""
@@ -247,39 +253,47 @@ class PitchBatch(BatchEnv):
     # -- what seats know -----------------------------------------------------------------------------
     def data(self, row: int, seat: int) -> dict[str, Any]:
         """The complete information set under `observe`. Positions are [column, row], facings 0 to 3."""
-        f, n = self.f, len(self.seats)
+        n = len(self.seats)
+        raw = self.S[row].tobytes()
+        if raw != self._raw:  # all seats of a tick read the same row
+            self._raw, self._read = raw, self._parse(raw)
+        t, goals, cool, x, y, face, balls, holder, event = self._read
         out: dict[str, Any] = {
             "game": self.game.name,
             "observe": self.observe,
             "seat": self.seats[seat],
-            "tick": int(f.t[row]),
-            "goals": f.goals[row].tolist(),
+            "tick": t,
+            "goals": list(goals),
         }
-        x, y, face, cool = f.x[row].tolist(), f.y[row].tolist(), f.face[row].tolist(), f.cool[row].tolist()
-        holder = int(f.carrier[row]) - 1
         if self.observe == "own":
-            if f.stale[row]:
-                holder = int(f.stale[row]) - 1
+            stale = int(self.f.stale[row])
             out["colour"] = self.colours[self.game.side[seat]]
             out["at"] = [x[seat], y[seat]]
             out["facing"] = face[seat]
-            out["carrying"] = holder == seat
+            out["carrying"] = (stale or holder) == seat + 1
             out["cooldown"] = cool[seat]
             out["image"] = self.images(seat, np.array([row]))[0]
             return out
-        balls = [[a, b] for a, b in zip(f.bx[row].tolist(), f.by[row].tolist(), strict=True)]
-        sees, finds = [True] * n, [a > 0 for a, _ in balls]
+        sees, finds = [True] * n, [True] * len(balls)
         if self.observe == "team":
             out["view"] = self.view_size
             s, k = self._sight(seat, np.array([row]))
-            sees, finds = s[0].astype(bool).tolist(), k[0].astype(bool).tolist()
-        out["agents"] = [[x[j], y[j], face[j], int(j == holder), cool[j]] if sees[j] else None for j in range(n)]
-        out["balls"] = [ball for ball, known in zip(balls, finds, strict=True) if known]
+            sees, finds = s[0].tolist(), k[0].tolist()
+        out["agents"] = [[x[j], y[j], face[j], int(j + 1 == holder), cool[j]] if sees[j] else None for j in range(n)]
+        out["balls"] = [list(ball) for ball, known in zip(balls, finds, strict=True) if known and ball[0]]
         if self.observe == "full":
-            out["events"] = {
-                k: self.seats[v - 1] for k, v in zip(rules.EVENTS, f.event[row].tolist(), strict=True) if v
-            }
+            out["events"] = {name: self.seats[i - 1] for name, i in zip(rules.EVENTS, event, strict=True) if i}
         return out
+
+    def _parse(self, raw: bytes) -> tuple[Any, ...]:
+        """The fields of a row as plain numbers, in the order of `layout`."""
+        n, k, teams = len(self.seats), self.game.balls, len(self.game.teams)
+        v = self._fields.unpack_from(raw)
+        at = [1 + teams + n * i for i in range(5)]
+        goals = v[1 : 1 + teams]
+        cool, x, y, face = (v[at[i] : at[i + 1]] for i in range(4))
+        rest = v[at[4] :]
+        return v[0], goals, cool, x, y, face, tuple(zip(rest[:k], rest[k : 2 * k], strict=True)), rest[2 * k], rest[-5:]
 
     def images(self, seat: int, rows: np.ndarray | None = None) -> np.ndarray:
         """uint8[k, v, v, 3]: the own views of a seat, coded as in the original (whatever `observe` is)."""

@@ -9,6 +9,7 @@ and on the grid.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def team_colours(game: Game, reference: bool) -> tuple[int, ...]:
     return tuple(first + s for s in range(len(game.teams)))
 
 
+@functools.lru_cache(maxsize=16)
 def static_images(game: Game, view: int) -> np.ndarray:
     """uint8[width * height * 4, view, view, 3]: the field without balls and agents, seen from (x, y, facing)."""
     ground = game.ground()
@@ -79,6 +81,7 @@ def static_images(game: Game, view: int) -> np.ndarray:
                 inside = (cx >= 0) & (cx < game.width) & (cy >= 0) & (cy < game.height)
                 out[x, y, face][inside] = codes[cx[inside], cy[inside]]
     out[..., view // 2, view - 1, :] = (EMPTY, 0, 0)
+    out.flags.writeable = False
     return out.reshape(-1, view, view, 3)
 
 
@@ -220,6 +223,7 @@ def planes(
             out[r, at + 4] = 1
 
 
+@functools.lru_cache(maxsize=16)
 def static_planes(game: Game, view: int, colour: int, side: int, turn: int) -> np.ndarray:
     """uint8[width * height * 4, size]: planes and extras of the empty field from (x, y, facing), as lines.
 
@@ -235,7 +239,9 @@ def static_planes(game: Game, view: int, colour: int, side: int, turn: int) -> n
     extras[at, EXTRAS + x] = 1
     extras[at, EXTRAS + game.width + y] = 1
     lines = planes_of(empty, colour, side, at % 4).reshape(len(empty), -1)
-    return np.ascontiguousarray(np.concatenate([lines, extras], axis=1))
+    table = np.ascontiguousarray(np.concatenate([lines, extras], axis=1))
+    table.flags.writeable = False
+    return table
 
 
 @jit

@@ -171,23 +171,31 @@ def hand_over(side: Any, b: int, i: int, n: int, h: Any, forced: int, carrier: A
 
 
 @jit
-def respawn(conf: Any, cells: Any, b: int, h: Any, forced: Any, x: Any, y: Any, bx: Any, by: Any) -> None:
+def taken_up_to(conf: Any, number: Any, b: int, last: int, x: Any, y: Any) -> int:
+    """How many of the cells 0..last have an agent on them."""
+    count = 0
+    for j in range(conf[AGENTS]):
+        cell = number[x[b, j], y[b, j]]
+        if 0 <= cell <= last and agent_at(b, x[b, j], y[b, j], j, x, y) < 0:
+            count += 1
+    return count
+
+
+@jit
+def respawn(conf: Any, cells: Any, number: Any, b: int, h: Any, forced: Any, x: Any, y: Any, bx: Any, by: Any) -> None:
     """The ball reappears on a uniform free cell. forced: int64[2], the cell, or (0, 0) to draw it."""
     if forced[0] > 0:
         bx[b, 0], by[b, 0] = forced[0], forced[1]
         return
-    free, n = cells.shape[0], conf[AGENTS]
-    taken = 0
-    for k in range(free):
-        if agent_at(b, cells[k, 0], cells[k, 1], n, x, y) >= 0:
-            taken += 1
-    at = choose(h, CELL_SLOT, free - taken)
-    for k in range(free):
-        if agent_at(b, cells[k, 0], cells[k, 1], n, x, y) < 0:
-            if at == 0:
-                bx[b, 0], by[b, 0] = cells[k, 0], cells[k, 1]
-                return
-            at -= 1
+    free = cells.shape[0]
+    at = choose(h, CELL_SLOT, free - taken_up_to(conf, number, b, free, x, y))
+    cell = at
+    while True:  # the at-th free cell: move on by the agents that stand before it
+        moved = at + taken_up_to(conf, number, b, cell, x, y)
+        if moved == cell:
+            break
+        cell = moved
+    bx[b, 0], by[b, 0] = cells[cell, 0], cells[cell, 1]
 
 
 @jit
@@ -257,6 +265,7 @@ def step(
     conf: Any,
     ground: Any,
     cells: Any,
+    number: Any,
     side: Any,
     target: Any,
     keys: Any,
@@ -284,6 +293,7 @@ def step(
 ) -> None:
     """One tick of every row that runs.
 
+    cells int64[F, 2]: those without wall or goal; number int64[width, height]: their indices, or -1.
     State: t[B] ticks played; x, y, face, cool [B, N]; carrier[B]; bx, by [B, balls]; goals[B, teams];
     won, over [B]: a team has won, the ended code; stale[B]: in reference mode 1 + the agent that the
     observations of this tick still show with the ball; gone[B]: they show no agents; event[B, 5].
@@ -366,7 +376,7 @@ def step(
             if scorer >= 0:
                 if played:
                     spot[0], spot[1] = spots[b, 0], spots[b, 1]
-                respawn(conf, cells, b, h, spot, x, y, bx, by)
+                respawn(conf, cells, number, b, h, spot, x, y, bx, by)
                 stale[b] = holder if reference > 0 else 0
             if (scorer < 0 or reference > 0) and conf[SHAPING] > 0:
                 shape(conf, target, side, b, carrier[b], bx[b, 0], by[b, 0], x, y, oldx, oldy, stole, shaping)

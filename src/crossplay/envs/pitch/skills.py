@@ -116,7 +116,7 @@ def guard(f: Facts) -> int:
 
 def walk(f: Facts, view: int, point: int) -> tuple[int, int]:
     """(action, way point) of a search; point -1 starts at the nearest one."""
-    points = moves.lanes(f, view)
+    points = moves.lanes(f.game.width, f.game.height, view)
     if point < 0:
         point = min(range(len(points)), key=lambda i: (abs(points[i][0] - f.x) + abs(points[i][1] - f.y), i))
     if points[point % len(points)] == (f.x, f.y):

@@ -65,17 +65,21 @@ def _read_image(
     image: np.ndarray, x: int, y: int, face: int, colour: int
 ) -> tuple[tuple[Person, ...], tuple[tuple[int, int], ...]]:
     view, fx, fy = len(image), DX[face], DY[face]
+    raw = image.tobytes()
+    kinds = raw[::3]
     people, balls = [], []
-    for col, row in np.argwhere((image[..., 0] == 10) | (image[..., 0] == 6)).tolist():
-        ahead, right = view - 1 - row, col - view // 2
-        if ahead == 0 and right == 0:
-            continue
-        at = (x + ahead * fx - right * fy, y + ahead * fy + right * fx)
-        kind, tint, state = image[col, row].tolist()
-        if kind == 6:
-            balls.append(at)
-        else:
-            people.append(Person("", tint == colour, *at, state % 100, state >= 100, 0))
+    if b"\x0a" in kinds or b"\x06" in kinds:
+        for cell, kind in enumerate(kinds):
+            if kind != 10 and kind != 6:
+                continue
+            ahead, right = view - 1 - cell % view, cell // view - view // 2
+            if ahead == 0 and right == 0:
+                continue
+            px, py, state = x + ahead * fx - right * fy, y + ahead * fy + right * fx, raw[3 * cell + 2]
+            if kind == 6:
+                balls.append((px, py))
+            else:
+                people.append(Person("", raw[3 * cell + 1] == colour, px, py, state % 100, state >= 100, 0))
     return tuple(people), tuple(balls)
 
 
