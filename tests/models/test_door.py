@@ -224,15 +224,15 @@ def test_embeddings_go_through_the_cassette():
 
 
 def test_unknown_models_name_the_nearest():
-    with pytest.raises(CrossplayError, match='unknown model "smollm2-135". Did you mean "smollm2-135m"'):
+    with pytest.raises(CrossplayError, match=r'unknown model "smollm2-135". Did you mean "smollm2-135m"'):
         Door().model("smollm2-135")
     with pytest.raises(CrossplayError, match='Did you mean "main"'):
         Door({"main": {"backend": "scripted"}}).model("mian")
-    with pytest.raises(CrossplayError, match='unknown backend "htp". Did you mean "http"'):
+    with pytest.raises(CrossplayError, match=r'unknown backend "htp". Did you mean "http"'):
         Door({"m": {"backend": "htp"}}).model("m")
     with pytest.raises(CrossplayError, match='"backend" is missing'):
         Door({"m": {}}).model("m")
-    with pytest.raises(CrossplayError, match='models.m: unknown option "latency". Did you mean "latency_s"'):
+    with pytest.raises(CrossplayError, match=r'models.m: unknown option "latency". Did you mean "latency_s"'):
         Door({"m": {"backend": "scripted", "latency": 1}}).model("m")
     with pytest.raises(CrossplayError, match="latency_s"):
         Door({"m": {"backend": "scripted", "latency_s": "fast"}}).model("m")

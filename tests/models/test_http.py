@@ -31,7 +31,9 @@ def ask(door, *requests, at=None):
 
 def test_a_call_and_what_is_sent():
     with Loopback() as server:
-        [reply] = ask(door_of(server), request("A) up\nB) down"[2:], temperature=0.5, seed=7, stop=("x",), max_tokens=9))
+        [reply] = ask(
+            door_of(server), request("A) up\nB) down"[2:], temperature=0.5, seed=7, stop=("x",), max_tokens=9)
+        )
         [body] = server.requests
     assert body["model"] == "hash"
     assert body["messages"][0] == {"role": "system", "content": "rules"}

@@ -123,7 +123,7 @@ def test_missing_and_damaged_files(tmp_path):
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF, but not really")
     broken = Door({"m": {"backend": "local", "file": str(bad)}})
-    with pytest.raises(ModelDown, match="llama.cpp cannot load it"):
+    with pytest.raises(ModelDown, match=r"llama.cpp cannot load it"):
         ask(broken, request(), name="m")
 
 

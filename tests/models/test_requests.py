@@ -12,9 +12,13 @@ from crossplay.kernel import CrossplayError, pack
 from crossplay.models import Message, Picture, Request
 
 texts = st.text(max_size=20)
-pictures = st.builds(lambda h, w, c: Picture(h, w, bytes([c]) * (h * w * 3)), st.integers(1, 3), st.integers(1, 3), st.integers(0, 255))
+pictures = st.builds(
+    lambda h, w, c: Picture(h, w, bytes([c]) * (h * w * 3)), st.integers(1, 3), st.integers(1, 3), st.integers(0, 255)
+)
 messages = st.lists(
-    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts, st.lists(pictures, max_size=1).map(tuple)),
+    st.builds(
+        Message, st.sampled_from(["system", "user", "assistant"]), texts, st.lists(pictures, max_size=1).map(tuple)
+    ),
     min_size=1,
     max_size=3,
 ).map(tuple)

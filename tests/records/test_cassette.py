@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from crossplay.kernel import CrossplayError, Usage
 from crossplay.records.cassette import Call, Cassette, Damaged, Missing, call_key, verify_cassette
 
-ADDRESS = (7, 'toy@1?n=2#wait', 3, 0, 'p0', 5, (1, "critic"))
+ADDRESS = (7, "toy@1?n=2#wait", 3, 0, "p0", 5, (1, "critic"))
 
 
 def call(i=0, address=ADDRESS, k=0, body=b"what is asked"):
@@ -288,7 +288,7 @@ def test_after_sigkill_no_answered_call_is_sent_again(tmp_path):
             seen = dict(server.keys)
             answered_before = len(server.requests)
         process = start(server)
-        out, _ = process.communicate(timeout=60)
+        process.communicate(timeout=60)
         assert process.returncode == 0
         for key in answered:
             assert server.keys[key] == seen[key], "an answered call was sent again"

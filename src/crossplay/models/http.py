@@ -134,7 +134,7 @@ class HttpBackend:
             reply = _reply(answer, request)
         except ModelError as error:
             return error
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             return ModelError(f'model "{self.name}": the answer is not a chat completion ({error!r})', "malformed")
         reply.attempts, reply.doubtful = attempts, doubtful
         return reply
@@ -262,8 +262,10 @@ def _discard(session: aiohttp.ClientSession) -> None:
     connector = session.connector
     session.detach()
     if connector is not None:
-        with contextlib.suppress(RuntimeError):
-            connector.close()
+        closing: Any = connector.close().__await__()
+        with contextlib.suppress(StopIteration, RuntimeError):
+            next(closing)  # with its loop gone there is nothing to wait for
+        closing.close()
 
 
 def _message(role: str, text: str, images: Sequence[Picture]) -> dict[str, Any]:
