@@ -445,6 +445,8 @@ def test_the_text_tells_what_matters() -> None:
     assert "Ahead of you: an opponent with the ball." in text
     assert "left1: 3 to your right, facing to your left" in text
     assert "the nearest goal cell is 9 ahead." in text
+    act(env, PICKUP, NOOP, NOOP)
+    assert env.view_text(env.data(0, 2)).endswith("Last tick: left0 stole the ball from right0.")
     assert "You do not see the ball." in field("soccer-1v0", [(5, 5, EAST)]).view_text(
         field("soccer-1v0", [(5, 5, EAST)]).data(0, 0)
     )

@@ -249,7 +249,20 @@ def text(env: Any, data: Mapping[str, Any]) -> str:
         known = [p for p in f.people if p.mate == mate]
         if known or (not f.sure and sum(1 for s in g.side if (s == f.side) == mate) > mate):
             lines.append(f"{title}: " + ("; ".join(_person(f, p) for p in known) or "none in sight") + ".")
+    if data.get("events"):
+        lines.append(f"Last tick: {_events(data['events'])}.")
     return "\n".join(lines)
+
+
+def _events(e: Mapping[str, str]) -> str:
+    told = []
+    if "stealer" in e:
+        told.append(f"{e['stealer']} stole the ball from {e['victim']}")
+    if "passer" in e:
+        told.append(f"{e['passer']} passed to {e['receiver']}")
+    if "goal" in e:
+        told.append(f"{e['goal']} scored")
+    return ", ".join(told)
 
 
 def field_text(
