@@ -17,7 +17,7 @@ from crossplay.records.manifest import ALL, SCHEMA, Manifest, row_seal
 from crossplay.records.parts import Slice, cassette_digest, cassette_file, checked, file_digest, read_table
 from crossplay.records.reading import Reading
 from crossplay.records.salvage import differing
-from crossplay.records.table import Table
+from crossplay.records.table import Table, seal
 
 __all__ = ["Damage", "check_seals"]
 
@@ -150,16 +150,18 @@ class _Check:
         return slices
 
     def _buffer(self) -> None:
-        for name, sealed, blob in self.rows(
-            "SELECT e.episode, e.seal, b.rows FROM episodes e LEFT JOIN buffer b USING (seq) WHERE e.part IS NULL"
+        for name, sealed, blob, digest in self.rows(
+            "SELECT e.episode, e.seal, b.rows, b.sha256 FROM episodes e LEFT JOIN buffer b USING (seq) WHERE e.part IS NULL"
         ):
             episode = _episode(name)
             try:
                 if not isinstance(blob, bytes):
                     raise ValueError("rows are missing")
                 Table.inflate(blob, sealed)
+                if seal(blob) != digest:  # some bits of a compressed stream do not change what it holds
+                    raise ValueError("bytes differ from those written")
             except ValueError as error:
-                self.say(f"buffered {error}", () if episode is None else (episode,))
+                self.say(f"buffer: {error}", () if episode is None else (episode,))
         for (lost,) in self.rows(
             "SELECT count(*) FROM buffer b LEFT JOIN episodes e USING (seq) WHERE e.part IS NOT NULL OR e.seq IS NULL"
         ):

@@ -106,8 +106,9 @@ class Words:
 
     @classmethod
     def of(cls, values: Sequence[str]) -> Words:
-        """From a list; at most 65536 distinct values."""
+        """From a list; at most 65536 distinct values. Raises TypeError or ValueError for what is no text."""
         words = list(dict.fromkeys(values))
+        "".join(words).encode()
         if len(words) < 2:
             return cls(words, np.zeros(len(values), "<u2"))
         index = {w: i for i, w in enumerate(words)}

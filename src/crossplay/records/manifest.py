@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from crossplay.records.errors import Damaged, RunError, explained
+from crossplay.records.table import seal
 
 __all__ = ["ALL", "FORMAT", "SCHEMA", "SEALED", "Manifest", "row_seal"]
 
@@ -35,7 +36,7 @@ SCHEMA = {
     "extra TEXT NOT NULL, source INTEGER NOT NULL, rows INTEGER NOT NULL, seal TEXT NOT NULL, "
     "row_seal TEXT NOT NULL, part TEXT, first INTEGER)",
     "once": "CREATE UNIQUE INDEX once ON episodes (cell, root, block, replicate) WHERE status <> 'void'",
-    "buffer": "CREATE TABLE buffer (seq INTEGER PRIMARY KEY, rows BLOB NOT NULL)",
+    "buffer": "CREATE TABLE buffer (seq INTEGER PRIMARY KEY, rows BLOB NOT NULL, sha256 TEXT NOT NULL)",
     "parts": "CREATE TABLE parts (part TEXT PRIMARY KEY, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL, "
     "rows INTEGER NOT NULL, episodes INTEGER NOT NULL) WITHOUT ROWID",
     "totals": "CREATE TABLE totals (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -131,7 +132,7 @@ class Manifest:
             own = row_seal(values)
             seals += int(own, 16)
             cursor = db.execute(_INSERT, (*values, own))
-            db.execute("INSERT INTO buffer VALUES (?, ?)", (cursor.lastrowid, blob))
+            db.execute("INSERT INTO buffer VALUES (?, ?, ?)", (cursor.lastrowid, blob, seal(blob)))
         count, total = self.totals()
         db.executemany(
             "UPDATE totals SET value = ? WHERE name = ?",

@@ -366,11 +366,10 @@ class RunFolder(Reading):
         """Why an episode cannot be stored; None when the stored one is equal."""
         stored = self.record(record.id, missing_ok=True)
         if stored is not None:
-            same = (stored.status, stored.world, stored.mind) == (record.status, record.world, record.mind)
-            if same:
+            if all(getattr(stored, k) == getattr(record, k) for k in ("cell", "status", "world", "mind")):
                 return None
             return CrossplayError(
-                f"{self.path}: episode {record.id:016x} ({_where(record)}) is already stored with another digest"
+                f"{self.path}: episode {record.id:016x} ({_where(record)}) is already stored, with another digest or cell"
             )
         return CrossplayError(
             f"{self.path}: {_where(record)} already holds a finished episode; a second one needs another replicate"
