@@ -1,0 +1,67 @@
+"""Honest names: what an agent is, in words, from its manifest; scripted is called scripted, fake is called fake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossplay.study.spec import Study
+    from crossplay.study.tables import Row
+
+__all__ = ["agent_words", "kind_words", "lineup_words"]
+
+KINDS = {
+    "script": "scripted",
+    "random": "random",
+    "policy": "trained policy",
+    "llm": "language model",
+    "vlm": "vision-language model",
+    "human": "person",
+    "remote": "outside agent",
+    "team": "team",
+    "recorded": "recorded",
+}
+
+
+def kind_words(kind: str) -> str:
+    """A kind of agent in words."""
+    return KINDS.get(kind, kind or "unknown")
+
+
+def agent_words(name: str, study: Study, manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """What an agent of a run is: kind, model or checkpoint, and whether that is a stand-in."""
+    manifest = manifests.get(name, {})
+    spec = study.agents.get(name)
+    kind = str(manifest.get("kind", ""))
+    words = [kind_words(kind) if manifest else "not seated"]
+    if spec is not None and spec.type.startswith("python:"):
+        words.append("code of the study's author")
+    models = _models(manifest)
+    for model in models:
+        stand_in = " (a scripted stand-in, no model)" if _is_double(model) else ""
+        words.append(f"{model.get('name', '?')}{stand_in}")
+    if kind == "policy" and manifest.get("sha256"):
+        words.append(f"checkpoint {str(manifest['sha256'])[:12]}")
+        if manifest.get("seed") is not None:
+            words.append(f"training seed {manifest['seed']}")
+    if manifest.get("skilled"):
+        words.append("chooses skills")
+    return ", ".join(words)
+
+
+def lineup_words(row: Row) -> str:
+    """What sits in a lineup, and its role."""
+    kinds = " and ".join(kind_words(k) for k in row.kinds)
+    return f"{kinds}; {row.role}" if row.role else kinds
+
+
+def _models(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The identities of the models behind an agent."""
+    found = manifest.get("model")
+    listed = [found] if found else list(manifest.get("models", ()))
+    return [m if isinstance(m, dict) else {"name": str(m)} for m in listed]
+
+
+def _is_double(model: Mapping[str, Any]) -> bool:
+    return model.get("backend") == "scripted" or str(model.get("name", "")).startswith("fake-")

@@ -1,0 +1,439 @@
+"""The report of a run: one HTML file that opens offline and holds everything it shows.
+
+Answers come first, then scores, plots with their numbers, faults, costs, controls, pictures of
+replayed episodes, and what is needed to play the run again. No script, no outside reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from crossplay.kernel import CrossplayError
+from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
+from crossplay.records import RunFolder
+from crossplay.study import svg
+from crossplay.study.evidence import again, provenance, replays
+from crossplay.study.named import agent_words, lineup_words
+from crossplay.study.page import badge, details, download, facts, figure, page, section, table
+from crossplay.study.spec import Study
+from crossplay.study.tables import Payoff, Result, Row, Scores, result_of
+from crossplay.study.verify import load_run
+
+__all__ = ["report_html", "write_report"]
+
+VERDICTS = {"better": "better", "worse": "worse", "tied": "tied", "underpowered": "not shown"}
+
+
+def write_report(run: Path, out: Path | None = None) -> Path:
+    """Write the report of a run folder (default: report.html in it); where it was written."""
+    folder, study = load_run(run)
+    with folder:
+        text = report_html(folder, study)
+    path = out or run / "report.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise CrossplayError(f"{path}: {error.strerror or error}") from None
+    return path
+
+
+def report_html(run: RunFolder, study: Study) -> str:
+    """The report of an open run and its resolved study."""
+    result = result_of(run, study)
+    agents: dict[str, dict[str, Any]] = {}
+    for source in run.sources():
+        agents.update(source.get("agents", {}))
+    sections = {
+        "answers": ("Answers", _answers(result)),
+        "asked": ("What was asked", _asked(study, result, agents, run)),
+        "scores": ("Scores", _scores(result)),
+        "differences": ("Paired differences, block by block", _differences(result)),
+        "payoff": ("Payoff matrix", "".join(_payoff(p, result) for p in result.payoffs)),
+        "distinct": ("Distinct episodes", _distinct(result)),
+        "faults": ("Fallbacks and invalid actions", _faults(result, study)),
+        "cost": ("Cost", _cost(result)),
+        "controls": ("Controls and notes", _controls(result)),
+        "replay": ("Replay", replays(run, study, result)),
+        "provenance": ("Where it comes from", provenance(run, agents)),
+        "again": ("Play it again", again(run, study)),
+    }
+    links = "".join(f'<li><a href="#{k}">{escape(t)}</a></li>' for k, (t, html) in sections.items() if html)
+    head = [
+        f"<header>\n<h1>{escape(study.name)}</h1>",
+        f"<p>{escape(study.description)}</p>" if study.description else "",
+        f'<p class="soft">{escape(", ".join(study.environments))}: {result.episodes} of {result.planned} planned '
+        f"episodes, {len(study.blocks)} blocks, root seed {study.root}.</p>",
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n</header>\n<main>',
+    ]
+    body = [section(k, t, html) for k, (t, html) in sections.items()]
+    return page(f"{study.name}: Crossplay report", [*head, *body, "</main>"])
+
+
+# -- words and numbers -----------------------------------------------------------------------------------
+def _digits(result: Result) -> int:
+    """Decimal places that show the metric: three to four significant digits of its largest value."""
+    largest = max((abs(r.summary.mean.value) for r in result.rows), default=0.0)
+    return 3 if largest < 1 else 2 if largest < 50 else 1
+
+
+def _estimate(e: Estimate, digits: int) -> str:
+    """`106.7 [88.3, 125.0]`, or the value with the reason why it has no interval."""
+    n = svg.number
+    if e.interval is None:
+        return f"{n(e.value, digits)} ({e.mark or 'no interval'})"
+    return f"{n(e.value, digits)} [{n(e.interval.low, digits)}, {n(e.interval.high, digits)}]"
+
+
+def _by(c: Comparison, digits: int) -> str:
+    """The difference with its interval and sign."""
+    i = c.adjusted_interval
+    sign = "+" if c.difference > 0 else ""
+    found = f" [{svg.number(i.low, digits)}, {svg.number(i.high, digits)}]" if i else " (no interval)"
+    return f"{sign}{svg.number(c.difference, digits)}{found}"
+
+
+def _verdict(c: Comparison, digits: int) -> str:
+    """What a comparison says, as a sentence in HTML."""
+    a, b = f"<b>{escape(c.candidate)}</b>", f"<b>{escape(c.baseline)}</b>"
+    by, over = f"{_by(c, digits)} {escape(c.metric)}", f"over {c.blocks} blocks"
+    match c.verdict:
+        case "better":
+            said = f"{a} is better than {b}: {by} {over}."
+        case "worse":
+            said = f"{a} is worse than {b}: {by} {over}."
+        case "tied":
+            said = f"{a} and {b} are tied within the margin of {c.margin:g}: {by} {over}."
+        case _:
+            need = f" About {c.episodes_needed:,} episodes per lineup would settle it." if c.episodes_needed else ""
+            said = f"{a} and {b} cannot be told apart: {by} {over}.{need}"
+    marks = "".join(f" {badge(m)}" for m in c.marks)
+    return f'<span class="verdict {c.verdict}">{VERDICTS[c.verdict]}</span> {said}{marks}'
+
+
+def _envs(result: Result) -> list[str]:
+    return list(dict.fromkeys(r.env for r in result.rows))
+
+
+def _heading(result: Result, env: str) -> str:
+    """The environment's name where there are several."""
+    return f"<h3>{escape(env)}</h3>" if len(_envs(result)) > 1 else ""
+
+
+def _tone(row: Row, result: Result) -> str:
+    return "base" if row.lineup == result.baseline else "control" if row.role else "plain"
+
+
+# -- sections ----------------------------------------------------------------------------------------------
+def _answers(result: Result) -> str:
+    digits = _digits(result)
+    parts = []
+    for env in _envs(result):
+        lines = [
+            f'<li class="{a.comparison.verdict}"><b>{escape(a.ask)}</b> {escape(a.sentence)}</li>'
+            for a in result.answers
+            if a.env == env
+        ]
+        rows = [r for r in result.rows if r.env == env]
+        lines += [
+            f'<li class="{r.comparison.verdict}">{_verdict(r.comparison, digits)}</li>' for r in rows if r.comparison
+        ]
+        best = max((r for r in rows if not r.role), key=lambda r: r.summary.mean.value, default=None)
+        if best is not None:
+            said = _estimate(best.summary.mean, digits)
+            lines.append(
+                f"<li>Highest mean of the lineups: <b>{escape(best.lineup)}</b>, {escape(said)} "
+                f"{escape(result.metric)}.</li>"
+            )
+        parts.append(_heading(result, env) + '<ul class="answers">' + "".join(lines) + "</ul>")
+    few = sorted({w for r in result.rows for w in r.summary.warnings})
+    if few:
+        parts.append('<p class="note">Read with care: ' + "; ".join(escape(w) for w in few) + ".</p>")
+    if result.episodes < result.planned:
+        parts.append(
+            f'<p class="note"><span class="flag">Unfinished:</span> {result.episodes} of {result.planned} planned '
+            "episodes are in; the same command goes on.</p>"
+        )
+    return "".join(parts) or '<p class="note">No episode with a score yet.</p>'
+
+
+def _asked(study: Study, result: Result, agents: dict[str, dict[str, Any]], run: RunFolder) -> str:
+    ids = {c.extra.get("env", ""): c.env_id for c in run.cells()}
+    found = facts(
+        {
+            "metric": f"{escape(result.metric)}: {escape(result.metric_help)}" if result.metric_help else result.metric,
+            "margin": f"{result.margin:g}: smaller differences count as tied",
+            "baseline": escape(result.baseline),
+            "intervals": f"{result.level:.0%}, over {escape(study.cluster)}s; comparisons with the baseline are one "
+            "family, adjusted by Holm's steps",
+            "blocks": f"{len(study.blocks)}, met by all lineups; {study.replicates} replicate"
+            + ("s" if study.replicates > 1 else "")
+            + f" each; root seed {study.root}",
+            "environments": "; ".join(f"<code>{escape(ids.get(e, e))}</code>" for e in study.environments),
+        }
+    )
+    who = table(
+        "The agents, and what they are",
+        ("agent", "what it is", "type"),
+        [
+            (
+                escape(name),
+                escape(agent_words(name, study, agents)),
+                f"<code>{escape(spec.type)}</code>",
+            )
+            for name, spec in study.agents.items()
+        ],
+    )
+    return found + who
+
+
+def _scores(result: Result) -> str:
+    digits = _digits(result)
+    parts = []
+    for env in _envs(result):
+        rows = [r for r in result.rows if r.env == env]
+        best = max((r.summary.mean.value for r in rows if not r.role), default=None)
+        lines = []
+        for r in rows:
+            c = r.comparison
+            top = ' <span aria-label="highest mean">★</span>' if r.summary.mean.value == best and not r.role else ""
+            verdict = "baseline" if r.lineup == result.baseline else ""
+            if c is not None:
+                verdict = f'<span class="verdict {c.verdict}">{VERDICTS[c.verdict]}</span>'
+            marks = " ".join(
+                badge(m) for m in (*r.summary.marks, *(("over the fault limit",) if r.costs.flagged else ()))
+            )
+            lines.append(
+                (
+                    f"{escape(r.lineup)}{top}<br><small>{escape(lineup_words(r))}</small>",
+                    escape(_estimate(r.summary.mean, digits)),
+                    escape(_by(c, digits)) if c else "",
+                    verdict,
+                    f"{r.summary.blocks}",
+                    f"{r.summary.episodes}",
+                    marks,
+                )
+            )
+        columns = (
+            "lineup",
+            f">{result.metric} [{result.level:.0%}]",
+            ">difference [Holm]",
+            "verdict",
+            ">blocks",
+            ">episodes",
+            "marks",
+        )
+        found = table(f"{env}: mean of block means, and paired difference from {result.baseline}", columns, lines)
+        parts += [_heading(result, env), found, _interval_plot(result, rows, env, digits), _orders(rows, env, digits)]
+    return "".join(parts)
+
+
+def _interval_plot(result: Result, rows: Sequence[Row], env: str, digits: int) -> str:
+    bars, numbers = [], []
+    for r in rows:
+        m = r.summary.mean
+        low, high = (m.interval.low, m.interval.high) if m.interval else (None, None)
+        bars.append(svg.Bar(r.lineup, m.value, low, high, _tone(r, result), _estimate(m, digits)))
+        numbers.append((r.lineup, m.value, low, high, m.n, m.mark))
+    title = f"{env}: {result.metric} of each lineup with its {result.level:.0%} interval"
+    said = f"{escape(title)}. Black: the baseline; grey: controls; a diamond has no interval."
+    plot = svg.intervals(bars, title, result.metric)
+    columns = ("lineup", "mean", "low", "high", "units", "mark")
+    return figure(said, plot, download(f"{env} scores", columns, numbers))
+
+
+def _orders(rows: Sequence[Row], env: str, digits: int) -> str:
+    """Lineups whose seats were filled in several orders, one by one."""
+    lines = [
+        (escape(r.lineup), escape(name), escape(_estimate(s.mean, digits)), f"{s.distinct}/{s.episodes}")
+        for r in rows
+        for name, s in r.orders.items()
+    ]
+    if not lines:
+        return ""
+    found = table(f"{env}: each seat order alone", ("lineup", "order", ">mean", ">distinct"), lines)
+    return details("Seat orders, one by one", found)
+
+
+def _differences(result: Result) -> str:
+    digits = _digits(result)
+    parts = []
+    for env in _envs(result):
+        scores = {s.lineup: s for s in result.scores if s.env == env}
+        compared = [r for r in result.rows if r.env == env and r.comparison is not None]
+        if result.baseline not in scores or not compared:
+            continue
+        strips, numbers = [], []
+        for r in compared:
+            c = r.comparison
+            assert c is not None
+            i = c.adjusted_interval
+            points = _paired(scores[r.lineup], scores[result.baseline])
+            numbers += [(r.lineup, block, d) for block, d in points]
+            low, high = (i.low, i.high) if i else (None, None)
+            note = f"{_by(c, digits)}  {VERDICTS[c.verdict]}"
+            strips.append(svg.Strip(r.lineup, points, c.difference, low, high, c.verdict, note))
+        title = f"{env}: difference of {result.metric} from {result.baseline} in each block"
+        said = (
+            f"{escape(title)}. One grey point per block; above them the mean with its Holm-adjusted "
+            f"{result.level:.0%} interval. Dashed: no difference; shaded: the margin of {result.margin:g}."
+        )
+        plot = svg.strips(strips, title, f"difference of {result.metric}", result.margin)
+        parts += [
+            _heading(result, env),
+            figure(said, plot, download(f"{env} paired differences", ("lineup", "block", "difference"), numbers)),
+        ]
+    return "".join(parts)
+
+
+def _paired(candidate: Scores, baseline: Scores) -> list[tuple[str, float]]:
+    """(block, candidate minus baseline) of the blocks that both met."""
+    base = dict(zip(baseline.blocks, baseline.values, strict=True))
+    return [(str(b), v - base[b]) for b, v in zip(candidate.blocks, candidate.values, strict=True) if b in base]
+
+
+def _payoff(payoff: Payoff, result: Result) -> str:
+    digits = _digits(result)
+    values = [[None if c is None else c.mean.value for c in row] for row in payoff.cells]
+    title = f"{payoff.env}: {result.metric}, first seat by row, second seat by column"
+    numbers: list[tuple[object, ...]] = []
+    for a, row in zip(payoff.agents, payoff.cells, strict=True):
+        numbers += [(a, b, *_numbers(c)) for b, c in zip(payoff.agents, row, strict=True) if c is not None]
+    said = f"{escape(title)}. From violet (lowest) to yellow (highest); dashed cells were not played."
+    columns = ("first seat", "second seat", "mean", "low", "high", "episodes", "mark")
+    plot = f'<div class="scroll heatbox" tabindex="0" role="region" aria-label="{escape(title)}">'
+    plot += svg.heatmap(payoff.agents, values, title, digits) + "</div>"
+    return figure(said, plot, download(f"{payoff.env} payoff", columns, numbers))
+
+
+def _numbers(c: CellSummary) -> tuple[object, ...]:
+    i = c.mean.interval
+    return (c.mean.value, i.low if i else None, i.high if i else None, c.episodes, c.mean.mark)
+
+
+def _distinct(result: Result) -> str:
+    lines = []
+    for r in result.rows:
+        s = r.summary
+        known = s.distinct if s.distinct is not None else s.episodes
+        said = "all different" if known == s.episodes else "deterministic, n = 1" if known == 1 else "some are repeats"
+        lines.append((escape(r.lineup), escape(r.env), f"{known} of {s.episodes}", said))
+    note = (
+        "<p>Episodes are told apart by the digest of everything that happened in the world. Repeats carry no "
+        "new information: a lineup whose episodes are all one gets no interval.</p>"
+    )
+    return note + table("Distinct episodes", ("lineup", "environment", ">distinct", "what it means"), lines)
+
+
+def _faults(result: Result, study: Study) -> str:
+    lines = []
+    for r in result.rows:
+        c = r.costs
+        flag = ' <span class="flag">over the limit</span>' if c.flagged else ""
+        ended = ", ".join(f"{escape(k)} {v}" for k, v in sorted(r.statuses.items()))
+        lines.append(
+            (
+                escape(r.lineup) + _where(result, r),
+                f"{c.decisions:,}",
+                f"{c.fallbacks:,} ({c.fallback_share:.1%}){flag}",
+                *(f"{k:,}" for k in (c.invalid, c.repairs, c.timeouts, c.errors, c.held)),
+                ended,
+            )
+        )
+    columns = (
+        "lineup",
+        ">decisions",
+        ">fallbacks",
+        ">invalid",
+        ">repairs",
+        ">timeouts",
+        ">errors",
+        ">held",
+        "how episodes ended",
+    )
+    note = (
+        "<p>A fallback is a move that the conduct served because an agent's own did not come or was not "
+        f"legal; nothing is substituted silently. A lineup is flagged when more than {study.conduct.fault_limit:.0%} "
+        "of the decisions of one of its agents were fallbacks. A repair is an answer that had to be asked for again.</p>"
+    )
+    return note + table("Summed over seats and episodes", columns, lines) + _per_agent(result)
+
+
+def _where(result: Result, row: Row) -> str:
+    return f"<br><small>{escape(row.env)}</small>" if len(_envs(result)) > 1 else ""
+
+
+def _per_agent(result: Result) -> str:
+    names: list[str] = sorted({k for r in result.rows for c in r.costs.by_agent.values() for k in c})
+    lines = [
+        (escape(r.lineup), escape(agent), *(f"{counts.get(k, 0):,}" for k in names))
+        for r in result.rows
+        for agent, counts in r.costs.by_agent.items()
+    ]
+    found = table("Counters of each agent in each lineup", ("lineup", "agent", *(f">{n}" for n in names)), lines)
+    return details("Every counter, agent by agent", found)
+
+
+def _cost(result: Result) -> str:
+    lines, dots = [], []
+    paid = any(r.costs.money for r in result.rows)
+    calls = any(r.costs.calls for r in result.rows)
+    for r in result.rows:
+        c = r.costs
+        money = "no price" if c.money is None else f"{c.money:,.4f}" if 0 < c.money < 1 else f"{c.money:,.2f}"
+        lines.append(
+            (
+                escape(r.lineup) + _where(result, r),
+                *(f"{k:,}" for k in (r.summary.episodes, c.calls, c.tok_in, c.tok_out)),
+                f"{c.cpu_s:,.1f}",
+                money,
+                f"{c.wall_s:,.1f}",
+            )
+        )
+    columns = ("lineup", ">episodes", ">model calls", ">tokens in", ">tokens out", ">model CPU s", ">USD", ">wall s")
+    found = table("What all episodes of a lineup spent", columns, lines)
+    if not calls:
+        return found + '<p class="soft">No lineup called a model, so there is no cost to set against the score.</p>'
+    unit = "USD per episode" if paid else "CPU seconds of models per episode"
+    for env in _envs(result):
+        rows = [r for r in result.rows if r.env == env]
+        dots = [
+            svg.Dot(
+                r.lineup,
+                ((r.costs.money or 0.0) if paid else r.costs.cpu_s) / max(1, r.summary.episodes),
+                r.summary.mean.value,
+                r.summary.mean.interval.low if r.summary.mean.interval else None,
+                r.summary.mean.interval.high if r.summary.mean.interval else None,
+                _tone(r, result),
+            )
+            for r in rows
+            if not paid or r.costs.money is not None
+        ]
+        title = f"{env}: {result.metric} against {unit}"
+        legend = "<ol>" + "".join(f"<li>{escape(d.label)}</li>" for d in dots) + "</ol>"
+        numbers = download(f"{env} cost", ("lineup", unit, result.metric), [(d.label, d.cost, d.score) for d in dots])
+        found += figure(escape(title) + ".", svg.cost_score(dots, title, unit, result.metric), numbers, legend)
+    return found + _price_note(paid)
+
+
+def _price_note(paid: bool) -> str:
+    from crossplay.models.prices import table as prices
+
+    date = max((p.date for p in prices().values()), default="")
+    said = f"USD by the price table of {escape(date)}. " if paid and date else ""
+    return f'<p class="soft">{said}Models on this machine cost processor time, not money.</p>'
+
+
+def _controls(result: Result) -> str:
+    digits = _digits(result)
+    lines = [
+        f"<li>{escape(r.role.removeprefix('control: '))}: <b>{escape(r.lineup)}</b>{_where(result, r)} "
+        f"{escape(_estimate(r.summary.mean, digits))}</li>"
+        for r in result.rows
+        if r.role
+    ]
+    lines += [f"<li>{escape(note)}</li>" for note in result.notes]
+    return "<ul>" + "".join(lines) + "</ul>" if lines else ""
