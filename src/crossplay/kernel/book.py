@@ -78,7 +78,7 @@ class Book:
         self.events: list[Row] = []
         self.late_rows: list[Row] = []
         self.mail = Mail(conduct.mail, env.seats, key("mail", at.root, env_id, at.block))
-        self.start = world_start(env_id, env.seats, at)
+        self.start = world_start(env_id, env.seats)
         self.mind = mind_start()
 
     def take(self, obs: Observation, i: int, answer: Any, idle: str) -> Any:

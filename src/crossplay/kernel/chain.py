@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from crossplay.kernel.seeds import Block
 from crossplay.kernel.types import Msg, pack
 
 __all__ = ["BLOCK", "WorldChain", "mind_link", "mind_start", "record_dtype", "world_start"]
@@ -30,9 +29,13 @@ def _hash(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
-def world_start(env_id: str, seats: Sequence[str], at: Block) -> bytes:
-    """The first link: format, environment, seats, (root, block). No study, lineup or replicate."""
-    return _hash(pack(("crossplay/1", env_id, list(seats), at.root, at.block)))
+def world_start(env_id: str, seats: Sequence[str]) -> bytes:
+    """The first link: format, environment, seats.
+
+    No block: what chance did stands in the fingerprints, and episodes that went the same way in
+    several blocks must count as one (invariant 7).
+    """
+    return _hash(pack(("crossplay/1", env_id, list(seats))))
 
 
 def record_dtype(acting: int, seats: int) -> np.dtype:
