@@ -85,7 +85,7 @@ def _connect_four(obs: Any, mask: Sequence[bool] | None) -> str:
 
 def _tictactoe(obs: Any, mask: Sequence[bool] | None) -> str:
     # The game counts its cells column by column.
-    return "\n".join(["You are X, the other is O.", *_grid(obs[..., 0], obs[..., 1], "X", "O")])
+    return "\n".join(["You are X, the other is O.", *_grid(obs[..., 0].T, obs[..., 1].T, "X", "O")])
 
 
 def _go(obs: Any, mask: Sequence[bool] | None) -> str:
@@ -103,6 +103,13 @@ def _go(obs: Any, mask: Sequence[bool] | None) -> str:
 
 def _chess(obs: Any, mask: Sequence[bool] | None) -> str:
     black = bool(obs[..., 4].any())
+    if not obs[..., 7:19].any():  # before the first move the planes are empty: it is the start position
+        obs = np.concatenate([obs[..., :7], _chess_start()], axis=2)
+    obs = np.array(obs)
+    for plane in (7, 13):  # a pawn that may be taken en passant stands on the back row: put it where it is
+        for back, place in ((0, 3), (7, 4)):
+            obs[place, :, plane] |= obs[back, :, plane]
+            obs[back, :, plane] = 0
     board = np.full((8, 8), ".", dtype="<U1")
     for i, letter in enumerate("pnbrqk"):
         board[obs[..., 7 + i] != 0] = letter if black else letter.upper()
@@ -111,6 +118,15 @@ def _chess(obs: Any, mask: Sequence[bool] | None) -> str:
     lines = [f"{rank} {' '.join(row)}" for rank, row in zip(ranks, board, strict=True)]
     you = "You are black (small letters)." if black else "You are white (capital letters)."
     return "\n".join([you, *lines, "  a b c d e f g h"])
+
+
+def _chess_start() -> np.ndarray:
+    """The 12 piece planes of the start position, as its owner sees them (own pieces first)."""
+    planes = np.zeros((8, 8, 12), np.int8)
+    planes[6, :, 0] = planes[1, :, 6] = 1
+    for file, piece in enumerate((3, 1, 2, 4, 5, 2, 1, 3)):
+        planes[7, file, piece] = planes[0, file, 6 + piece] = 1
+    return planes
 
 
 def _leduc(obs: Any, mask: Sequence[bool] | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,7 @@ def need(module: str, family: str, extra: str = "") -> ModuleType:
 
     family: for the message. extra: what to install where a game needs more than `crossplay[families]`.
     """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # standard output is not the libraries' to write on
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -29,7 +29,7 @@ def spec_of(space: Any, names: Sequence[str] | None = None, noop: Any = None) ->
         spec = ActionSpec(kind="box", low=_bound(low), high=_bound(high), shape=space.shape)
         return spec, _box_to_native(space)
     if kind == "Text":
-        return ActionSpec(kind="text", max_len=int(space.max_length)), str
+        return ActionSpec(kind="text", max_len=int(space.max_length)), _text_to_native(space)
     schema, back = _schema(space)
     return ActionSpec(kind="data", schema=schema), back
 
@@ -50,6 +50,11 @@ def _box_to_native(space: Any) -> ToNative:
         return np.clip(array.astype(space.dtype), space.low, space.high)
 
     return back
+
+
+def _text_to_native(space: Any) -> ToNative:
+    filler = space.character_list[0] if space.character_list else " "
+    return lambda value: str(value).ljust(int(space.min_length), filler)
 
 
 def _schema(space: Any) -> tuple[dict[str, Any], ToNative]:
@@ -84,7 +89,7 @@ def _schema(space: Any) -> tuple[dict[str, Any], ToNative]:
             item["maximum"] = float(space.high.max())
         return {"type": "array", "items": item, "minItems": n, "maxItems": n}, _box_to_native(space)
     if kind == "Text":
-        return {"type": "string", "maxLength": int(space.max_length)}, str
+        return {"type": "string", "maxLength": int(space.max_length)}, _text_to_native(space)
     if kind in ("Dict", "Tuple"):
         parts = dict(space.spaces) if kind == "Dict" else {f"d{i}": s for i, s in enumerate(space.spaces)}
         inner = {str(name): _schema(part) for name, part in parts.items()}

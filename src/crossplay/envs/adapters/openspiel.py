@@ -25,20 +25,7 @@ _M64 = (1 << 64) - 1
 # Games whose action strings are the same in every state: these become the names of actions
 # (tested by random play). Elsewhere the name is the number, and the views label the legal ones.
 STATIC_NAMES = frozenset(
-    [
-        "breakthrough",
-        "goofspiel",
-        "havannah",
-        "hex",
-        "kuhn_poker",
-        "liars_dice",
-        "mancala",
-        "nim",
-        "oshi_zumo",
-        "othello",
-        "pig",
-        "y",
-    ]
+    ("breakthrough", "goofspiel", "hex", "kuhn_poker", "liars_dice", "nim", "oshi_zumo", "othello", "pig")
 )
 
 
