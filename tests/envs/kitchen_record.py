@@ -3,7 +3,8 @@
 Run it by hand with the interpreter that test_kitchen_reference.py sets up:
     python tests/envs/kitchen_record.py .venvs/overcooked/bin/python
 Per layout: one digit per action (both players of a step side by side), for each step four bytes
-of a digest of the driver's line, in hex, and some lines in full, so that a difference can be read.
+of a digest of the driver's line, in hex, and some lines in full, so that a difference can be read,
+with digests of both players' features (base64 of int8[W, H, 26]).
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ def record(python: str) -> None:
     out = {}
     for layout in LAYOUTS:
         played = [episodes(layout, 3, 300)[2], episodes(layout, 5, 300)[4]]
-        job = {"layout": layout, "episodes": played, "every": 1000}
+        job = {"layout": layout, "episodes": played, "every": 50}
         done = subprocess.run(
             [python, HERE / "kitchen_reference_driver.py", "step"],
             input=json.dumps(job), capture_output=True, text=True, check=True,
         )  # fmt: skip
-        lines = [json.loads(line)[:6] for line in done.stdout.splitlines() if line.startswith("[")]
+        printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+        lines = [line[:6] for line in printed]
         out[layout] = [
             {
                 "actions": "".join(f"{a}{b}" for a, b in episode),
                 "digests": "".join(short(line) for line in lines[i * 301 : (i + 1) * 301]),
                 "full": {str(t): lines[i * 301 + t] for t in range(50, 301, 50)},
+                "features": {str(t): [short(f) for f in printed[i * 301 + t][6]] for t in range(50, 301, 50)},
             }
             for i, episode in enumerate(played)
         ]

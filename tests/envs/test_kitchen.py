@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -45,11 +46,16 @@ def act(env: KitchenBatch, a: int, b: int) -> float:
 # -- the reference -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_states_rewards_and_shaping_equal_the_recorded_reference(name: str) -> None:
+    env = KitchenBatch(1, name)
     for episode in json.loads(FIXTURE.read_text())[name]:
         digits = [int(c) for c in episode["actions"]]
         lines = replay(name, "interact", [list(p) for p in zip(digits[::2], digits[1::2], strict=True)])
         for t, line in episode["full"].items():
             assert lines[int(t)] == line, f"{name}: step {t}"
+            load_state(env, 0, line[:3])
+            env.f.clock[0, 0] = line[3]
+            shown = [base64.b64encode(env.obs_array(seat).tobytes()).decode() for seat in (0, 1)]
+            assert [short(f) for f in shown] == episode["features"][t], f"{name}: features at step {t}"
         for t, line in enumerate(lines):
             assert short(line) == episode["digests"][8 * t : 8 * t + 8], f"{name}: step {t}"
         assert sum(sum(line[4] or ()) for line in lines) >= 20, "the recording should hold deliveries"
@@ -280,6 +286,16 @@ def test_the_array_view_is_a_function_of_data(name: str, cooking: str, seed: int
     assert (mine[..., [1, 0, 6, 7, 8, 9, 2, 3, 4, 5]] == theirs[..., :10]).all() and (
         mine[..., 10:] == theirs[..., 10:]
     ).all()
+
+
+def test_the_last_39_steps_are_marked() -> None:
+    env = kitchen(horizon=100)
+    marked = []
+    for _ in range(100):
+        marked.append(bool(env.obs_array(0)[..., 25].all()))
+        assert marked[-1] == bool(env.obs_array(0)[..., 25].any())
+        env.step(np.array([[STAY, STAY]]))
+    assert marked == [False] * 61 + [True] * 39
 
 
 def test_every_fact_of_data_shows_in_text_and_image() -> None:
