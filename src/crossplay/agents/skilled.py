@@ -18,7 +18,7 @@ from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, He
 
 __all__ = ["SkillObservation", "Skilled"]
 
-_NOTHING = {"skill": -1, "state": None, "inner": None, "chosen": -1, "mail": [], "reward": 0.0}
+_NOTHING: dict[str, Any] = {"skill": -1, "state": None, "inner": None, "chosen": -1, "mail": [], "reward": 0.0}
 """What the wrapper remembers: running skill (-1: none) and its state, the inner agent's memo, the
 last choice, and the messages and rewards that came while a skill ran."""
 
