@@ -90,7 +90,7 @@ class Skilled(Agent):
         if running is not None:
             return running
         inner = self._choice(obs)
-        return self._settle(obs, inner, await self.agent.act(inner))
+        return self._settle(obs, inner, await self.agent.act(inner))  # type: ignore[misc]
 
     def _act_batch(self, requests: Sequence[Observation]) -> list[Any]:
         """Asks the inner agent for all seats that need a choice, in one batch."""
@@ -123,7 +123,7 @@ class Skilled(Agent):
         return self.agent.end(self._choice(obs))
 
     async def _end_async(self, obs: Observation) -> None:
-        await self.agent.end(self._choice(obs))  # type: ignore[func-returns-value]
+        await self.agent.end(self._choice(obs))  # type: ignore[misc, func-returns-value]
 
     # -- parts ------------------------------------------------------------------------------------------
     @staticmethod
