@@ -18,7 +18,7 @@ class Lock:
 
     Record locks of POSIX: released by the kernel when the process dies, so a file left by a SIGKILL
     is simply taken over; not inherited by forked workers, who would otherwise keep it alive. (On
-    Windows a byte of the file is locked, with the same effect.) The file names the last holder.
+    Windows a byte of the file is locked, with the same effect.) The file names the holder while there is one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,6 +46,7 @@ class Lock:
         """Let the next writer in."""
         if os.getpid() == self._pid:
             _held.discard(self._name)
+            os.ftruncate(self._fd, 0)
         os.close(self._fd)
 
 
