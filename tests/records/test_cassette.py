@@ -101,6 +101,22 @@ def test_strict_reads_a_run_that_was_killed(tmp_path):
     assert not verify_cassette(path)
 
 
+def test_a_sealed_file_that_is_only_read_keeps_every_byte(tmp_path):
+    path = tmp_path / "cassette.sqlite"
+    fill(path, 3)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    with Cassette(tmp_path) as one, Cassette(tmp_path) as two:  # the folder names the file
+        assert len(one) == len(two) == 3
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+    with Cassette(path) as one, Cassette(path) as two:
+        one.intend(call(77)).result()
+        two.intend(call(78)).result()
+        assert not (tmp_path / "cassette.seal").exists()
+        assert len(one) == len(two) == 5
+    assert verify_cassette(path).rows == 5
+    assert not verify_cassette(path)
+
+
 def test_rows_come_in_structural_order(tmp_path):
     with Cassette(tmp_path / "c.sqlite") as c:
         for i in (3, 0, 2, 1):

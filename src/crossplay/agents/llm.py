@@ -79,6 +79,7 @@ class Llm(Agent):
         return {
             "kind": self.kind,
             "name": self.name,
+            "models": [self.model.name],
             "model": self.model.identity(),
             "template": TEMPLATE,
             "settings": msgspec.to_builtins(self.settings),

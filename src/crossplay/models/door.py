@@ -138,7 +138,7 @@ class Door:
         address = _address(at)
         k = at.identical(digest)
         call = Call(call_key(digest, address, k), digest, model.name, address, k, body)
-        row = self.cassette.get(call.key)
+        row = self.cassette.find(call)
         if row is not None and row.status != "intent":
             return row
         if self.cassette.mode == "strict":

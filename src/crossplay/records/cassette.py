@@ -24,7 +24,7 @@ import msgspec
 
 from crossplay.kernel.seeds import key as hash_key
 from crossplay.kernel.types import CrossplayError, Stop, Usage, pack, unpack
-from crossplay.records._cassette_seal import Damage, check_seal, verify_cassette, write_seal
+from crossplay.records._cassette_seal import Damage, check_seal, seal_path, verify_cassette, write_seal
 from crossplay.records._cassette_writer import Writer
 
 __all__ = [
@@ -83,6 +83,7 @@ CREATE TABLE IF NOT EXISTS calls (
 PRAGMA user_version = {VERSION};
 """
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, seal FROM calls"
+_FIND = f"{_SELECT} WHERE key = ?"
 _UPSERT = f"INSERT OR REPLACE INTO calls ({', '.join(_COLUMNS)}, seal) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
 
 
@@ -168,7 +169,12 @@ def _columns(row: Row) -> tuple[Any, ...]:
 
 
 def _seal(columns: tuple[Any, ...]) -> bytes:
-    return hashlib.sha256(pack(list(columns))).digest()
+    return hashlib.sha256(pack(columns)).digest()
+
+
+def _check_seal(columns: tuple[Any, ...]) -> None:
+    if _seal(columns[:-1]) != columns[-1]:
+        raise Damaged(f"cassette: the record of call {_hex(columns[0])} is damaged")
 
 
 def select_all(order: str) -> str:
@@ -178,9 +184,8 @@ def select_all(order: str) -> str:
 
 def read_row(columns: tuple[Any, ...]) -> Row:
     """The row of a record, or `Damaged` when its seal does not fit."""
-    *values, seal = columns
-    if _seal(tuple(values)) != seal:
-        raise Damaged(f"cassette: the record of call {_hex(values[0])} is damaged")
+    _check_seal(columns)
+    values = columns
     address = (unpack(values[3]), values[4], unpack(values[5]), values[6], values[7], values[8], _tuple(values[9]))
     call = Call(values[0], values[1], values[2], address, values[10], zlib.decompress(values[12]))
     return Row(call, values[11], values[13], Usage(*values[14:18]), *values[18:23])
@@ -197,7 +202,7 @@ def _hex(key: Any) -> str:
 class Cassette:
     """The cassette of one run, or of several that are to share their calls.
 
-    path: the file (made with its folder), or None to keep it in memory.
+    path: the file (made with its folder), a folder for `cassette.sqlite`, or None for memory only.
     mode: "record" uses what is there and keeps what is new; "strict" never sends.
     Writes are committed in groups by one thread; each write returns a `Future` that is done after
     its commit. A commit survives SIGKILL of this process; `durable=True` waits for the disk as well,
@@ -208,7 +213,10 @@ class Cassette:
         if mode not in ("record", "strict"):
             raise CrossplayError(f'cassette: mode "{mode}" is not "record" or "strict"')
         self.path = None if path is None else Path(path)
+        if self.path is not None and (self.path.is_dir() or not self.path.suffix):
+            self.path /= "cassette.sqlite"
         self.mode: Mode = mode
+        self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
         self._read = self._open(durable)
         self._writer: Writer | None = None
@@ -228,14 +236,16 @@ class Cassette:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if problem := check_seal(self.path):
                 raise Damaged(f"cassette: {problem}; `crossplay verify` names the calls")
+            self._sealed = seal_path(self.path).is_file()
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise CrossplayError(f"cassette: {self.path} has format {version}; this release reads up to {VERSION}")
-            if not strict or self.path is None:
-                db.execute("PRAGMA journal_mode = WAL")
+            if self.path is None or not strict:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if self.path is None or not (strict or self._sealed):
+                db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
@@ -243,13 +253,24 @@ class Cassette:
 
     # -- reading -----------------------------------------------------------------------------------
     def get(self, key: bytes) -> Row | None:
-        """The committed row of a call, or None; raises `Damaged` when it is not as written."""
+        """The committed row of a key, or None; raises `Damaged` when it is not as written."""
+        found = self._fetch(key)
+        return None if found is None else read_row(found)
+
+    def find(self, call: Call) -> Row | None:
+        """The same for a call that is at hand, whose address and request need not be unpacked again."""
+        found = self._fetch(call.key)
+        if found is None:
+            return None
+        _check_seal(found)
+        return Row(call, found[11], found[13], Usage(*found[14:18]), *found[18:23])
+
+    def _fetch(self, key: bytes) -> Any:
         try:
             with self._lock:
-                found = self._read.execute(f"{_SELECT} WHERE key = ?", (key,)).fetchone()
+                return self._read.execute(_FIND, (key,)).fetchone()
         except sqlite3.DatabaseError as error:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
-        return None if found is None else read_row(found)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order of (episode, seat, tick, path, k); raises `Damaged` at a bad one."""
@@ -293,7 +314,7 @@ class Cassette:
         The row keeps its idempotency key; an earlier intent without an answer was in flight when
         its process died, so it counts as possibly paid.
         """
-        before = self.get(call.key)
+        before = self.find(call)
         row = Row(call, "intent", None, Usage(), 1, 0, secrets.token_hex(16), time.time(), None)
         if before is not None:
             row.idempotency, row.asked = before.idempotency, before.asked
@@ -330,6 +351,10 @@ class Cassette:
     def _submit(self, statement: str, values: tuple[Any, ...], row: Row) -> Future[Row]:
         if self._writer is None:
             raise Missing("cassette: strict replay writes nothing")
+        if self._sealed and self.path is not None:
+            seal_path(self.path).unlink(missing_ok=True)
+            self._write.execute("PRAGMA journal_mode = WAL")
+            self._sealed = False
         return self._writer.submit(statement, values, row)
 
     # -- the end -----------------------------------------------------------------------------------
@@ -346,11 +371,13 @@ class Cassette:
             self._writer = None
             if self.path is not None:
                 self._read.close()
-                with contextlib.suppress(sqlite3.OperationalError):  # another process has it open: it will do this
-                    self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    self._write.execute("PRAGMA journal_mode = DELETE")
+                if not self._sealed:
+                    with contextlib.suppress(sqlite3.OperationalError):  # open elsewhere too: the last one does it
+                        self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                        self._write.execute("PRAGMA journal_mode = DELETE")
                 self._write.close()
-                write_seal(self.path)
+                if not self._sealed:
+                    write_seal(self.path)
                 return
         self._read.close()
 
