@@ -22,6 +22,7 @@ from crossplay.kernel.types import Action, Fault, Held, Msg, Stop, unpack
 __all__ = ["Recorded", "aio", "aio_many", "batch", "loop", "mode", "recorded"]
 
 _clock = time.perf_counter_ns
+_PLAIN = frozenset((int, Action, Fault, type(None), str, float))  # answers that nobody has to wait for
 
 
 def mode(agent: Agent) -> str:
@@ -44,10 +45,10 @@ def _slow(obs: Observation, began: int) -> None:
 
 def _ask(obs: Observation) -> Any:
     """One plain request; an awaitable comes back as it is."""
+    agent, op = obs.agent, obs.op
     began = _clock()
     try:
-        op = obs.op
-        answer = obs.agent.act(obs) if op == "act" else obs.agent.begin(obs) if op == "begin" else obs.agent.end(obs)
+        answer = agent.act(obs) if op == "act" else agent.begin(obs) if op == "begin" else agent.end(obs)
     except Stop:
         raise
     except Exception as error:
@@ -124,12 +125,11 @@ def loop(episode: Episode, on_tick: Callable[[Episode], None] | None = None) -> 
                 on_tick(episode)
             answers = []
             for obs in asked:
-                answer = (
-                    _ask_group(obs.agent, [obs])[0]
-                    if obs.op == "act" and hasattr(obs.agent, "act_batch")
-                    else _ask(obs)
-                )
-                if inspect.isawaitable(answer):
+                if obs.op == "act" and hasattr(obs.agent, "act_batch"):
+                    answer = _ask_group(obs.agent, [obs])[0]
+                else:
+                    answer = _ask(obs)
+                if type(answer) not in _PLAIN and inspect.isawaitable(answer):
                     runner = runner or asyncio.Runner()
                     began = _clock()
                     answer = runner.run(_finish(answer))  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def batch(episodes: Iterable[Episode], width: int = 64) -> Iterator[tuple[Episod
                         groups.setdefault(id(obs.agent), []).append(obs)
                     else:
                         answer = _ask(obs)
-                        if inspect.isawaitable(answer):
+                        if type(answer) not in _PLAIN and inspect.isawaitable(answer):
                             runner = runner or asyncio.Runner()
                             answer = runner.run(_finish(answer))  # type: ignore[arg-type]
                         answers[id(obs)] = answer

@@ -6,8 +6,8 @@ events are the same for all of them. That equality is the most important test of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from crossplay.kernel.agent import Agent
@@ -154,14 +154,13 @@ class Episode(Book):
 
     def _ask(self, wave: Sequence[str], legals: Mapping[str, Any], deadline: float | None) -> Requests:
         """The requests of a tick; what a seat has earned and received goes with them."""
-        index, since, slot, take, tick = self.index, self.since, self.memo_slot, self.mail.take, self.tick
+        index, since, slot, inbox, tick = self.index, self.since, self.memo_slot, self.mail.inbox, self.tick
         requests: Requests = []
         for seat in wave:
             i = index[seat]
             memo = self.memos[slot[i]]
-            obs = Observation(
-                self.scopes[i], "act", tick, legals[seat], take(i), self.last[i], since[i], memo, deadline
-            )
+            mail = self.mail.take(i) if inbox[i] else ()
+            obs = Observation(self.scopes[i], "act", tick, legals[seat], mail, self.last[i], since[i], memo, deadline)
             obs.agent = self.agents[i]
             since[i] = 0.0
             requests.append(obs)
@@ -193,7 +192,8 @@ class Episode(Book):
             fingerprint = env.fingerprint()
         except Exception as error:
             raise Ending("env-fault", say(error)) from error
-        if len(rewards) != len(since) or not all(map(math.isfinite, rewards)):
+        # The sum is finite when all are; the exact test is for sums that overflow.
+        if len(rewards) != len(since) or not (isfinite(sum(rewards)) or all(map(isfinite, rewards))):
             raise Ending("env-fault", f"tick {tick}: rewards {list(rewards)} for {len(since)} seats")
         for i, r in enumerate(rewards):
             if r:
