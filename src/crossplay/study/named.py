@@ -50,10 +50,15 @@ def agent_words(name: str, study: Study, manifests: Mapping[str, Mapping[str, An
     return ", ".join(words)
 
 
-def lineup_words(row: Row) -> str:
-    """What sits in a lineup, and its role."""
-    kinds = " and ".join(kind_words(k) for k in row.kinds)
-    return f"{kinds}; {row.role}" if row.role else kinds
+def lineup_words(row: Row, study: Study, manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """What sits in a lineup, seat by seat without repeats, and its role."""
+    kinds = []
+    for name in study.lineups[row.lineup].seats:
+        manifest = manifests.get(name, {})
+        word = kind_words(str(manifest.get("kind", "")))
+        kinds.append(word + (" (scripted stand-in)" if any(map(_is_double, _models(manifest))) else ""))
+    found = " and ".join(dict.fromkeys(kinds))
+    return f"{found}; {row.role}" if row.role else found
 
 
 def _models(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:

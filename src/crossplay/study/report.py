@@ -6,7 +6,7 @@ replayed episodes, and what is needed to play the run again. No script, no outsi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,23 @@ from crossplay.study.evidence import again, provenance, replays
 from crossplay.study.named import agent_words, lineup_words
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
 from crossplay.study.spec import Study
-from crossplay.study.tables import Payoff, Result, Row, Scores, result_of
+from crossplay.study.tables import Answer, Costs, Payoff, Result, Row, Scores, result_of
 from crossplay.study.verify import load_run
 
 __all__ = ["report_html", "write_report"]
 
 VERDICTS = {"better": "better", "worse": "worse", "tied": "tied", "underpowered": "not shown"}
+ALONE = "no interval"  # what is said of a comparison of episodes that never vary
+ONE = "deterministic, n = 1"
+FOLD = 16  # lineups above which a plot is folded away
+MANY = 8  # comparisons that are spelled out; more are gathered
+GATHERED = {
+    "better": "are better than {baseline}",
+    "worse": "are worse than {baseline}",
+    "tied": "are tied with {baseline} within the margin of {margin}",
+    "underpowered": "cannot be told apart from {baseline}",
+    ALONE: "have no interval beside {baseline}, because one of the two always plays the same episode",
+}
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
@@ -50,7 +61,7 @@ def report_html(run: RunFolder, study: Study) -> str:
     sections = {
         "answers": ("Answers", _answers(result)),
         "asked": ("What was asked", _asked(study, result, agents, run)),
-        "scores": ("Scores", _scores(result)),
+        "scores": ("Scores", _scores(result, study, agents)),
         "differences": ("Paired differences, block by block", _differences(result)),
         "payoff": ("Payoff matrix", "".join(_payoff(p, result) for p in result.payoffs)),
         "distinct": ("Distinct episodes", _distinct(result)),
@@ -92,7 +103,7 @@ def _by(c: Comparison, digits: int) -> str:
     """The difference with its interval and sign."""
     i = c.adjusted_interval
     sign = "+" if c.difference > 0 else ""
-    found = f" [{svg.number(i.low, digits)}, {svg.number(i.high, digits)}]" if i else " (no interval)"
+    found = f" [{svg.number(i.low, digits)}, {svg.number(i.high, digits)}]" if i else ""
     return f"{sign}{svg.number(c.difference, digits)}{found}"
 
 
@@ -101,6 +112,8 @@ def _verdict(c: Comparison, digits: int) -> str:
     a, b = f"<b>{escape(c.candidate)}</b>", f"<b>{escape(c.baseline)}</b>"
     by, over = f"{_by(c, digits)} {escape(c.metric)}", f"over {c.blocks} blocks"
     match c.verdict:
+        case _ if c.adjusted_interval is None:
+            said = f"{a} and {b} differ by {by} {over}, without an interval: their episodes do not vary."
         case "better":
             said = f"{a} is better than {b}: {by} {over}."
         case "worse":
@@ -111,7 +124,17 @@ def _verdict(c: Comparison, digits: int) -> str:
             need = f" About {c.episodes_needed:,} episodes per lineup would settle it." if c.episodes_needed else ""
             said = f"{a} and {b} cannot be told apart: {by} {over}.{need}"
     marks = "".join(f" {badge(m)}" for m in c.marks)
-    return f'<span class="verdict {c.verdict}">{VERDICTS[c.verdict]}</span> {said}{marks}'
+    return f"{_word(c)} {said}{marks}"
+
+
+def _said(c: Comparison) -> str:
+    """The verdict in one or two words."""
+    return ALONE if c.adjusted_interval is None else VERDICTS[c.verdict]
+
+
+def _word(c: Comparison) -> str:
+    """The verdict as a label."""
+    return f'<span class="verdict {c.verdict}">{_said(c)}</span>'
 
 
 def _envs(result: Result) -> list[str]:
@@ -132,15 +155,11 @@ def _answers(result: Result) -> str:
     digits = _digits(result)
     parts = []
     for env in _envs(result):
-        lines = [
-            f'<li class="{a.comparison.verdict}"><b>{escape(a.ask)}</b> {escape(a.sentence)}</li>'
-            for a in result.answers
-            if a.env == env
-        ]
         rows = [r for r in result.rows if r.env == env]
-        lines += [
-            f'<li class="{r.comparison.verdict}">{_verdict(r.comparison, digits)}</li>' for r in rows if r.comparison
-        ]
+        lines = [_answer(a) for a in result.answers if a.env == env]
+        compared = [r.comparison for r in rows if r.comparison]
+        each = [f'<li class="{c.verdict}">{_verdict(c, digits)}</li>' for c in compared]
+        lines += each if len(each) <= MANY else _grouped(compared)
         best = max((r for r in rows if not r.role), key=lambda r: r.summary.mean.value, default=None)
         if best is not None:
             said = _estimate(best.summary.mean, digits)
@@ -149,7 +168,9 @@ def _answers(result: Result) -> str:
                 f"{escape(result.metric)}.</li>"
             )
         parts.append(_heading(result, env) + '<ul class="answers">' + "".join(lines) + "</ul>")
-    few = sorted({w for r in result.rows for w in r.summary.warnings})
+        if len(each) > MANY:
+            parts.append(details("Every comparison in words", '<ul class="answers">' + "".join(each) + "</ul>"))
+    few = sorted({w for r in result.rows if r.summary.mean.n > 1 for w in r.summary.warnings})
     if few:
         parts.append('<p class="note">Read with care: ' + "; ".join(escape(w) for w in few) + ".</p>")
     if result.episodes < result.planned:
@@ -158,6 +179,29 @@ def _answers(result: Result) -> str:
             "episodes are in; the same command goes on.</p>"
         )
     return "".join(parts) or '<p class="note">No episode with a score yet.</p>'
+
+
+def _answer(a: Answer) -> str:
+    """A question of the study with its answer."""
+    c = a.comparison
+    marks = "".join(f" {badge(m)}" for m in c.marks)
+    return f'<li class="{c.verdict}"><b>{escape(a.ask)}</b> {_word(c)} {escape(a.sentence)}{marks}</li>'
+
+
+def _grouped(compared: Sequence[Comparison]) -> list[str]:
+    """Many comparisons with one baseline, gathered by their verdict."""
+    found = []
+    for verdict, said in GATHERED.items():
+        chosen = [c for c in compared if _said(c) == VERDICTS.get(verdict, verdict)]
+        names = [f"<b>{escape(c.candidate)}</b>" for c in chosen]
+        if names:
+            verdict = chosen[0].verdict
+            word = _word(chosen[0])
+            head = said.format(baseline=f"<b>{escape(compared[0].baseline)}</b>", margin=f"{compared[0].margin:g}")
+            found.append(
+                f'<li class="{verdict}">{word} {len(names)} of {len(compared)} {head}: {", ".join(names)}.</li>'
+            )
+    return found
 
 
 def _asked(study: Study, result: Result, agents: dict[str, dict[str, Any]], run: RunFolder) -> str:
@@ -190,7 +234,7 @@ def _asked(study: Study, result: Result, agents: dict[str, dict[str, Any]], run:
     return found + who
 
 
-def _scores(result: Result) -> str:
+def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> str:
     digits = _digits(result)
     parts = []
     for env in _envs(result):
@@ -202,13 +246,13 @@ def _scores(result: Result) -> str:
             top = ' <span aria-label="highest mean">★</span>' if r.summary.mean.value == best and not r.role else ""
             verdict = "baseline" if r.lineup == result.baseline else ""
             if c is not None:
-                verdict = f'<span class="verdict {c.verdict}">{VERDICTS[c.verdict]}</span>'
+                verdict = _word(c)
             marks = " ".join(
                 badge(m) for m in (*r.summary.marks, *(("over the fault limit",) if r.costs.flagged else ()))
             )
             lines.append(
                 (
-                    f"{escape(r.lineup)}{top}<br><small>{escape(lineup_words(r))}</small>",
+                    f"{escape(r.lineup)}{top}<br><small>{escape(lineup_words(r, study, agents))}</small>",
                     escape(_estimate(r.summary.mean, digits)),
                     escape(_by(c, digits)) if c else "",
                     verdict,
@@ -239,10 +283,15 @@ def _interval_plot(result: Result, rows: Sequence[Row], env: str, digits: int) -
         bars.append(svg.Bar(r.lineup, m.value, low, high, _tone(r, result), _estimate(m, digits)))
         numbers.append((r.lineup, m.value, low, high, m.n, m.mark))
     title = f"{env}: {result.metric} of each lineup with its {result.level:.0%} interval"
-    said = f"{escape(title)}. Black: the baseline; grey: controls; a diamond has no interval."
+    said = f"{escape(title)}. Uncoloured: the baseline; grey: controls; a diamond has no interval."
     plot = svg.intervals(bars, title, result.metric)
     columns = ("lineup", "mean", "low", "high", "units", "mark")
-    return figure(said, plot, download(f"{env} scores", columns, numbers))
+    return _foldable(len(rows), figure(said, plot, download(f"{env} scores", columns, numbers)))
+
+
+def _foldable(rows: int, plot: str) -> str:
+    """A plot or table, folded away where it would fill the page."""
+    return plot if rows <= FOLD else details(f"All {rows} lineups", plot)
 
 
 def _orders(rows: Sequence[Row], env: str, digits: int) -> str:
@@ -274,7 +323,7 @@ def _differences(result: Result) -> str:
             points = _paired(scores[r.lineup], scores[result.baseline])
             numbers += [(r.lineup, block, d) for block, d in points]
             low, high = (i.low, i.high) if i else (None, None)
-            note = f"{_by(c, digits)}  {VERDICTS[c.verdict]}"
+            note = f"{_by(c, digits)}  {_said(c)}"
             strips.append(svg.Strip(r.lineup, points, c.difference, low, high, c.verdict, note))
         title = f"{env}: difference of {result.metric} from {result.baseline} in each block"
         said = (
@@ -282,10 +331,8 @@ def _differences(result: Result) -> str:
             f"{result.level:.0%} interval. Dashed: no difference; shaded: the margin of {result.margin:g}."
         )
         plot = svg.strips(strips, title, f"difference of {result.metric}", result.margin)
-        parts += [
-            _heading(result, env),
-            figure(said, plot, download(f"{env} paired differences", ("lineup", "block", "difference"), numbers)),
-        ]
+        numbers_ = download(f"{env} paired differences", ("lineup", "block", "difference"), numbers)
+        parts += [_heading(result, env), _foldable(len(strips), figure(said, plot, numbers_))]
     return "".join(parts)
 
 
@@ -319,13 +366,16 @@ def _distinct(result: Result) -> str:
     for r in result.rows:
         s = r.summary
         known = s.distinct if s.distinct is not None else s.episodes
-        said = "all different" if known == s.episodes else "deterministic, n = 1" if known == 1 else "some are repeats"
+        said = "all different" if known == s.episodes else ONE if known == 1 and s.episodes > 1 else "some are repeats"
         lines.append((escape(r.lineup), escape(r.env), f"{known} of {s.episodes}", said))
+    alone = sum(1 for line in lines if line[-1] == ONE)
     note = (
         "<p>Episodes are told apart by the digest of everything that happened in the world. Repeats carry no "
-        "new information: a lineup whose episodes are all one gets no interval.</p>"
+        "new information: a lineup whose episodes are all one gets no interval."
+        + (f" That is so for {alone} of {len(lines)} lineups.</p>" if alone else "</p>")
     )
-    return note + table("Distinct episodes", ("lineup", "environment", ">distinct", "what it means"), lines)
+    columns = ("lineup", "environment", ">distinct", "what it means")
+    return note + _foldable(len(lines), table("Distinct episodes", columns, lines))
 
 
 def _faults(result: Result, study: Study) -> str:
@@ -359,7 +409,7 @@ def _faults(result: Result, study: Study) -> str:
         f"legal; nothing is substituted silently. A lineup is flagged when more than {study.conduct.fault_limit:.0%} "
         "of the decisions of one of its agents were fallbacks. A repair is an answer that had to be asked for again.</p>"
     )
-    return note + table("Summed over seats and episodes", columns, lines) + _per_agent(result)
+    return note + _foldable(len(lines), table("Summed over seats and episodes", columns, lines)) + _per_agent(result)
 
 
 def _where(result: Result, row: Row) -> str:
@@ -378,8 +428,7 @@ def _per_agent(result: Result) -> str:
 
 
 def _cost(result: Result) -> str:
-    lines, dots = [], []
-    paid = any(r.costs.money for r in result.rows)
+    lines = []
     calls = any(r.costs.calls for r in result.rows)
     for r in result.rows:
         c = r.costs
@@ -394,29 +443,31 @@ def _cost(result: Result) -> str:
             )
         )
     columns = ("lineup", ">episodes", ">model calls", ">tokens in", ">tokens out", ">model CPU s", ">USD", ">wall s")
-    found = table("What all episodes of a lineup spent", columns, lines)
+    found = _foldable(len(lines), table("What all episodes of a lineup spent", columns, lines))
     if not calls:
         return found + '<p class="soft">No lineup called a model, so there is no cost to set against the score.</p>'
-    unit = "USD per episode" if paid else "CPU seconds of models per episode"
+    unit, spent = _unit(result)
     for env in _envs(result):
-        rows = [r for r in result.rows if r.env == env]
-        dots = [
-            svg.Dot(
-                r.lineup,
-                ((r.costs.money or 0.0) if paid else r.costs.cpu_s) / max(1, r.summary.episodes),
-                r.summary.mean.value,
-                r.summary.mean.interval.low if r.summary.mean.interval else None,
-                r.summary.mean.interval.high if r.summary.mean.interval else None,
-                _tone(r, result),
-            )
-            for r in rows
-            if not paid or r.costs.money is not None
-        ]
+        dots = []
+        for r in (r for r in result.rows if r.env == env):
+            m = r.summary.mean
+            low, high = (m.interval.low, m.interval.high) if m.interval else (None, None)
+            cost = spent(r.costs) / max(1, r.summary.episodes)
+            dots.append(svg.Dot(r.lineup, cost, m.value, low, high, _tone(r, result)))
         title = f"{env}: {result.metric} against {unit}"
-        legend = "<ol>" + "".join(f"<li>{escape(d.label)}</li>" for d in dots) + "</ol>"
+        legend = '<ol class="legend">' + "".join(f"<li>{escape(d.label)}</li>" for d in dots) + "</ol>"
         numbers = download(f"{env} cost", ("lineup", unit, result.metric), [(d.label, d.cost, d.score) for d in dots])
         found += figure(escape(title) + ".", svg.cost_score(dots, title, unit, result.metric), numbers, legend)
-    return found + _price_note(paid)
+    return found + _price_note(any(r.costs.money for r in result.rows))
+
+
+def _unit(result: Result) -> tuple[str, Callable[[Costs], float]]:
+    """What cost is measured in: money where all have a price, else processor time, else tokens."""
+    if all(r.costs.money is not None for r in result.rows) and any(r.costs.money for r in result.rows):
+        return "USD per episode", lambda c: c.money or 0.0
+    if any(r.costs.cpu_s for r in result.rows):
+        return "CPU seconds of models per episode", lambda c: c.cpu_s
+    return "tokens per episode", lambda c: float(c.tok_in + c.tok_out)
 
 
 def _price_note(paid: bool) -> str:
@@ -430,7 +481,8 @@ def _price_note(paid: bool) -> str:
 def _controls(result: Result) -> str:
     digits = _digits(result)
     lines = [
-        f"<li>{escape(r.role.removeprefix('control: '))}: <b>{escape(r.lineup)}</b>{_where(result, r)} "
+        f"<li>{escape(r.role.removeprefix('control: '))}: <b>{escape(r.lineup)}</b>"
+        f"{f' in {escape(r.env)}' if len(_envs(result)) > 1 else ''}, "
         f"{escape(_estimate(r.summary.mean, digits))}</li>"
         for r in result.rows
         if r.role

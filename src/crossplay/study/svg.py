@@ -202,15 +202,20 @@ def heatmap(names: Sequence[str], values: Sequence[Sequence[float | None]], titl
     n = len(names)
     finite = [v for row in values for v in row if v is not None and math.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    head, cell = 26.0, 34.0
-    label = min(32.0, 8.0 + 1.1 * max(map(len, names), default=0))  # per cent for the names of the rows
+    longest = max(map(len, names), default=0)
+    slanted = longest > (8 if n > 4 else 14)
+    head, cell = (22.0 + 4.2 * min(longest, 20) if slanted else 26.0), 34.0
+    label = min(32.0, 8.0 + 1.1 * longest)  # per cent for the names of the rows
     wide = (100.0 - label) / n
-    room = 8 if n > 4 else 14
-    parts = [
-        f'<text class="tick" x="{label + wide * (j + 0.5):.2f}%" y="16" text-anchor="middle">{escape(_short(c, room))}'
-        f"<title>{escape(c)}</title></text>"
-        for j, c in enumerate(names)
-    ]
+    parts = []
+    for j, name in enumerate(names):
+        x = label + wide * (j + 0.5)
+        words = f"{escape(_short(name, 20))}<title>{escape(name)}</title>"
+        parts.append(
+            f'<svg x="{x:.2f}%" y="{head - 8}" overflow="visible"><text class="tick" transform="rotate(-40)">{words}</text></svg>'
+            if slanted
+            else f'<text class="tick" x="{x:.2f}%" y="16" text-anchor="middle">{words}</text>'
+        )
     for i, row in enumerate(values):
         y = head + cell * i
         parts.append(
@@ -225,7 +230,7 @@ def heatmap(names: Sequence[str], values: Sequence[Sequence[float | None]], titl
                 f'<text x="{x + wide / 2:.2f}%" y="{y + 21}" text-anchor="middle">{"" if v is None else said}</text>'
                 f"<title>{escape(names[i])} then {escape(names[j])}: {said}</title></g>"
             )
-    return _svg(title, head + cell * n + 4, parts, width=90 + 62 * n if n > 4 else 0, kind="plot heat")
+    return _svg(title, head + cell * n + 4, parts, width=120 + 62 * n if n > 3 else 0, kind="plot heat")
 
 
 def _short(name: str, room: int) -> str:
