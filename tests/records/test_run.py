@@ -241,6 +241,8 @@ def test_a_second_writer_and_a_second_creation_are_refused(tmp_path):
         RunFolder.open(tmp_path / "nothing")
     with RunFolder.open(tmp_path / "run") as run, pytest.raises(CrossplayError, match="no episode 0000000000000005"):
         run.events(5)
+    with RunFolder.open(tmp_path / "run") as run, pytest.raises(CrossplayError, match="no episode 0000000000000005"):
+        list(run.tables([5]))
 
 
 def test_a_newer_format_is_refused_in_one_line(tmp_path):

@@ -176,6 +176,8 @@ class Reading:
         found = self._query(
             "SELECT episode, part, first, rows, seal FROM episodes ORDER BY part IS NULL, part, first, seq"
         )
+        if wanted is not None and (unknown := sorted(wanted - {row[0] for row in found})):
+            raise CrossplayError(f"{self.path}: no episode {unknown[0]}; it holds {len(found)} episodes")
         open_part, ids, table = None, None, None
         for name, part, first, rows, seal in found:
             if wanted is not None and name not in wanted:

@@ -108,10 +108,14 @@ class RunFolder(Reading):
             write_file(folder / "study.toml", study_toml.encode())
             # The manifest comes last, in one transaction: a folder without it is no run.
             manifest = Manifest(folder, write=True, create=True)
-            with explained(folder, "create the run"):
-                begin_run(manifest.db, digest, sources or [(digest, to_json({**(identity or {}), **machine()}))])
-                sync_folder(folder)
-            return cls(folder, manifest, lock, **options)
+            try:
+                with explained(folder, "create the run"):
+                    begin_run(manifest.db, digest, sources or [(digest, to_json({**(identity or {}), **machine()}))])
+                    sync_folder(folder)
+                return cls(folder, manifest, lock, **options)
+            except BaseException:
+                manifest.close()
+                raise
         except BaseException:
             lock.release()
             raise
@@ -139,13 +143,17 @@ class RunFolder(Reading):
         lock = Lock(folder / "lock")
         try:
             manifest = Manifest(folder, write=True)
-            with explained(folder, "open the run"):
-                (folder / "trace").mkdir(exist_ok=True)
-                _sweep(folder, manifest)
-                if not same_source:
-                    add_source(manifest.db, identity)
-                note_cassette(manifest.db, None)  # it may grow from now on
-            return cls(folder, manifest, lock, **options)
+            try:
+                with explained(folder, "open the run"):
+                    (folder / "trace").mkdir(exist_ok=True)
+                    _sweep(folder, manifest)
+                    if not same_source:
+                        add_source(manifest.db, identity)
+                    note_cassette(manifest.db, None)  # it may grow from now on
+                return cls(folder, manifest, lock, **options)
+            except BaseException:
+                manifest.close()
+                raise
         except BaseException:
             lock.release()
             raise
@@ -164,7 +172,9 @@ class RunFolder(Reading):
 
     # -- writing ---------------------------------------------------------------------------------------
     def add_cells(self, cells: Iterable[Cell]) -> None:
-        """Store cells. Equal ones may come again; a cell cannot change its meaning."""
+        """Store cells. The same ones may come again (`extra` stays as it was first); a cell of one name
+        cannot become another environment, lineup or other agents.
+        """
         self._check_writer()
         with self._lock:
             new = [c for c in cells if self._new_cell(c)]
@@ -292,7 +302,7 @@ class RunFolder(Reading):
             time.sleep(self.commit_s / 2)  # let others join; the other half is for the commit itself
             try:
                 self.flush()
-            except CrossplayError:
+            except Exception:
                 continue  # each future holds the error
             self._compact_if_due()
 
@@ -354,8 +364,8 @@ class RunFolder(Reading):
         known = self._cells.get(cell.name)
         if known is None:
             return True
-        same = known == cell if strict else (known.env_id, known.lineup) == (cell.env_id, cell.lineup)
-        if not same:
+        same = (known.env_id, known.lineup) == (cell.env_id, cell.lineup)
+        if not same or (strict and known.agents != cell.agents):
             raise CrossplayError(
                 f'{self.path}: cell "{cell.name}" is {known.env_id} with {known.lineup}; '
                 f"it cannot become {cell.env_id} with {cell.lineup}, or change its agents"
