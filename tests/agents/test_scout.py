@@ -58,3 +58,16 @@ def test_scout_refuses_what_it_does_not_know() -> None:
         scout("", {}).check(matrix.make("", {}), "row")
     with pytest.raises(CrossplayError, match="takes nothing"):
         scout("fast", {})
+
+
+def test_columns_and_loop_play_the_same_episodes() -> None:
+    from crossplay.kernel.play_batch import columns
+
+    agent = scout("", {})
+    ats = [Block(2, b) for b in range(20)]
+    batch = SpreadBatch(7)
+    lineup = dict.fromkeys(batch.seats, agent)
+    together = {at.block: outcome for at, outcome in columns(batch, lineup, ats)}
+    for at in ats:
+        alone = loop(play(family.make("", {}), lineup, at))
+        assert together[at.block].world == alone.world and together[at.block].score == alone.score

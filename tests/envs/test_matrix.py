@@ -154,3 +154,16 @@ def test_snapshot_returns_to_the_same_play() -> None:
 def test_errors_say_what_to_do(call, message: str) -> None:
     with pytest.raises(CrossplayError, match=message):
         call()
+
+
+def test_columns_and_loop_play_the_same_episodes() -> None:
+    from crossplay.kernel.play_batch import columns
+
+    lineup = {"row": strategy("generous_tit_for_tat", {}), "column": strategy("random(0.6)", {})}
+    ats = [Block(2, b) for b in range(12)]
+    options = {"continuation": 0.9}
+    together = {at.block: o for at, o in columns(MatrixBatch("prisoners_dilemma", 5, **options), lineup, ats)}
+    for at in ats:
+        alone = loop(play(family.make("", options), lineup, at))
+        assert together[at.block].world == alone.world and together[at.block].score == alone.score
+    assert len({o.ticks for o in together.values()}) > 3

@@ -22,8 +22,10 @@ _MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float64) * _PUS
 _PLANS = np.array(list(itertools.product(range(5), repeat=2)))  # two pushes, then gliding
 _KICK = _MOVES[_PLANS[:, 0]]
 _KICK2 = _KICK * _KEEP + _MOVES[_PLANS[:, 1]]
-# Displacement that a plan adds, two and three ticks from now and at rest: each [25, 2].
-_SHIFTS = (_KICK * _GLIDE, (_KICK + _KICK2) * _GLIDE, _KICK * _GLIDE + _KICK2 * _REST)
+# Displacement that a plan adds, two and three ticks from now and at rest: [3, 25, 2].
+_SHIFTS = np.stack([_KICK * _GLIDE, (_KICK + _KICK2) * _GLIDE, _KICK * _GLIDE + _KICK2 * _REST])
+_REACH = np.array([[_GLIDE * (1 + _KEEP)], [_GLIDE * (1 + _KEEP + _KEEP**2)], [_REST]])  # what the velocity adds
+_FIRST = _PLANS[:, 0]
 _EXACT_UP_TO = 5  # agents for which all assignments are compared (120)
 
 
@@ -78,10 +80,8 @@ def _own_landmark(square: np.ndarray) -> np.ndarray:
     """int64[k]: the landmark of agent 0 under the assignment. square: float64[k, agents, landmarks]."""
     n = square.shape[1]
     if n <= _EXACT_UP_TO:
-        orders = _orders(n)
-        cost = square[:, 0, orders[:, 0]].copy()
-        for i in range(1, n):
-            cost += square[:, i, orders[:, i]]
+        orders, flat = _orders(n)
+        cost = square.reshape(-1, n * n).take(flat, axis=1).cumsum(axis=2)[:, :, -1]
         return orders[cost.argmin(axis=1), 0]
     left, at = square.copy(), np.arange(len(square))
     mine = np.zeros(len(square), np.int64)
@@ -94,25 +94,25 @@ def _own_landmark(square: np.ndarray) -> np.ndarray:
     return mine
 
 
-def _orders(n: int) -> np.ndarray:
-    """All orders of range(n): int64[n!, n]."""
+def _orders(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """All orders of range(n), int64[n!, n], and where their pairs lie in a flattened n x n table."""
     found = _ORDERS.get(n)
     if found is None:
-        found = _ORDERS[n] = np.array(list(itertools.permutations(range(n))), np.int64).reshape(-1, n)
+        orders = np.array(list(itertools.permutations(range(n))), np.int64).reshape(-1, n)
+        found = _ORDERS[n] = orders, orders + np.arange(n) * n
     return found
 
 
-_ORDERS: dict[int, np.ndarray] = {}
+_ORDERS: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
 
 def _steer(goal: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     """The first push of the plan that is nearest to the goal, summed over the two ticks it reaches and rest."""
-    cost = np.zeros((len(goal), len(_PLANS)))
-    reach = (_GLIDE * (1 + _KEEP), _GLIDE * (1 + _KEEP + _KEEP**2), _REST)
-    for distance, shift in zip(reach, _SHIFTS, strict=True):
-        error = (goal - velocity * distance)[:, None] - shift
-        cost += np.sqrt(error[..., 0] * error[..., 0] + error[..., 1] * error[..., 1])
-    return _PLANS[cost.argmin(axis=1), 0]
+    error = (goal[:, None] - velocity[:, None] * _REACH)[:, :, None] - _SHIFTS  # [k, 3, 25, 2]
+    error *= error
+    miss = np.sqrt(error[..., 0] + error[..., 1])
+    cost = miss[:, 0] + miss[:, 1] + miss[:, 2]
+    return _FIRST[cost.argmin(axis=1)]
 
 
 def scout(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:

@@ -110,9 +110,9 @@ def _object(props: dict[str, Any]) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A native observation as MessagePack data: arrays stay, -0.0 becomes 0.0, tuples become lists."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim:
         return value + 0.0 if value.dtype.kind == "f" else value.copy()
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.generic, np.ndarray)):
         return value.item()
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}

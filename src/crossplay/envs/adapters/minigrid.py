@@ -6,6 +6,8 @@ The encoding of cells (object, colour, state) is MiniGrid's (Chevalier-Boisvert 
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +41,8 @@ class MiniGridEnv(GymEnv):
 
     def __init__(self, name: str, gym_id: str, options: Mapping[str, Any]) -> None:
         """name: for the id; gym_id: Gymnasium's id; options: constructor keywords off their default."""
-        super().__init__(name, gym_id, options, "minigrid")
+        with _hushed():
+            super().__init__(name, gym_id, options, "minigrid")
         self.views = ("data", "array", "text", "image")
         self.rules = RULES
         self._side = int(self._space["image"].shape[0])
@@ -50,6 +53,10 @@ class MiniGridEnv(GymEnv):
     def _names(self) -> tuple[Sequence[str], int | None]:
         n = int(self._env.action_space.n)  # some worlds allow only the first three
         return ACTIONS[:n], 6 if n > 6 else None
+
+    def _start(self, seed: int) -> None:
+        with _hushed():
+            super()._start(seed)
 
     def data(self, seat: str) -> dict[str, Any]:
         """Image uint8[v, v, 3] (column, row, what; the agent at the middle of the last row, facing
@@ -113,6 +120,11 @@ class MiniGridEnv(GymEnv):
     def text(self) -> str:
         """The whole grid in MiniGrid's letters."""
         return f"{self._obs['mission']}\n{self._env.unwrapped.pprint_grid()}"
+
+
+def _hushed() -> Any:
+    """BabyAI prints the worlds that it rejects; standard output belongs to whoever runs us."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _thing(cell: np.ndarray) -> str:

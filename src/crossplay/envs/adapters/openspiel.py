@@ -65,6 +65,8 @@ class SpielEnv(Env):
         self._specs = {s: ActionSpec(kind="names", names=self._names(i)) for i, s in enumerate(self.seats)}
         self.rules = f"{kind.long_name}, as OpenSpiel plays it."
         self.metrics = {f"return_{s}": f"return of {s}" for s in self.seats} | {"return": "return, mean over seats"}
+        limit = game.get_parameters().get("horizon")  # a few games have a parameter of that name
+        self.horizon = limit if isinstance(limit, int) and limit > 0 else None
         self.key = b""
         self._begin(None)
 
@@ -301,6 +303,9 @@ class _Family:
                     f'openspiel:{rest}: unknown option "{name}" (value {value!r}).{nearest(name, specification)}'
                 )
         off = {k: v for k, v in options.items() if v != specification[k]}
+        fewest, most = kind.min_num_players, kind.max_num_players
+        if isinstance(off.get("players"), int) and not fewest <= off["players"] <= most:  # some games abort the process
+            raise CrossplayError(f"openspiel:{rest}: players = {off['players']} must lie in {fewest}..{most}")
         try:
             game = pyspiel.load_game(rest, off)
         except pyspiel.SpielError as error:
