@@ -48,7 +48,7 @@ class PPO:
     """Longer gradients are cut to this length."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, of actor and critic alike."""
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Literal["tanh", "relu"] = "relu"
     """Nonlinearity after each hidden layer."""
     recurrent: bool = False
     """Put a gated recurrent unit after the last hidden layer, so that the policy remembers."""
@@ -119,7 +119,15 @@ class PPO:
 
 
 _FAMILIES: dict[str, dict[str, Any]] = {
-    "spread": {"total_steps": 300_000, "rows": 128, "length": 25, "gamma": 0.95},
+    "spread": {
+        "total_steps": 300_000,
+        "rows": 128,
+        "length": 25,
+        "gamma": 0.95,
+        "learning_rate": 2e-3,
+        "reward_scale": 0.2,
+        "entropy": 0.003,
+    },
     "kitchen": {
         "total_steps": 1_000_000,
         "rows": 64,
