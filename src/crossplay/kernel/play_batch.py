@@ -97,12 +97,15 @@ class _Batch:
         self.books: list[_Row | None] = [None] * self.B
         self.finished: list[tuple[Block, Outcome]] = []
         self.dtype = record_dtype(self.n, self.n)
-        self.rec = np.zeros((self.B, env.horizon or 256), self.dtype)
+        # Records as opaque bytes: numpy copies structured items field by field, these in one piece.
+        self.rec = np.zeros((self.B, env.horizon or 256), f"V{self.dtype.itemsize}")
         self.line = np.zeros(self.B, self.dtype)
         self.line["act"]["seat"] = np.arange(self.n)
         self.tick = np.zeros(self.B, np.int64)
         self.seat_keys = np.zeros((self.B, self.n), np.uint64)
-        self.totals = np.zeros((self.B, self.n))
+        self.keys_of: np.ndarray | None = None  # the live rows whose keys are stacked
+        self.stacked: dict[int, np.ndarray] = {}
+        self.live, self.changed = np.zeros(0, np.int64), True
         self.since = np.zeros((self.B, self.n))
         self.memos: dict[int, np.ndarray | None] = dict.fromkeys(self.arrays)
 
@@ -110,7 +113,7 @@ class _Batch:
         """Fill rows, ask, settle, step, until no block is left."""
         yield from self._fill(range(self.B))
         while True:
-            live = np.array([b for b in range(self.B) if self.books[b] is not None], np.int64)
+            live = self._live()
             if not len(live):
                 return self._handed()
             legal = self.env.legal()
@@ -122,6 +125,13 @@ class _Batch:
             self._take_columns(live, legal, columns, answers[0], actions, ended)
             self._take_handles(handles, answers[1], actions, ended)
             yield from self._step(live, actions, ended)
+
+    def _live(self) -> np.ndarray:
+        """The rows that hold an episode; found anew only after a change."""
+        if self.changed:
+            self.live = np.array([b for b in range(self.B) if self.books[b] is not None], np.int64)
+            self.changed = False
+        return self.live
 
     def _handed(self) -> list[tuple[Block, Outcome]]:
         done, self.finished = self.finished, []
@@ -169,7 +179,7 @@ class _Batch:
             return False
         book = self.books[b] = _Row(self.faces[b], self.lineup, at, self.conduct)
         self.tick[b] = 0
-        self.totals[b] = self.since[b] = 0.0
+        self.since[b] = 0.0
         for memo in self.memos.values():
             if memo is not None:
                 memo[b] = 0
@@ -194,6 +204,9 @@ class _Batch:
         ticks = book.tick = int(self.tick[b])
         status, score, detail = book.final_score(status, detail)
         records = self.rec[b, :ticks].tobytes()
+        # Added up tick by tick, as `play` does: another order of sums has other last bits.
+        paid = np.cumsum(np.frombuffer(records, self.dtype)["rewards"], axis=0)
+        totals = tuple(paid[-1].tolist()) if ticks else (0.0,) * self.n
         size = self.dtype.itemsize
         if book.special:
             chain = WorldChain(book.start)
@@ -212,7 +225,7 @@ class _Batch:
         outcome = Outcome(
             status,
             score,
-            tuple(self.totals[b].tolist()),
+            totals,
             ticks,
             world,
             book.mind,
@@ -235,12 +248,20 @@ class _Batch:
                     agent,
                     _stack(obs),
                     None if mask is None else _stack(mask),
-                    _stack([self.seat_keys[live, i] for i in seats]),
+                    self._keys(slot, live, seats),
                     np.tile(self.tick[live], len(seats)),
                     None if memo is None else _stack([memo[live, j] for j in range(len(seats))]),
                 )
             )
         return asked
+
+    def _keys(self, slot: int, live: np.ndarray, seats: list[int]) -> np.ndarray:
+        """The seat keys of an agent's decisions; stacked anew only after a change of rows."""
+        if self.keys_of is not live:
+            self.keys_of, self.stacked = live, {}
+        if slot not in self.stacked:
+            self.stacked[slot] = _stack([self.seat_keys[live, i] for i in seats])
+        return self.stacked[slot]
 
     def _handles(self, live: np.ndarray, legal: np.ndarray | None) -> list[Observation]:
         asked = []
@@ -303,7 +324,7 @@ class _Batch:
         book = self._book(b)
         t = int(self.tick[b])
         if t:
-            book.last[i] = (int(self.rec["act"]["value"][b, t - 1, i]), "own")
+            book.last[i] = (int(self.rec[b, t - 1 : t].view(self.dtype)["act"]["value"][0, i]), "own")
         obs = Observation(book.scopes[i], "act", t, legal)
         obs.agent, obs.view_used = book.agents[i], "array"
         try:
@@ -350,6 +371,7 @@ class _Batch:
             else:
                 closed += self._record(live, actions, rewards + 0.0, code, prints)
         if closed:
+            self.changed = True
             yield from self._fill(closed)
 
     def _record(
@@ -358,27 +380,22 @@ class _Batch:
         """The records of a tick; the rows that ended with it."""
         t = self.tick[live]
         if int(t.max()) >= self.rec.shape[1]:
-            wider = np.zeros((self.B, self.rec.shape[1] * 2), self.dtype)
+            wider = np.zeros((self.B, self.rec.shape[1] * 2), self.rec.dtype)
             wider[:, : self.rec.shape[1]] = self.rec
             self.rec = wider
-        bad = [] if np.isfinite(rewards).all() else [b for b in live.tolist() if not np.isfinite(rewards[b]).all()]
+        finite = np.isfinite(rewards.sum()) or np.isfinite(rewards).all()
+        bad = [] if finite else [b for b in live.tolist() if not np.isfinite(rewards[b]).all()]
         everything = len(live) == self.B
         act, pay = (actions, rewards) if everything else (actions[live], rewards[live])
         line = self.line[: len(live)]  # one contiguous record per row, then one scatter
         line["tick"], line["act"]["value"], line["rewards"] = t, act, pay
         line["fp"] = prints if everything else prints[live]
-        self.rec[live, t] = line
-        if everything:
-            self.totals += pay
-            self.since += pay
-        else:
-            self.totals[live] += pay
-            self.since[live] += pay
+        self.rec[live, t] = line.view(self.rec.dtype)
         if self.others:
+            self.since[live] += pay
             self._mail(live, actions, rewards, prints)
         closed = []
         for b in bad:
-            self.totals[b] -= rewards[b]
             self._close(b, "env-fault", f"tick {int(self.tick[b])}: rewards {rewards[b].tolist()} for {self.n} seats")
             closed.append(b)
         self.tick[live] += 1
