@@ -73,7 +73,7 @@ def test_after_sigkill_every_reported_episode_is_there_and_nothing_partial(tmp_p
         assert {f.name for f in (path / "trace").iterdir()} == parts and len(parts) >= 4
 
 
-@pytest.mark.parametrize("limit", [60_000, 150_000])
+@pytest.mark.parametrize("limit", [120_000, 200_000])
 def test_a_full_disk_keeps_what_was_reported_and_leaves_nothing_of_the_open_episode(tmp_path, start, limit):
     path = tmp_path / "run"
     RunFolder.create(path, STUDY).close()

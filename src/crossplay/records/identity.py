@@ -7,11 +7,9 @@ import platform
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
-
-import crossplay
 
 __all__ = ["machine"]
 
@@ -21,7 +19,7 @@ def _machine() -> tuple[tuple[str, Any], ...]:
     packages = sorted({f"{d.name.lower()}=={d.version}" for d in distributions() if d.name})
     sha, dirty = _git()
     return (
-        ("crossplay", crossplay.__version__),
+        ("crossplay", version("crossplay")),
         ("git_sha", sha),
         ("git_dirty", dirty),
         ("packages", packages),
@@ -45,7 +43,7 @@ def machine() -> dict[str, Any]:
 
 def _git() -> tuple[str | None, bool | None]:
     """(commit, whether tracked files differ) of the checkout the package runs from; else (None, None)."""
-    root = Path(crossplay.__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None, None
     try:
