@@ -39,6 +39,17 @@ class SkillObservation(Observation):
         )
         return "\n".join([getattr(skills, "rules", "") or super().rules, head, *lines])
 
+    def view(self, name: str = "data") -> Any:
+        """As the environment shows it; a language model that reads text gets the short text of the
+        skills, where they have one (every word of a prompt is paid at every choice).
+        """
+        short = getattr(self.skills, "text", None)
+        if name == "text" and short is not None and self.agent.kind == "llm":
+            found = short(super().view("data"))
+            self.view_used = "text of skills"
+            return found
+        return super().view(name)
+
 
 @lru_cache(64)
 def _spec(names: tuple[str, ...]) -> ActionSpec:

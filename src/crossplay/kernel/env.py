@@ -30,7 +30,8 @@ class Skills(Protocol):
     """Named, multi-tick skills of an environment, as pure functions of `data(seat)`.
 
     Wrap an agent with `crossplay.agents.Skilled` and it chooses among these names instead of the
-    environment's primitive actions; the engine still plays primitives only.
+    environment's primitive actions; the engine still plays primitives only. Optional: `rules`, the
+    rules without the primitive actions, and `text(data)`, a short text for the choice of a skill.
     """
 
     names: tuple[str, ...]

@@ -11,7 +11,7 @@ from typing import Any
 from crossplay.envs.kitchen.layouts import FLOOR, POT
 from crossplay.envs.kitchen.rules import COOK_TIME, DISH, NOTHING, ONION, SOUP
 from crossplay.envs.kitchen.scene import INTERACT, STAY, Scene, approach, go
-from crossplay.envs.kitchen.views import rules_text
+from crossplay.envs.kitchen.views import pot_state, rules_text, spoken
 
 __all__ = ["LIMIT", "PATIENCE", "WAIT", "KitchenSkills"]
 
@@ -47,6 +47,18 @@ class KitchenSkills:
     def describe(self, skill: int) -> str:
         """One sentence for people and language models."""
         return _DESCRIBE[self.names[skill]]
+
+    def text(self, data: Any) -> str:
+        """What matters for the choice of a skill, in some 25 words: no places, the skills find the ways."""
+        me, mate = data["players"][data["you"]], data["players"][1 - data["you"]]
+        pots = "; ".join(
+            pot_state({**p, "tick": min(p["tick"], 0)} if 0 <= p["tick"] < COOK_TIME else p, data["cooking"])
+            for p in data["pots"]
+        )
+        pots = pots.replace(f"cooking, ready in {COOK_TIME}", "soup cooking")
+        lying = sorted({spoken(c["item"]) for c in data["counters"]})
+        counters = f" On counters: {', '.join(lying)}." if lying else ""
+        return f"You hold {spoken(me['held'])}. Partner holds {spoken(mate['held'])}. Pot: {pots}.{counters}"
 
     def legal(self, data: Any) -> list[bool]:
         """Which skills can be started now; `wait` always can."""
