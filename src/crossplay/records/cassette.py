@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS calls (
   calls INTEGER NOT NULL, tok_in INTEGER NOT NULL, tok_out INTEGER NOT NULL, cpu_us INTEGER NOT NULL,
   attempts INTEGER NOT NULL, doubtful INTEGER NOT NULL, idempotency TEXT NOT NULL,
   asked REAL NOT NULL, settled REAL, seal BLOB NOT NULL
-) WITHOUT ROWID;
+);
 PRAGMA user_version = {VERSION};
 """
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, seal FROM calls"
