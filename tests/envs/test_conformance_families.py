@@ -21,8 +21,17 @@ NAMES = {
     "openspiel:markov_soccer": {},
 }
 
+NEEDS = {
+    "gym": ("gymnasium",),
+    "minigrid": ("minigrid",),
+    "pettingzoo": ("pettingzoo", "mpe2"),
+    "openspiel": ("pyspiel",),
+}
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_conformance(name: str) -> None:
+    for package in NEEDS.get(name.partition(":")[0], ()):
+        pytest.importorskip(package)
     report = check(name, options=NAMES[name], blocks=2, ticks=12, processes=False)
     assert report.passed, report.text()

@@ -260,9 +260,9 @@ class SpreadBatch(BatchEnv):
         zero = np.zeros((1, 2))
         return _draw(
             [
-                (data["landmarks"], 0.07, (90, 90, 90)),
                 (data["others"], 0.15, (90, 90, 220)),
                 (zero, 0.15, (220, 60, 60)),
+                (data["landmarks"], 0.07, (90, 90, 90)),
             ],
             2.2,
         )
@@ -276,8 +276,9 @@ class SpreadBatch(BatchEnv):
         }.get(view, "")
 
     def picture(self, row: int) -> np.ndarray:
-        """The world from -1.5 to 1.5: agents blue, landmarks grey."""
-        return _draw([(self.f.land[row], 0.07, (90, 90, 90)), (self.f.pos[row], 0.15, (90, 90, 220))], 1.5)
+        """The world from -1.5 to 1.5, or as far as somebody has gone: agents blue, landmarks grey on top."""
+        reach = max(1.5, float(np.abs(self.f.points[row]).max()) + 0.2)
+        return _draw([(self.f.pos[row], 0.15, (90, 90, 220)), (self.f.land[row], 0.07, (90, 90, 90))], reach)
 
     def text(self, row: int) -> str:
         """Positions of agents and landmarks."""

@@ -189,8 +189,8 @@ def make_gym(gym_id: str, options: Mapping[str, Any], family: str, render_mode: 
         problem = CrossplayError(f"{family}:{gym_id}: {str(error).splitlines()[0]}")
         problem.exit_code = 3
         raise problem from error
-    except TypeError as error:
-        raise CrossplayError(f"{family}:{gym_id}: {error}") from None
+    except Exception as error:  # whatever a constructor says of its keywords
+        raise CrossplayError(f"{family}:{gym_id}: {type(error).__name__}: {error}") from error
 
 
 def gym_properties(gym_id: str, family: str) -> tuple[dict[str, Any], bool]:

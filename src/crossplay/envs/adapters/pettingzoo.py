@@ -318,8 +318,8 @@ class _Family:
             native = build(**{k: v for k, v in off.items() if k != "api"})
         except ImportError as error:
             raise missing(f"pettingzoo:{rest}", error, extra=f"pettingzoo[{rest.partition('/')[0]}]") from error
-        except (TypeError, AssertionError, ValueError) as error:
-            raise CrossplayError(f"pettingzoo:{rest}: {error}") from None
+        except Exception as error:  # whatever a constructor says of its keywords
+            raise CrossplayError(f"pettingzoo:{rest}: {type(error).__name__}: {error}") from error
         return (ParallelGame if api == "parallel" else AecGame)(f"pettingzoo:{rest}", rest, off, native)
 
     def batch(self, rest: str, width: int, options: Mapping[str, Any]) -> None:
