@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from crossplay.train.config import PPO, Progress, Result
     from crossplay.train.curves import draw_curves, read_curve
     from crossplay.train.ppo import train
-    from crossplay.train.trials import evaluate
+    from crossplay.train.trials import evaluate, ship, view_digest
 
-__all__ = ["PPO", "Progress", "Result", "draw_curves", "evaluate", "read_curve", "train"]
+__all__ = ["PPO", "Progress", "Result", "draw_curves", "evaluate", "read_curve", "ship", "train", "view_digest"]
 
 _WHERE = {
     "PPO": "config",
@@ -24,6 +24,8 @@ _WHERE = {
     "Result": "config",
     "draw_curves": "curves",
     "evaluate": "trials",
+    "ship": "trials",
+    "view_digest": "trials",
     "read_curve": "curves",
     "train": "ppo",
 }

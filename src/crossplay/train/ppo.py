@@ -22,6 +22,7 @@ from crossplay.train import files
 from crossplay.train.config import PPO, Progress, Result
 from crossplay.train.nets import ActorCritic, arrays
 from crossplay.train.rows import Rows
+from crossplay.train.trials import view_digest
 
 __all__ = ["advantages", "train"]
 
@@ -65,6 +66,7 @@ class Trainer:
     def __init__(self, name: str, config: PPO, out: Path, resume: bool) -> None:
         self.name, self.config, self.out = name, config, out
         self.rows = Rows(name, config)
+        self.views = view_digest(name, config.options)
         shared = config.sharing == "shared"
         groups = [range(self.rows.N)] if shared else [[i] for i in range(self.rows.N)]
         self.learners = [Learner(self.rows, config, list(seats), not shared) for seats in groups]
@@ -228,6 +230,7 @@ class Trainer:
             "env_steps": self.update * config.rows * config.length,
             "value": self._value(),
             "config": config.table(),
+            "views": self.views,
             "sha256": digest,
         }
 
