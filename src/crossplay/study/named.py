@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from crossplay.kernel import CrossplayError, make_env
+
 if TYPE_CHECKING:
+    from crossplay.records import RunFolder
     from crossplay.study.spec import Study
     from crossplay.study.tables import Row
 
-__all__ = ["agent_words", "kind_words", "lineup_words"]
+__all__ = ["agent_words", "kind_words", "lineup_words", "seat_orders_of"]
 
 KINDS = {
     "script": "scripted",
@@ -70,3 +73,27 @@ def _models(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _is_double(model: Mapping[str, Any]) -> bool:
     return model.get("backend") == "scripted" or str(model.get("name", "")).startswith("fake-")
+
+
+def seat_orders_of(run: RunFolder, study: Study) -> dict[str, tuple[str, ...]]:
+    """Cell -> its seats in the order of its environment.
+
+    Read from the cell where the run tells it, else from the installed environment of the same id,
+    else by name (a run folder keeps seats by name, not in order).
+    """
+    asked: dict[str, tuple[str, ...]] = {}
+    found = {}
+    for cell in run.cells():
+        label = cell.extra.get("env", "")
+        if cell.env_id not in asked and label in study.environments:
+            spec = study.environments[label]
+            try:
+                env = make_env(spec.name, spec.options, spec.clock)
+                if env.id == cell.env_id:
+                    asked[cell.env_id] = tuple(env.seats)
+                env.close()
+            except CrossplayError:
+                pass  # not installed here: the names have to do
+        told = tuple(cell.extra.get("seats", ())) or asked.get(cell.env_id, ())
+        found[cell.name] = told if sorted(told) == sorted(cell.agents) else tuple(sorted(cell.agents))
+    return found

@@ -68,14 +68,14 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     """About n round numbers that cover low..high (steps of 1, 2 or 5 times a power of ten)."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0.0, 1.0]
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         room = abs(low) * 0.1 or 1.0
         low, high = low - room, high + room
     raw = (high - low) / max(1, n - 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw * (1 - 1e-9))
+    step = next((s * power for s in (1, 2, 5) if s * power >= raw * (1 - 1e-9)), 10 * power)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
 class _Scale:
