@@ -151,7 +151,8 @@ class Llm(Agent):
             temperature=s.temperature,
             top_p=s.top_p,
             max_tokens=s.max_tokens or form.max_tokens,
-            seed=draw(obs.key("sample"), obs.tick, attempt) >> 33,
+            # Greedy decoding draws nothing: without a seed, equal questions are equal requests.
+            seed=draw(obs.key("sample"), obs.tick, attempt) >> 33 if s.temperature > 0 else None,
             grammar=form.grammar,
             json_schema=form.schema,
             top_logprobs=20 if s.confidence and self.model.capabilities.logprobs else 0,

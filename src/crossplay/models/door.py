@@ -72,6 +72,7 @@ class Door:
         self._models: dict[str, Model] = {}
         self._gates: WeakKeyDictionary[Any, dict[str, asyncio.Semaphore]] = WeakKeyDictionary()
         self._flying: dict[bytes, asyncio.Task[Row]] = {}
+        self._asking: dict[bytes, asyncio.Task[Row]] = {}  # by request: the sendings that others share
 
     def model(self, name: str) -> Model:
         """The model of that name; the same object each time."""
@@ -128,11 +129,18 @@ class Door:
 
     # -- one call ----------------------------------------------------------------------------------
     async def call(
-        self, model: Model, body: bytes, at: Observation, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]
+        self,
+        model: Model,
+        body: bytes,
+        at: Observation,
+        send: Callable[[str], Awaitable[Any]],
+        bound: tuple[int, int],
+        same: bool = False,
     ) -> Row:
         """The settled row of a call: from the cassette, or sent and recorded now.
 
-        body: canonical bytes. send(idempotency key) -> Reply or ModelError.
+        body: canonical bytes. send(idempotency key) -> Reply or ModelError. same: the model is
+        declared to answer an equal request equally, so one sending serves all (invariant 6).
         """
         digest = hashlib.blake2b(body, digest_size=16).digest()
         address = _address(at)
@@ -145,7 +153,8 @@ class Door:
             raise Missing(_missing(self.cassette, call))
         task = self._flying.get(call.key)
         if task is None or task.get_loop() is not asyncio.get_running_loop():
-            task = asyncio.ensure_future(self._send(model, call, send, bound))
+            share = self._share if same else self._send
+            task = asyncio.ensure_future(share(model, call, send, bound))
             self._flying[call.key] = task
             task.add_done_callback(lambda _: self._flying.pop(call.key, None))
             task.add_done_callback(_heard)
@@ -155,6 +164,26 @@ class Door:
         except asyncio.CancelledError:
             at.note("model", {"model": model.name, "call": call.key.hex(), "cut": True}, Usage(calls=1))
             raise
+
+    async def _share(
+        self, model: Model, call: Call, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]
+    ) -> Row:
+        """As _send; a request that was answered before, or is being answered now, is not sent again."""
+        first = self._asking.get(call.digest)
+        if first is None or first.get_loop() is not asyncio.get_running_loop():
+            row = self.cassette.same(call.digest)
+            if row is None:
+                first = asyncio.ensure_future(self._send(model, call, send, bound))
+                self._asking[call.digest] = first
+                first.add_done_callback(lambda _: self._asking.pop(call.digest, None))
+                return await first
+        else:
+            row = await asyncio.shield(first)
+        if row.reply is None or row.status != "answered":
+            return await self._send(model, call, send, bound)
+        reply = _reply.decode(row.reply)
+        reply.usage = Usage()
+        return await asyncio.wrap_future(self.cassette.share(call, _encode(reply)))
 
     async def _send(
         self, model: Model, call: Call, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]
@@ -248,10 +277,13 @@ class Model:
         async def send(idempotency: str) -> Reply | ModelError:
             return (await self.backend.generate([request], [idempotency]))[0]
 
-        return await self._door.call(self, body, at, send, request.bound())
+        same = request.temperature == 0 and self.backend.repeats
+        return await self._door.call(self, body, at, send, request.bound(), same)
 
     def _use(self, row: Row, at: Observation) -> Reply:
         """Note a settled call on the handle; give its reply or raise its error."""
+        if row.attempts == 0:
+            at.count("shared_answers")
         if row.attempts > 1:
             at.count("retry", row.attempts - 1)
         if row.doubtful:

@@ -55,6 +55,7 @@ class HttpOptions(msgspec.Struct, forbid_unknown_fields=True):
     attempts: int = 4
     base_s: float = 0.5
     concurrency: int = 32
+    repeats: bool = False
     rpm: float | None = None
     tpm: float | None = None
     paid: bool = True
@@ -81,6 +82,7 @@ class HttpBackend:
         self.capabilities, self.concurrency = o.capabilities, o.concurrency
         self.price = Price.of(o.price, name)
         self.priced = self.served if o.paid else ""
+        self.repeats = o.repeats
         self._url = o.url.rstrip("/")
         self._proxy = parts.hostname not in _LOOPBACK  # proxies of the environment break local servers
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()

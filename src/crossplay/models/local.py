@@ -46,6 +46,7 @@ class LocalBackend:
     capabilities = Capabilities(grammar=True, json_schema=True, logprobs=True)
     concurrency = 1
     priced = ""
+    repeats = True
     local = True
 
     def __init__(self, name: str, **options: Any) -> None:

@@ -49,6 +49,7 @@ class ScriptedBackend:
         self.concurrency = self.options.concurrency
         self.price = Price.of(self.options.price, name)
         self.priced = name if self.price else ""
+        self.repeats = False
         self._answer = answer
         self.calls = 0
         self.flying = 0

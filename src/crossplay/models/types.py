@@ -205,13 +205,15 @@ class Backend(Protocol):
     """A place where text is generated. Two methods do the work; the rest describes it.
 
     name: as agents know it. capabilities: what may be asked for. concurrency: calls at a time.
-    priced: the name under which the price table knows it, or "" where nothing is paid.
+    priced: the name under which the price table knows it, or "" where nothing is paid. repeats:
+    declared to answer equal greedy requests (temperature 0) equally, so that one sending serves all.
     """
 
     name: str
     capabilities: Capabilities
     concurrency: int
     priced: str
+    repeats: bool
 
     def identity(self) -> dict[str, Any]:
         """What tells this model from others in a record; no address, no key, nothing to load."""

@@ -80,10 +80,12 @@ CREATE TABLE IF NOT EXISTS calls (
   attempts INTEGER NOT NULL, doubtful INTEGER NOT NULL, idempotency TEXT NOT NULL,
   asked REAL NOT NULL, settled REAL, seal BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS by_digest ON calls (digest);
 PRAGMA user_version = {VERSION};
 """
 _SELECT = f"SELECT {', '.join(_COLUMNS)}, seal FROM calls"
 _FIND = f"{_SELECT} WHERE key = ?"
+_SAME = f"{_SELECT} WHERE digest = ? AND status = 'answered' AND calls > 0 ORDER BY settled LIMIT 1"
 _UPSERT = f"INSERT OR REPLACE INTO calls ({', '.join(_COLUMNS)}, seal) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
 
 
@@ -265,6 +267,12 @@ class Cassette:
         _check_seal(found)
         return Row(call, found[11], found[13], Usage(*found[14:18]), *found[18:23])
 
+    def same(self, digest: bytes) -> Row | None:
+        """The first answered row of an equal request at any address that was sent, or None."""
+        with self._lock:
+            found = self._read.execute(_SAME, (digest,)).fetchone()
+        return None if found is None else read_row(found)
+
     def _fetch(self, key: bytes) -> Any:
         try:
             with self._lock:
@@ -325,6 +333,11 @@ class Cassette:
     def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
         """Keep an answer. attempts, doubtful: of this sending, retries included."""
         return self._settle(row, "answered", reply, usage, attempts, doubtful)
+
+    def share(self, call: Call, reply: bytes) -> Future[Row]:
+        """Keep the answer of an equal request as this call's own: nothing was sent, nothing was paid."""
+        now = time.time()
+        return self._put(Row(call, "answered", reply, Usage(), 0, 0, secrets.token_hex(16), now, now))
 
     def fail(self, row: Row, error: bytes, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""

@@ -15,6 +15,7 @@ from crossplay.study.stage import Stage
 __all__ = ["Plan", "PlanRow", "make_plan"]
 
 DECISION_S = 40e-6  # CPU seconds of a scripted or policy decision, engine included (docs/benchmarks.md)
+LOCAL_S, REMOTE_S = 0.3, 1.0  # seconds assumed of one call to a model here, and elsewhere
 HORIZON = 200  # ticks assumed of an environment that names no horizon
 
 
@@ -121,14 +122,11 @@ def _one_call(
         tokens_in, tokens_out = 1000, 64
     finally:
         env.close()
-    from crossplay.models.prices import price_of
-
-    model = agent.manifest()["models"][0]
-    seconds = 0.15 if getattr(stage.door.model(model).backend, "local", False) else 1.0
+    model = stage.door.model(agent.manifest()["models"][0])
+    seconds = LOCAL_S if model.local else REMOTE_S
     try:
-        return tokens_in, tokens_out, seconds, price_of(model).cost(tokens_in, tokens_out)
-    except CrossplayError:
-        if seconds < 1.0:
-            return tokens_in, tokens_out, seconds, 0.0
-        warnings.append(f"{model} is not in the price table: no price can be planned (models.{model}.price adds one)")
+        price = model.price()
+    except CrossplayError as error:
+        warnings.append(str(error))
         return tokens_in, tokens_out, seconds, None
+    return tokens_in, tokens_out, seconds, price.cost(tokens_in, tokens_out) if price else 0.0

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from crossplay.kernel import Block, CrossplayError, Episode, Outcome, aio, batch, columns, play
 from crossplay.kernel.drivers import mode
 from crossplay.records import Cell as StoredCell
@@ -271,8 +273,16 @@ def identity(stage: Stage) -> dict[str, Any]:
     return {
         "agents": {name: stage.agent(name).manifest() for name in sorted({a for c in stage.cells for a in c.seats})},
         "environments": {label: env.id for label, env in stage.probes.items()},
+        "models": {name: _model(stage, name) for name in stage.models()},
         "trust": stage.trust,
     }
+
+
+def _model(stage: Stage, name: str) -> dict[str, Any]:
+    """A model's identity and what it costs: under which name the price table knows it, or its own price."""
+    model = stage.door.model(name)
+    given = getattr(model.backend, "price", None)
+    return {**model.identity(), "priced": model.backend.priced, "price": msgspec.to_builtins(given) if given else None}
 
 
 async def _run(
@@ -322,6 +332,7 @@ async def _run(
         raise _first(errors) from None
     finally:
         pool.close()
+        # The cassette is closed before the run, so that the run notes its seal.
         with contextlib.suppress(Exception):
             await stage.aclose()
     return counts

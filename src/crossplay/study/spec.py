@@ -112,6 +112,7 @@ class Study(msgspec.Struct):
     budget: dict[str, float] = {}
     questions: list[Question] = []
     controls: Controls = msgspec.field(default_factory=Controls)
+    base: Path = Path()  # the folder of the study file, for files that agents name; not stored
     cluster: str = "block"  # "block" or "participant": what the intervals are computed over
     description: str = ""
 
@@ -135,7 +136,9 @@ class Study(msgspec.Struct):
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved study as plain data, without what is unset."""
-        return _without_none(msgspec.to_builtins(self))
+        data = msgspec.to_builtins(self, enc_hook=str)
+        del data["base"]
+        return _without_none(data)
 
     def digest(self) -> str:
         """64 hexadecimal digits that name the study as it is written out."""
@@ -228,6 +231,7 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         controls=reader.controls(data.get("controls", {})),
         cluster=reader.choice("study.cluster", head.get("cluster", "block"), ("block", "participant")),
         description=reader.value("study.description", head.get("description", ""), str),
+        base=base or Path(),
     )
     if study.margin < 0 or not 0.5 <= study.level < 1:
         raise CrossplayError(

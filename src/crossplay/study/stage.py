@@ -35,6 +35,7 @@ class Stage:
         only: set[str] | None = None,
     ) -> None:
         self.folder, self.strict, self.trust = folder, strict, trust
+        self.base = study.base
         self._door: Any = None
         probes = {label: self._probe(label, spec) for label, spec in study.environments.items()}
         counts = {len(env.seats) for env in probes.values()}
@@ -106,7 +107,7 @@ class Stage:
                     f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
                 )
             door = _LazyDoor(self)
-            context = Context(door=door, folder=Path(), trust=self.trust)
+            context = Context(door=door, folder=self.base, trust=self.trust)
             self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
         return self._agents[name]
 

@@ -322,13 +322,17 @@ def _money(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> floa
     """USD for an agent's stored tokens, at today's table; None where its model has no price."""
     if not counts.get("calls"):
         return 0.0
-    models = identity.get("agents", {}).get(agent, {}).get("models", ())
-    from crossplay.models.prices import price_of
+    from crossplay.models.prices import Price, price_of
 
-    if len(models) != 1:
+    names = identity.get("agents", {}).get(agent, {}).get("models", ())
+    if len(names) != 1 or names[0] not in identity.get("models", {}):
         return None
+    model = identity["models"][names[0]]
+    if not model["priced"]:
+        return 0.0
     try:
-        return price_of(models[0]).cost(counts.get("tok_in", 0), counts.get("tok_out", 0))
+        price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
+        return price.cost(counts.get("tok_in", 0), counts.get("tok_out", 0))
     except CrossplayError:
         return None
 
