@@ -314,6 +314,7 @@ def _draw(layers: Sequence[tuple[np.ndarray, float, tuple[int, int, int]]], reac
 
 class _Family:
     summary = "Cooperative navigation: N agents cover N landmarks without touching (mpe2's simple_spread)."
+    expert = "scout"  # the type of its scripted agent, the ceiling that studies show
 
     def names(self) -> Sequence[str]:
         """One game; the size is an option."""

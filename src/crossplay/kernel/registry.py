@@ -23,6 +23,7 @@ class EnvFamily(Protocol):
     """What an entry of the group `crossplay.envs` loads to."""
 
     summary: str
+    expert: str | None  # type of the scripted agent that studies show as the ceiling (may be absent)
 
     def names(self) -> Sequence[str]:
         """The parts after the family name, e.g. ("cramped_room", ...); () when open-ended."""

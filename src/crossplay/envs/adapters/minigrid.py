@@ -213,6 +213,7 @@ def _tile(cell: np.ndarray) -> np.ndarray:
 
 class _Family:
     summary = "MiniGrid and BabyAI by their Gymnasium ids: minigrid:MiniGrid-DoorKey-8x8-v0."
+    expert = "explorer"  # the type of its scripted agent, the ceiling that studies show
 
     def names(self) -> Sequence[str]:
         """The ids of MiniGrid and BabyAI, or () where the package is missing."""

@@ -23,6 +23,7 @@ class _Family:
     """`kitchen/LAYOUT`: the five classic cooperative kitchens."""
 
     summary = "two cooks share onions, pots and dishes; the team is paid per delivered soup"
+    expert = "chef"  # the type of its scripted agent, the ceiling that studies show
 
     def names(self) -> Sequence[str]:
         """The five layouts."""

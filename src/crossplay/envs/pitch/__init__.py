@@ -34,6 +34,7 @@ class _Family:
     """Entry of the group `crossplay.envs`."""
 
     summary = "Soccer, basketball, American football and collect on a grid: teams of 1 to 6, partial views"
+    expert = "striker"  # the type of its scripted agent, the ceiling that studies show
 
     def names(self) -> Sequence[str]:
         """The published sizes; every size up to 6v6 is playable."""
