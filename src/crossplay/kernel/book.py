@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct):
     world: bytes
     mind: bytes
     counts: dict[str, dict[str, int]]
-    events: list[Row]
+    events: Iterable[Row]
     detail: str = ""
 
     def trace(self) -> list[Event]:

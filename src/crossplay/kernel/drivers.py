@@ -132,7 +132,7 @@ def loop(episode: Episode, on_tick: Callable[[Episode], None] | None = None) -> 
                 if type(answer) not in _PLAIN and inspect.isawaitable(answer):
                     runner = runner or asyncio.Runner()
                     began = _clock()
-                    answer = runner.run(_finish(answer))  # type: ignore[arg-type]
+                    answer = runner.run(_finish(answer))
                     obs.wall_us = (_clock() - began) // 1000
                 answers.append(answer)
             asked = requests.send(answers)
@@ -142,7 +142,7 @@ def loop(episode: Episode, on_tick: Callable[[Episode], None] | None = None) -> 
             answer = _ask(obs)
             if inspect.isawaitable(answer):
                 runner = runner or asyncio.Runner()
-                runner.run(_finish(answer))  # type: ignore[arg-type]
+                runner.run(_finish(answer))
         return outcome
     finally:
         if runner is not None:
@@ -187,7 +187,7 @@ def batch(episodes: Iterable[Episode], width: int = 64) -> Iterator[tuple[Episod
                         answer = _ask(obs)
                         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
                             runner = runner or asyncio.Runner()
-                            answer = runner.run(_finish(answer))  # type: ignore[arg-type]
+                            answer = runner.run(_finish(answer))
                         answers[id(obs)] = answer
             for group in groups.values():
                 for obs, answer in zip(group, _ask_group(group[0].agent, group), strict=True):

@@ -171,7 +171,7 @@ class Observation:
 
     def pick(self, n: int, slot: int = 0) -> int:
         """A random integer in [0, n) of this seat, path, tick and slot."""
-        return pick(self.key(), n, self.tick, slot)  # type: ignore[no-any-return]
+        return pick(self.key(), n, self.tick, slot)
 
     @property
     def ordinal(self) -> tuple[Any, ...]:

@@ -231,7 +231,7 @@ class _Batch:
             book.mind,
             book.summary(),
             events,
-            detail,  # type: ignore[arg-type]
+            detail,
         )
         self.finished.append((book.at, outcome))
         self.books[b] = None

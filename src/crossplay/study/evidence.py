@@ -135,10 +135,20 @@ def provenance(run: RunFolder, agents: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for name, manifest in agents.items():
         rest = {k: v for k, v in manifest.items() if k != "name"}
-        text = msgspec.json.format(msgspec.json.encode(rest), indent=1).decode()
-        lines.append((escape(name), f"<pre>{escape(text)}</pre>"))
+        lines.append((escape(name), f"<pre>{escape(_readable(rest))}</pre>"))
+    models = {name: m for s in sources for name, m in s.get("models", {}).items()}
+    if models:
+        told = [(escape(n), f"<pre>{escape(_readable(m))}</pre>") for n, m in models.items()]
+        parts.append(
+            details("What identifies each model", table("Identities of the models", ("model", "identity"), told))
+        )
     parts.append(details("What identifies each agent", table("Manifests of the agents", ("agent", "manifest"), lines)))
     return "".join(parts)
+
+
+def _readable(data: Mapping[str, Any]) -> str:
+    """Data as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(data), indent=1).decode()
 
 
 def again(run: RunFolder, study: Study) -> str:

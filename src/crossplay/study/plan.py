@@ -51,7 +51,8 @@ class Plan(msgspec.Struct):
 
 def make_plan(stage: Stage) -> Plan:
     """The plan of a checked stage. Prompts are measured on the first tick of the first block."""
-    rows, warnings = [], []
+    rows: list[PlanRow] = []
+    warnings: list[str] = []
     sizes: dict[tuple[str, str], tuple[int, int, float, float | None]] = {}
     for cell in stage.cells:
         row = _row(stage, cell, sizes, warnings)

@@ -186,10 +186,9 @@ class Ray:
                 num_cpus=None if address else jobs,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=40,
             )
 
-        @ray.remote(num_cpus=1)
         class Worker:
             def __init__(self, toml: str, trust: bool) -> None:
                 _open_worker(toml, trust)
@@ -197,7 +196,8 @@ class Ray:
             def play(self, chunk: Chunk) -> list[EpisodeRecord]:
                 return _work(Chunk(*chunk))
 
-        self._workers = [Worker.remote(study.toml(), trust) for _ in range(jobs)]
+        remote: Any = ray.remote(num_cpus=1)(Worker)
+        self._workers = [remote.remote(study.toml(), trust) for _ in range(jobs)]
         self._next = 0
 
     def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:

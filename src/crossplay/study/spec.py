@@ -374,9 +374,9 @@ class _Reader:
             for i, agent in enumerate(seats):
                 if agent not in study.agents:
                     raise CrossplayError(f'{where}[{i}]: unknown agent "{agent}".{nearest(str(agent), study.agents)}')
-            orders = table.get("orders", "given")
+            orders: Any = table.get("orders", "given")
             self.choice(f"{where}.orders", "all" if orders == "both" else orders, ("given", "all"))
-            blocks = table.get("blocks")
+            blocks: Any = table.get("blocks")
             if blocks is not None and self.at_least(f"{where}.blocks", blocks, 1) > len(study.blocks):
                 raise CrossplayError(f"{where}.blocks = {blocks}: the study has {len(study.blocks)} blocks")
             mail = self.choice(f"{where}.mail", table.get("mail"), ("on", "off", "shuffle"), None)

@@ -92,7 +92,7 @@ class Stage:
             if self.folder is not None:
                 cassette = Cassette(self.folder / "cassette", mode="strict" if self.strict else "record")
             limits = {k: (int(v) if k in ("calls", "tokens") else v) for k, v in self.study.budget.items()}
-            self._door = Door(self.study.models, cassette, Budget(**limits) if limits else None)  # type: ignore[arg-type]
+            self._door = Door(self.study.models, cassette, Budget(**limits) if limits else None)
         return self._door
 
     def agent(self, name: str) -> Agent:

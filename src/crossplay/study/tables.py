@@ -111,7 +111,7 @@ class Result(msgspec.Struct):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for --json."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+        return msgspec.to_builtins(self)
 
 
 class _Episode(msgspec.Struct):

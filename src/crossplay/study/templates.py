@@ -98,8 +98,9 @@ def _controls(study: Study, seats: int, talks: bool) -> None:
         _role(study, [name] * seats, FLOOR)
     if controls.ceiling is True:
         kinds = {expert_of(e.name) for e in study.environments.values()}
-        if len(kinds) == 1 and (kind := kinds.pop()):
-            _role(study, [_agent(study, kind)] * seats, CEILING)
+        expert = kinds.pop() if len(kinds) == 1 else None
+        if expert:
+            _role(study, [_agent(study, expert)] * seats, CEILING)
     elif controls.ceiling:
         if controls.ceiling not in study.agents:
             raise CrossplayError(

@@ -17,6 +17,7 @@ import msgspec
 
 from crossplay.kernel import Block, CrossplayError, Event, Lineup, Outcome, aio, loop, play, recorded
 from crossplay.records import EpisodeRecord, RunFolder, check_seals
+from crossplay.records.identity import machine
 from crossplay.study.runner import Chunk, play_chunk, waits
 from crossplay.study.spec import Cell, Study, parse_study
 from crossplay.study.stage import Stage
@@ -56,10 +57,25 @@ def load_run(folder: Path) -> tuple[RunFolder, Study]:
     """An existing run, open to read, and its resolved study."""
     run = RunFolder.open(folder)
     try:
-        return run, parse_study(tomllib.loads(run.study_toml))
+        first, *others = (_parse(text) for text in run.studies().values())
     except (tomllib.TOMLDecodeError, CrossplayError) as error:
         run.close()
         raise CrossplayError(f"{folder}/study.toml: {error}") from None
+    for other in others:  # a merged run: the lineups of all its studies stand in one table
+        pairs: tuple[tuple[Any, Any], ...] = (
+            (first.environments, other.environments),
+            (first.agents, other.agents),
+            (first.lineups, other.lineups),
+        )
+        for mine, more in pairs:
+            for name, spec in more.items():
+                mine.setdefault(name, spec)
+        first.blocks += [b for b in other.blocks if b not in first.blocks]
+    return run, first
+
+
+def _parse(text: str) -> Study:
+    return parse_study(tomllib.loads(text))
 
 
 def verify(
@@ -72,23 +88,34 @@ def verify(
     if level not in LEVELS:
         raise CrossplayError(f'--level "{level}" is not one of {", ".join(LEVELS)}')
     findings = [Finding(_name(e), d.file, d.what) for d in check_seals(folder) for e in (d.episodes or [""])]
-    run, study = load_run(folder)
+    run = RunFolder.open(folder)
     with run:
         records = [r for r in run.records() if r.status not in ("void", "env-fault")]
         result = Verified(level, len(records), findings)
         if level == "seals" or findings:
             return result
-        stage = Stage(study, folder, strict=True, trust=trust)
-        _check_ids(stage, records)
-        cells = {c.key: c for c in stage.cells}
-        for n, record in enumerate(records, 1):
-            _actions(stage, cells[record.cell], run, record, result)
-            if on_episode is not None:
-                on_episode(n, len(records))
-        if level == "agents" and result.ok:
-            _agents(stage, cells, records, run, result)
-        stage.close()
+        sources = run.sources()
+        done = 0
+        for digest, text in run.studies().items():
+            stage = Stage(_parse(text), folder, strict=True, trust=trust)
+            mine = [r for r in records if sources[r.source]["study"] == digest]
+            _check_ids(stage, mine)
+            cells = {c.key: c for c in stage.cells}
+            for record in mine:
+                _actions(stage, cells[record.cell], run, record, result, _same_machine(sources[record.source]))
+                done += 1
+                if on_episode is not None:
+                    on_episode(done, len(records))
+            if level == "agents" and result.ok:
+                _agents(stage, cells, mine, run, result)
+            stage.close()
         return result
+
+
+def _same_machine(source: dict[str, Any]) -> bool:
+    """Whether bits must be equal: the same processor family and the same packages."""
+    here = machine()
+    return all(source.get(name) == here.get(name) for name in ("cpu", "lock_digest"))
 
 
 def _name(episode: Any) -> str:
@@ -106,7 +133,7 @@ def _check_ids(stage: Stage, records: list[EpisodeRecord]) -> None:
             raise CrossplayError(f"the run was played in {env_id}; what is installed here is {here}")
 
 
-def _actions(stage: Stage, cell: Cell, run: RunFolder, record: EpisodeRecord, result: Verified) -> None:
+def _actions(stage: Stage, cell: Cell, run: RunFolder, record: EpisodeRecord, result: Verified, exact: bool) -> None:
     """Play the recorded joint actions again."""
     env = stage.env(cell.env)
     env.clock = "wait"  # replay has no clock; the id of the run's clock stays in the chain
@@ -117,7 +144,7 @@ def _actions(stage: Stage, cell: Cell, run: RunFolder, record: EpisodeRecord, re
     outcome = loop(play(env, lineup, at, stage.conduct(cell)))
     result.replayed += 1
     if what := _difference(record, events, outcome):
-        if _close(record, outcome):
+        if not exact and _close(record, outcome):
             result.exact = False
         else:
             result.findings.append(Finding(_name(record.id), record.cell, f"block {record.block}: {what}"))
@@ -210,8 +237,8 @@ def _again(stage: Stage, cell: Cell, ats: list[Block]) -> Iterator[tuple[Block, 
                     record.world,
                     record.mind,
                     record.counts,
-                    list(record.events),
-                    record.detail,  # type: ignore[arg-type]
+                    [tuple(e) for e in record.events],
+                    record.detail,
                 ),
             )
         return
