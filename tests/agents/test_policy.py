@@ -118,7 +118,6 @@ def test_shipped_play_equally_under_all_drivers(name, sample):
 @pytest.mark.parametrize("name", NAMES)
 def test_shipped_see_what_they_were_trained_on(name):
     """When this fails the array view of the environment has changed: train and ship again."""
-    pytest.importorskip("torch")
     from crossplay.train import view_digest
 
     about = json.loads((SHIPPED / f"{name}.json").read_text())
@@ -239,7 +238,7 @@ def test_names_and_paths(tmp_path):
     for suffix in (".safetensors", ".json"):
         (tmp_path / "run" / f"policy{suffix}").write_bytes((tmp_path / f"made{suffix}").read_bytes())
     assert make_agent({"type": "policy", "path": "run"}, context, "mine").name == "mine"
-    assert 'Did you mean "kitchen/cramped_room-1"' in refusal(make_agent, "policy:kitchen/cramped_room-9")
+    assert 'Did you mean "kitchen/cramped_room-' in refusal(make_agent, "policy:kitchen/cramped_room-9")
     assert "name one policy" in refusal(make_agent, "policy")
     assert 'unknown option "smaple"' in refusal(make_agent, {"type": "policy:made", "smaple": True})
 

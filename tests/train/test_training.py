@@ -8,10 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402
 
+from crossplay.agents import make_agent
 from crossplay.agents.policy import PolicyAgent, flat
-from crossplay.kernel import CrossplayError
-from crossplay.train import PPO, draw_curves, evaluate, read_curve, ship, train, view_digest
-from crossplay.train.rows import Rows, teams_of
+from crossplay.kernel import Agent, CrossplayError
+from crossplay.train import PPO, draw_curves, evaluate, read_curve, ship, train, versus, view_digest
+from crossplay.train.config import teams_of
+from crossplay.train.rows import Rows
 
 SMALL = {"rows": 8, "length": 20, "hidden": (16,), "minibatches": 2, "epochs": 2, "window": 10, "checkpoint_every": 3}
 RUNS = {
@@ -138,6 +140,20 @@ def test_errors_name_what_is_wrong(tmp_path):
         train(name, small("spread", seed=2)[1], tmp_path, resume=True)
     with pytest.raises(CrossplayError, match="one team only"):
         train("spread", small("spread", random_rows=0.5)[1], tmp_path / "r")
+
+
+def test_games_against_another_swap_sides():
+    class Only(Agent):
+        name = "only"
+
+        def act(self, obs):
+            return 0
+
+    told = versus("pitch/soccer-1v1", make_agent("striker"), Only(), 7, options={"observe": "full"})
+    assert told == {"wins": 7, "draws": 0, "losses": 0}
+    assert versus("pitch/soccer-1v1", Only(), Only(), 5, options={"horizon": 9})["draws"] == 5
+    with pytest.raises(CrossplayError, match="not a game of two teams"):
+        versus("spread", Only(), Only(), 2)
 
 
 def test_teams():

@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from crossplay.train.config import PPO, Progress, Result
     from crossplay.train.curves import draw_curves, read_curve
     from crossplay.train.ppo import train
-    from crossplay.train.trials import evaluate, ship, view_digest
+    from crossplay.train.trials import evaluate, ship, versus, view_digest
 
-__all__ = ["PPO", "Progress", "Result", "draw_curves", "evaluate", "read_curve", "ship", "train", "view_digest"]
+__all__ = [
+    "PPO",
+    "Progress",
+    "Result",
+    "draw_curves",
+    "evaluate",
+    "read_curve",
+    "ship",
+    "train",
+    "versus",
+    "view_digest",
+]
 
 _WHERE = {
     "PPO": "config",
@@ -25,6 +36,7 @@ _WHERE = {
     "draw_curves": "curves",
     "evaluate": "trials",
     "ship": "trials",
+    "versus": "trials",
     "view_digest": "trials",
     "read_curve": "curves",
     "train": "ppo",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from crossplay.kernel import CrossplayError, nearest, split_name
 
-__all__ = ["PPO", "Progress", "Result"]
+__all__ = ["PPO", "Progress", "Result", "teams_of"]
+
+
+def teams_of(seats: Sequence[str]) -> list[str]:
+    """The team of each seat: its name without the number ("left0" -> "left", "agent_2" -> "agent")."""
+    return [s.rstrip("0123456789").rstrip("_") for s in seats]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,9 @@ import numpy as np
 
 from crossplay.agents.policy import flat
 from crossplay.kernel import BatchEnv, CrossplayError, key, key64, make_batch, pick
-from crossplay.train.config import PPO
+from crossplay.train.config import PPO, teams_of
 
-__all__ = ["Rows", "teams_of"]
-
-
-def teams_of(seats: tuple[str, ...]) -> list[str]:
-    """The team of each seat: its name without the number ("left0" -> "left", "agent_2" -> "agent")."""
-    return [s.rstrip("0123456789").rstrip("_") for s in seats]
+__all__ = ["Rows"]
 
 
 class Rows:

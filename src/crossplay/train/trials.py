@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from crossplay.kernel import Agent, Block, CrossplayError, columns, key, key64, make_batch, pick
+from crossplay.train.config import teams_of
 from crossplay.train.files import put, put_json
 
-__all__ = ["evaluate", "ship", "view_digest"]
+__all__ = ["evaluate", "ship", "versus", "view_digest"]
 
 
 def evaluate(
@@ -36,6 +37,39 @@ def evaluate(
     ats = [Block(root, first + b) for b in range(blocks)]
     scores = {at: outcome.score for at, outcome in columns(batch, lineup, ats)}
     return {name: np.array([scores[at][name] for at in ats]) for name in scores[ats[0]]}
+
+
+def versus(
+    env: str,
+    agent: Agent,
+    other: Agent,
+    games: int,
+    *,
+    root: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, int]:
+    """Wins, draws and losses of `agent` against `other` in a game of two teams.
+
+    Half of the games on each side (the second half of the blocks on the other one); every game has
+    a block of its own, so that games are independent trials.
+    """
+    batch = make_batch(env, 1, options)
+    if batch is None:
+        raise CrossplayError(f"versus: {env} has no array form")
+    teams = teams_of(batch.seats)
+    sides = list(dict.fromkeys(teams))
+    if len(sides) != 2 or f"{sides[0]}_win" not in batch.metrics:
+        raise CrossplayError(f"versus: {env} is not a game of two teams")
+    told = {"wins": 0, "draws": 0, "losses": 0}
+    for k, side in enumerate(sides):
+        first, last = k * games // 2, (k + 1) * games // 2
+        lineup = {s: agent if t == side else other for s, t in zip(batch.seats, teams, strict=True)}
+        score = evaluate(env, lineup, last - first, root=root, first=first, options=options)[f"{sides[0]}_win"]
+        won = score if k == 0 else 1.0 - score
+        told["wins"] += int((won == 1.0).sum())
+        told["draws"] += int((won == 0.5).sum())
+        told["losses"] += int((won == 0.0).sum())
+    return told
 
 
 def view_digest(env: str, options: Mapping[str, Any] | None = None, ticks: int = 64) -> str:
