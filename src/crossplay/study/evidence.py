@@ -18,7 +18,7 @@ from crossplay.study.page import data_uri, details, facts, table
 from crossplay.study.spec import Study
 from crossplay.study.tables import Result, Row
 
-__all__ = ["again", "provenance", "replays"]
+__all__ = ["again", "price_note", "provenance", "replays"]
 
 FRAMES = 8  # pictures of an episode
 STRIPS = 3  # lineups that are shown
@@ -55,7 +55,7 @@ def _to_show(study: Study, result: Result) -> Iterator[tuple[Row, str]]:
     env = next(iter(study.environments), "")
     rows = [r for r in result.rows if r.env == env]
     chosen: dict[str, tuple[Row, str]] = {}
-    best = max((r for r in rows if not r.role), key=lambda r: r.summary.mean.value, default=None)
+    best = max(rows, key=lambda r: r.summary.mean.value, default=None)
     if best is not None:
         both = "highest mean, and the baseline" if best.lineup == result.baseline else "highest mean"
         chosen[best.lineup] = best, both
@@ -93,6 +93,24 @@ def _picture(frame: Frame) -> str:
 def _alt(frame: Frame) -> str:
     """The picture in words: the world's own text where it is short."""
     return frame.text if 0 < len(frame.text) <= 400 else f"the world at tick {frame.tick}"
+
+
+def price_note(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where prices come from: the dated table, the study, or nowhere (models on this machine)."""
+    from crossplay.models.prices import table as prices
+
+    by_table = [n for n, m in models.items() if m.get("priced") and not m.get("price")]
+    given = [n for n, m in models.items() if m.get("price")]
+    free = [n for n, m in models.items() if not m.get("priced") and not m.get("price")]
+    said = []
+    if by_table:
+        date = max((p.date for p in prices().values()), default="")
+        said.append(f"USD by the price table of {date} ({', '.join(by_table)})")
+    if given:
+        said.append(f"USD by the prices that the study gives ({', '.join(given)})")
+    if free:
+        said.append(f"no price, because it runs here or is no model; its cost is processor time ({', '.join(free)})")
+    return f'<p class="soft">{escape("; ".join(said))}.</p>' if said else ""
 
 
 # -- where it comes from, and how to play it again -----------------------------------------------------------

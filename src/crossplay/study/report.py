@@ -15,7 +15,7 @@ from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
 from crossplay.records import RunFolder
 from crossplay.study import svg
-from crossplay.study.evidence import again, provenance, replays
+from crossplay.study.evidence import again, price_note, provenance, replays
 from crossplay.study.named import agent_words, lineup_words
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
 from crossplay.study.spec import Study
@@ -56,8 +56,10 @@ def report_html(run: RunFolder, study: Study) -> str:
     """The report of an open run and its resolved study."""
     result = result_of(run, study)
     agents: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
     for source in run.sources():
         agents.update(source.get("agents", {}))
+        models.update(source.get("models", {}))
     sections = {
         "answers": ("Answers", _answers(result)),
         "asked": ("What was asked", _asked(study, result, agents, run)),
@@ -66,7 +68,7 @@ def report_html(run: RunFolder, study: Study) -> str:
         "payoff": ("Payoff matrix", "".join(_payoff(p, result) for p in result.payoffs)),
         "distinct": ("Distinct episodes", _distinct(result)),
         "faults": ("Fallbacks and invalid actions", _faults(result, study)),
-        "cost": ("Cost", _cost(result)),
+        "cost": ("Cost", _cost(result, models)),
         "controls": ("Controls and notes", _controls(result)),
         "replay": ("Replay", replays(run, study, result)),
         "provenance": ("Where it comes from", provenance(run, agents)),
@@ -160,13 +162,9 @@ def _answers(result: Result) -> str:
         compared = [r.comparison for r in rows if r.comparison]
         each = [f'<li class="{c.verdict}">{_verdict(c, digits)}</li>' for c in compared]
         lines += each if len(each) <= MANY else _grouped(compared)
-        best = max((r for r in rows if not r.role), key=lambda r: r.summary.mean.value, default=None)
-        if best is not None:
-            said = _estimate(best.summary.mean, digits)
-            lines.append(
-                f"<li>Highest mean of the lineups: <b>{escape(best.lineup)}</b>, {escape(said)} "
-                f"{escape(result.metric)}.</li>"
-            )
+        best = max(rows, key=lambda r: r.summary.mean.value)
+        said = _estimate(best.summary.mean, digits) + f" {result.metric}" + (f" ({best.role})" if best.role else "")
+        lines.append(f"<li>Highest mean of the lineups: <b>{escape(best.lineup)}</b>, {escape(said)}.</li>")
         parts.append(_heading(result, env) + '<ul class="answers">' + "".join(lines) + "</ul>")
         if len(each) > MANY:
             parts.append(details("Every comparison in words", '<ul class="answers">' + "".join(each) + "</ul>"))
@@ -239,11 +237,11 @@ def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> 
     parts = []
     for env in _envs(result):
         rows = [r for r in result.rows if r.env == env]
-        best = max((r.summary.mean.value for r in rows if not r.role), default=None)
+        best = max(r.summary.mean.value for r in rows)
         lines = []
         for r in rows:
             c = r.comparison
-            top = ' <span aria-label="highest mean">★</span>' if r.summary.mean.value == best and not r.role else ""
+            top = ' <span aria-label="highest mean">★</span>' if r.summary.mean.value == best else ""
             verdict = "baseline" if r.lineup == result.baseline else ""
             if c is not None:
                 verdict = _word(c)
@@ -427,7 +425,7 @@ def _per_agent(result: Result) -> str:
     return details("Every counter, agent by agent", found)
 
 
-def _cost(result: Result) -> str:
+def _cost(result: Result, models: dict[str, dict[str, Any]]) -> str:
     lines = []
     calls = any(r.costs.calls for r in result.rows)
     for r in result.rows:
@@ -458,7 +456,7 @@ def _cost(result: Result) -> str:
         legend = '<ol class="legend">' + "".join(f"<li>{escape(d.label)}</li>" for d in dots) + "</ol>"
         numbers = download(f"{env} cost", ("lineup", unit, result.metric), [(d.label, d.cost, d.score) for d in dots])
         found += figure(escape(title) + ".", svg.cost_score(dots, title, unit, result.metric), numbers, legend)
-    return found + _price_note(any(r.costs.money for r in result.rows))
+    return found + price_note(models)
 
 
 def _unit(result: Result) -> tuple[str, Callable[[Costs], float]]:
@@ -468,14 +466,6 @@ def _unit(result: Result) -> tuple[str, Callable[[Costs], float]]:
     if any(r.costs.cpu_s for r in result.rows):
         return "CPU seconds of models per episode", lambda c: c.cpu_s
     return "tokens per episode", lambda c: float(c.tok_in + c.tok_out)
-
-
-def _price_note(paid: bool) -> str:
-    from crossplay.models.prices import table as prices
-
-    date = max((p.date for p in prices().values()), default="")
-    said = f"USD by the price table of {escape(date)}. " if paid and date else ""
-    return f'<p class="soft">{said}Models on this machine cost processor time, not money.</p>'
 
 
 def _controls(result: Result) -> str:

@@ -81,22 +81,23 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
 class _Scale:
     """Values to per cent of the width."""
 
-    def __init__(self, values: Sequence[float], n: int = 5) -> None:
+    def __init__(self, values: Sequence[float], n: int = 5, left: float = LEFT) -> None:
+        self.left = left
         finite = [v for v in values if math.isfinite(v)] or [0.0]
         self.ticks = ticks(min(finite), max(finite), n)
         self.low, self.high = self.ticks[0], self.ticks[-1]
 
     def __call__(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, share))
+        return self.left + (RIGHT - self.left) * min(1.0, max(0.0, share))
 
     def axis(self, top: float, bottom: float, unit: str) -> list[str]:
         """Grid lines from top to bottom with their numbers, and the unit, below."""
         out = []
         for i, t in enumerate(self.ticks):
             x = self(t)
-            anchor = "start" if i == 0 else "end" if i == len(self.ticks) - 1 else "middle"
-            at = 0.0 if i == 0 else 100.0 if anchor == "end" else x
+            anchor = "start" if i == 0 and x < 2 * LEFT else "end" if i == len(self.ticks) - 1 else "middle"
+            at = {"start": 0.0, "end": 100.0}.get(anchor, x)
             out.append(f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="{top}" y2="{bottom}"/>')
             out.append(f'<text class="tick" x="{at:.2f}%" y="{bottom + 15}" text-anchor="{anchor}">{number(t)}</text>')
         out.append(f'<text class="unit" x="50%" y="{bottom + 33}" text-anchor="middle">{escape(unit)}</text>')
@@ -239,7 +240,7 @@ def _short(name: str, room: int) -> str:
 
 def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str) -> str:
     """Cost against score: dots with intervals, numbered in the order given (the legend is beside it)."""
-    across = _Scale([0.0, *(d.cost for d in dots)])
+    across = _Scale([0.0, *(d.cost for d in dots)], left=12.0)
     heights = [v for d in dots for v in (d.score, d.low, d.high) if v is not None]
     upright = _Scale(heights)
     top, bottom = 22.0, 262.0
@@ -252,8 +253,9 @@ def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str)
     parts.append(f'<text class="unit" x="0" y="13">{escape(score_unit)}</text>')
     for t in upright.ticks:
         y = up(t)
-        parts.append(f'<line class="grid" x1="{LEFT}%" x2="{RIGHT}%" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick in" x="{LEFT}%" y="{y - 3:.1f}" dx="2">{number(t)}</text>')
+        parts.append(f'<line class="grid" x1="{across.left}%" x2="{RIGHT}%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        place = f'x="{across.left}%" dx="-9" y="{y + 4:.1f}" text-anchor="end"'
+        parts.append(f'<text class="tick" {place}>{number(t)}</text>')
     taken: list[tuple[float, float]] = []
     for k, d in enumerate(dots, 1):
         x, y = across(d.cost), up(d.score)
