@@ -158,7 +158,10 @@ def test_twenty_kills_lose_nothing(tmp_path):
     kills = 0
     for _ in range(60):
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(file), str(folder)], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, "-c", KILLED, str(file), str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         if kills < 20:
             first = process.stdout.readline()

@@ -13,19 +13,35 @@ from crossplay.study.stage import Stage
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"script", "errands"]', '"script", "erands"]', r'lineups."script\+errands"\[1\]: unknown agent "erands". Did you mean "errands"'),
+        (
+            '"script", "errands"]',
+            '"script", "erands"]',
+            r'lineups."script\+errands"\[1\]: unknown agent "erands". Did you mean "errands"',
+        ),
         ("blocks = 5", "blocks = 0", "study.blocks = 0: at least 1"),
         ("blocks = 5", "blcks = 5", 'study.blcks: unknown key. Did you mean "blocks"'),
         ("kitchen/cramped_room", "kitchn/cramped_room", 'unknown environment "kitchn". Did you mean "kitchen"'),
         ("kitchen/cramped_room", "kitchen/cramped_rom", 'unknown layout "cramped_rom". Did you mean "cramped_room"'),
         ('"chef"', '"chf"', 'agents."?script"?: unknown agent "chf". Did you mean "chef"'),
         ('["script", "script"]', '["script"]', r'lineups."script\+script": 1 agents \(script\) for the 2 seats'),
-        ('baseline = "script+script"', 'baseline = "script+scrpt"', r'study.baseline: unknown lineup "script\+scrpt". Did you mean "script\+script"'),
+        (
+            'baseline = "script+script"',
+            'baseline = "script+scrpt"',
+            r'study.baseline: unknown lineup "script\+scrpt". Did you mean "script\+script"',
+        ),
         ("margin = 10", "margin = 0", "study.margin: name the smallest difference"),
-        ("margin = 10", 'margin = 10\nmetric = "retrun"', 'study.metric: unknown metric "retrun". Did you mean "return"'),
-        ('orders = "both"', 'orders = "bth"', 'orders = .*Known: given, all'),
+        (
+            "margin = 10",
+            'margin = 10\nmetric = "retrun"',
+            'study.metric: unknown metric "retrun". Did you mean "return"',
+        ),
+        ('orders = "both"', 'orders = "bth"', "orders = .*Known: given, all"),
         ("skills = true", "skils = true", 'unknown option "skils"'),
-        ("[agents]", '[conduct]\ninvalid = ["nop"]\n[agents]', r'conduct.invalid\[0\] = .nop.: not one of these. Did you mean "noop"'),
+        (
+            "[agents]",
+            '[conduct]\ninvalid = ["nop"]\n[agents]',
+            r'conduct.invalid\[0\] = .nop.: not one of these. Did you mean "noop"',
+        ),
         ("[agents]", "[budget]\ntokns = 3\n[agents]", 'budget.tokns: unknown key. Did you mean "tokens"'),
     ],
 )
@@ -64,7 +80,9 @@ def test_templates_and_controls():
 
 
 def test_code_named_by_a_file_needs_trust():
-    text = KITCHEN.replace('random = "random"', 'random = "python:os:getcwd"').replace('["script", "script"]', '["script", "random"]')
+    text = KITCHEN.replace('random = "random"', 'random = "python:os:getcwd"').replace(
+        '["script", "script"]', '["script", "random"]'
+    )
     stage = Stage(study(text.replace('baseline = "script+script"', "")))
     with pytest.raises(CrossplayError, match="--trust"):
         stage.check()

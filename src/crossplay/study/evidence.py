@@ -46,7 +46,8 @@ def replays(run: RunFolder, study: Study, result: Result) -> str:
             shown = "".join(_picture(f) for f in frames(run, study, record, wanted.__contains__))
         except CrossplayError as error:
             shown = f'<p class="note">No pictures: {escape(str(error))}</p>'
-        parts.append(f'{head}<div class="strip">{shown}</div>')
+        words = "" if "<img" in shown else " words"
+        parts.append(f'{head}<div class="strip{words}">{shown}</div>')
     return "".join(parts)
 
 

@@ -227,6 +227,7 @@ def run_study(
     progress. Resumes when the folder holds the same study; refuses it when it holds another.
     Raises Stop (budget spent, endpoint gone) with everything finished so far kept.
     """
+    stage.record_in(folder)
     run = open_run(stage, folder)
     try:
         return asyncio.run(_run(stage, run, runner, jobs, on_episode, on_start))

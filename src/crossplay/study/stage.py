@@ -52,6 +52,12 @@ class Stage:
         self.metric = self.study.metric = self._metric()
         self._agents: dict[str, Agent] = {}
 
+    def record_in(self, folder: Path) -> None:
+        """Keep the answers of models in this run folder; agents made before are made anew."""
+        if self.folder != folder:
+            self.folder, self._door = folder, None
+            self._agents.clear()
+
     # -- environments ----------------------------------------------------------------------------------
     def _probe(self, label: str, spec: EnvSpec) -> Env:
         try:
