@@ -334,7 +334,7 @@ def _draw_schema(key: bytes, tick: int, schema: Mapping[str, Any], slot: int = 0
 # One binary form for everything the engine stores: MessagePack, numpy arrays as extension 1.
 def _ext(obj: Any) -> Any:
     if isinstance(obj, np.ndarray):
-        data = np.ascontiguousarray(obj)
+        data = np.asarray(obj, order="C")  # ascontiguousarray would make a list of one of a lone number
         return msgspec.msgpack.Ext(1, _plain.encode((data.dtype.str, data.shape, data.tobytes())))
     if isinstance(obj, np.generic):
         return obj.item()
