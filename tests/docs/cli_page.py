@@ -64,8 +64,8 @@ def _command(path: tuple[str, ...], command: Any) -> list[str]:
     for argument in command.assemble_argument_collection():
         names = [n for n in argument.names if n.startswith("-")]
         positional = not names
-        shown = argument.name if positional else names[0]
-        kind = _kind(argument)
+        shown = argument.name if positional else names[0].replace("[KEYWORD]", "FIELD")
+        kind = "VALUE" if shown == "--FIELD" else _kind(argument)
         if positional:
             usage.append(argument.name if argument.required else f"[{argument.name}]")
         elif argument.required:
