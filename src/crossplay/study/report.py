@@ -162,9 +162,11 @@ def _answers(result: Result) -> str:
         compared = [r.comparison for r in rows if r.comparison]
         each = [f'<li class="{c.verdict}">{_verdict(c, digits)}</li>' for c in compared]
         lines += each if len(each) <= MANY else _grouped(compared)
-        best = max(rows, key=lambda r: r.summary.mean.value)
-        said = _estimate(best.summary.mean, digits) + f" {result.metric}" + (f" ({best.role})" if best.role else "")
-        lines.append(f"<li>Highest mean of the lineups: <b>{escape(best.lineup)}</b>, {escape(said)}.</li>")
+        best = max(r.summary.mean.value for r in rows)
+        tops = [r for r in rows if r.summary.mean.value == best]
+        names = " and ".join(f"<b>{escape(r.lineup)}</b>" + (f" ({escape(r.role)})" if r.role else "") for r in tops)
+        said = f"{_estimate(tops[0].summary.mean, digits)} {result.metric}"
+        lines.append(f"<li>Highest mean of the lineups: {names}, {escape(said)}.</li>")
         parts.append(_heading(result, env) + '<ul class="answers">' + "".join(lines) + "</ul>")
         if len(each) > MANY:
             parts.append(details("Every comparison in words", '<ul class="answers">' + "".join(each) + "</ul>"))
@@ -245,18 +247,19 @@ def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> 
             verdict = "baseline" if r.lineup == result.baseline else ""
             if c is not None:
                 verdict = _word(c)
-            marks = " ".join(
-                badge(m) for m in (*r.summary.marks, *(("over the fault limit",) if r.costs.flagged else ()))
-            )
+            marks = [m for m in r.summary.marks if m != r.summary.mean.mark] + [
+                "over the fault limit"
+            ] * r.costs.flagged
+            words = f"<small>{escape(lineup_words(r, study, agents))}</small>"
+            names = f"{escape(r.lineup)}{top}<br>{words}" + "".join(f" {badge(m)}" for m in marks)
             lines.append(
                 (
-                    f"{escape(r.lineup)}{top}<br><small>{escape(lineup_words(r, study, agents))}</small>",
+                    names,
                     escape(_estimate(r.summary.mean, digits)),
                     escape(_by(c, digits)) if c else "",
                     verdict,
                     f"{r.summary.blocks}",
                     f"{r.summary.episodes}",
-                    marks,
                 )
             )
         columns = (
@@ -266,7 +269,6 @@ def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> 
             "verdict",
             ">blocks",
             ">episodes",
-            "marks",
         )
         found = table(f"{env}: mean of block means, and paired difference from {result.baseline}", columns, lines)
         parts += [_heading(result, env), found, _interval_plot(result, rows, env, digits), _orders(rows, env, digits)]
