@@ -175,16 +175,16 @@ def again(run: RunFolder, study: Study) -> str:
     folder = _folder(run)
     trust = " --trust" if any(s.type.startswith("python:") for s in study.agents.values()) else ""
     link = data_uri("application/toml", run.study_toml.encode())
-    commands = (
-        f"crossplay run {folder}/study.toml --out {folder}-again{trust}\n"
-        f"crossplay verify {folder} --level agents{trust}"
-    )
+    others = [d for d in run.studies() if d != run.study_digest]  # of the runs that were joined in this one
+    commands = f"crossplay run {folder}/study.toml --out {folder}-again{trust}\n"
+    for k, digest in enumerate(others, 2):
+        commands += f"crossplay run {folder}/study-{digest}.toml --out {folder}-again-{k}{trust}\n"
+    commands += f"crossplay verify {folder} --level agents{trust}"
+    first = "The first command plays the run again" if not others else "All but the last play the joined runs again"
     return (
-        f"<p>The first command plays the run again, the second checks this one: its seals, its moves, and its agents "
-        f"asked again.</p>\n<pre><code>{escape(commands)}</code></pre>"
+        f"<p>{first}; the last checks this one: its seals, its moves, and its agents asked again.</p>\n<pre><code>{escape(commands)}</code></pre>"
         f'<p class="download"><a download="study.toml" href="{link}">Download study.toml</a>, as resolved: with it '
-        "the first command needs nothing else of the run.</p>"
-        + details("study.toml", f"<pre>{escape(run.study_toml)}</pre>")
+        "the first command needs nothing else.</p>" + details("study.toml", f"<pre>{escape(run.study_toml)}</pre>")
     )
 
 
