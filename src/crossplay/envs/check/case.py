@@ -162,11 +162,11 @@ class Case:
         return found
 
 
-def first_difference(a: list[bytes], b: list[bytes]) -> str:
-    """Where two courses part, and in what; an empty text when they are equal."""
+def first_difference(a: list[bytes], b: list[bytes], first: int = 0) -> str:
+    """Where two courses part, and in what; an empty text when they are equal. first: records left out before."""
     for i, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             left, right = unpack(x), unpack(y)
             parts = [k for k in left if pack(left[k]) != pack(right.get(k))]
-            return f"{'at the start' if i == 0 else f'after tick {i - 1}'} in {', '.join(parts)}"
-    return "" if len(a) == len(b) else f"in length ({len(a) - 1} and {len(b) - 1} ticks)"
+            return f"{f'after tick {i + first - 1}' if i + first else 'at the start'} in {', '.join(parts)}"
+    return "" if len(a) == len(b) else f"in length ({len(a) + first - 1} and {len(b) + first - 1} ticks)"

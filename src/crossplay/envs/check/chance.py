@@ -20,16 +20,22 @@ def determinism(case: Case) -> str:
         for block, want in zip(case.blocks, case.courses, strict=True):
             random.seed(block)
             np.random.seed(block + 1)  # noqa: NPY002
-            held = random.getstate(), pack(np.random.get_state()[1])  # noqa: NPY002
+            held = _generators()
             got = list(case.course(case.fresh(), block))
             if parted := first_difference(want, got):
                 raise Failed(f"two plays of block {block} with equal actions part {parted}")
-            if held != (random.getstate(), pack(np.random.get_state()[1])):  # noqa: NPY002
+            if held != _generators():
                 raise Failed("playing draws from a global generator; use draw(key, tick, slot)")
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])  # noqa: NPY002
     return f"{len(case.courses)} blocks, {sum(map(len, case.courses))} states"
+
+
+def _generators() -> tuple[Any, bytes]:
+    """The states of the global generators."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    return random.getstate(), pack([state[1], state[2]])
 
 
 def resets(case: Case) -> str:
@@ -109,16 +115,16 @@ def snapshots(case: Case) -> str:
                 target.restore(snapshot)
                 if pack(_state(case, target)) != pack(here):
                     raise Failed(f"{where}: {name} shows another state after restore")
-            if parted := first_difference(want, list(case.goes_on(env, block, tick))):
-                raise Failed(f"{where}: the instance itself, after snapshot(), parts {parted} (ticks after it)")
+            if parted := first_difference(want, list(case.goes_on(env, block, tick)), tick + 1):
+                raise Failed(f"{where}: the instance itself, after snapshot(), parts {parted}")
             if pack(_state(case, twin)) != pack(here):
                 raise Failed(f"{where}: a restored instance changed when another one was stepped")
             for _ in case.goes_on(other, block, tick, choice=1):  # another branch from the same bytes
                 pass
             other.restore(snapshot)
             for name, target in (("a new instance", twin), ("the second branch", other)):
-                if parted := first_difference(want, list(case.goes_on(target, block, tick))):
-                    raise Failed(f"{where}: {name} parts {parted} (ticks after the snapshot)")
+                if parted := first_difference(want, list(case.goes_on(target, block, tick)), tick + 1):
+                    raise Failed(f"{where}: {name} parts {parted}")
     return f"{taken} snapshots, restored in other instances and branched"
 
 

@@ -63,7 +63,7 @@ def _others(rule: Mapping[str, Any]) -> list[Any]:
         return [not default]
     if kind == "integer":
         base = int(rule.get("minimum", 3)) + 2 if default is None else int(default)
-        values = [base + 1, base - 1, base + 2]
+        values: list[float] = [base + 1, base - 1, base + 2]
     elif kind == "number":
         values = [float(default or 0.0) + 0.25, float(default or 0.0) - 0.25]
     else:
