@@ -39,17 +39,17 @@ def estimate(e: Any, digits: int = 1) -> str:
 
 
 def _scores(result: Result, env: str, rows: list[Any]) -> None:
-    best = max((r.summary.mean.value for r in rows if not r.role), default=None)
+    best = max((r.summary.mean.value for r in rows), default=None)
     lines = []
     for r in rows:
         s, c = r.summary, r.comparison
-        mark = "* " if r.summary.mean.value == best and not r.role else "  "
+        mark = "* " if r.summary.mean.value == best else "  "
         difference, verdict = ("baseline", "") if r.lineup == result.baseline else ("", "")
         if c is not None:
             i = c.adjusted_interval
             difference = f"{c.difference:+.1f}" + (f" [{i.low:.1f}, {i.high:.1f}]" if i else "")
             verdict = c.verdict + (f" (needs {c.episodes_needed} episodes)" if c.episodes_needed else "")
-        marks = ", ".join([*s.marks, *(["few blocks"] if any("fewer than" in w for w in s.warnings) else [])])
+        marks = ", ".join([*s.marks, *(["few blocks"] if s.blocks < 10 and s.mean.interval else [])])
         lines.append(
             (
                 mark + r.lineup,

@@ -64,7 +64,9 @@ def train(
         out.print_json(result)
         return 0
     value = "none" if result.value is None else f"{result.value:.2f}"
-    out.line(f"trained {env}, seed {seed}: return {value} over the last episodes, {result.env_steps:,} steps, {result.wall_s:.0f} s")
+    out.line(
+        f"trained {env}, seed {seed}: return {value} over the last episodes, {result.env_steps:,} steps, {result.wall_s:.0f} s"
+    )
     out.line(f'policy: {result.out}; in a study: type = "policy", path = "{result.out}"')
     return 0
 

@@ -255,6 +255,7 @@ def _stored(stage: Stage, cell: Cell) -> StoredCell:
     env = stage.probes[cell.env]
     extra = {
         "env": cell.env,
+        "seats": list(env.seats),
         "group": cell.group,
         "role": cell.role,
         "mail": cell.mail,

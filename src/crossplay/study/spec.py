@@ -121,18 +121,23 @@ class Study(msgspec.Struct):
         found: list[Cell] = []
         for label in self.environments:
             names = seats[label]
+            self.check_seats(label, names)
             for group, spec in self.lineups.items():
-                if len(spec.seats) != len(names):
-                    raise CrossplayError(
-                        f'lineups."{group}": {len(spec.seats)} agents ({", ".join(spec.seats)}) for the '
-                        f"{len(names)} seats of {self.environments[label].name} ({', '.join(names)})"
-                    )
                 blocks = tuple(self.blocks if spec.blocks is None else self.blocks[: spec.blocks])
                 found += [
                     Cell(label, group, "+".join(order), order, blocks, spec.shared_memory, spec.mail, spec.role)
                     for order in seat_orders(spec)
                 ]
         return found
+
+    def check_seats(self, label: str, names: Sequence[str]) -> None:
+        """Raise CrossplayError where a lineup does not fill the seats of an environment."""
+        for group, spec in self.lineups.items():
+            if len(spec.seats) != len(names):
+                raise CrossplayError(
+                    f'lineups."{group}": {len(spec.seats)} agents ({", ".join(spec.seats)}) for the '
+                    f"{len(names)} seats of {self.environments[label].name} ({', '.join(names)})"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The resolved study as plain data, without what is unset."""

@@ -42,8 +42,11 @@ class Stage:
         if len(counts) > 1:
             listed = ", ".join(f"{label} has {len(env.seats)}" for label, env in probes.items())
             raise CrossplayError(f"environments: one study needs equally many seats everywhere: {listed}")
+        for label, env in probes.items():
+            study.check_seats(label, env.seats)
         talks = any(_talks(env) for env in probes.values())
-        self.study = expand(study, counts.pop(), talks)
+        idle = all(env.spec(s).noop is not None for env in probes.values() for s in env.seats)
+        self.study = expand(study, counts.pop(), talks, idle)
         self.probes = probes
         self.seats = {label: env.seats for label, env in probes.items()}
         self.cells = self.study.cells(self.seats)

@@ -208,18 +208,19 @@ def _episodes(run: Any, metric: str) -> list[_Episode]:
         if e.status == "void":
             continue
         cell = cells[e.cell]
+        seats = tuple(cell.extra.get("seats", cell.agents))  # stored tables come back with sorted keys
         found.append(
             _Episode(
                 cell.extra["env"],
                 cell.extra["group"],
                 e.lineup,
-                tuple(cell.agents.values()),
+                tuple(cell.agents[s] for s in seats),
                 e.block,
                 e.score.get(metric),
                 e.status,
                 e.world.hex(),
                 e.counts,
-                tuple(cell.agents),
+                seats,
                 e.wall_s,
             )
         )
@@ -363,6 +364,8 @@ def sentence(c: Comparison) -> str:
             return f"No: {c.candidate} is worse than {c.baseline} {by}."
         case "tied":
             return f"No: {c.candidate} and {c.baseline} are tied within the margin of {c.margin:g}, {by}."
+    if i is None:
+        return f"No answer: neither {c.candidate} nor {c.baseline} varies between blocks, so the difference of {c.difference:+.2f} {c.metric} has no interval."
     need = f"; about {c.episodes_needed} episodes per lineup would settle it" if c.episodes_needed else ""
     return f"Not shown: {c.candidate} against {c.baseline} is underpowered, {by}{need}."
 

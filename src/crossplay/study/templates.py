@@ -26,10 +26,11 @@ def expert_of(env_name: str) -> str | None:
     return found(rest) if callable(found) else found
 
 
-def expand(study: Study, seats: int, talks: bool) -> Study:
+def expand(study: Study, seats: int, talks: bool, idle: bool = True) -> Study:
     """The study with the lineups of its template and its controls written out.
 
     seats: how many seats its environments have. talks: whether any seat may be heard by another.
+    idle: whether every seat has an action that does nothing, so that no-op partners can sit there.
     Expanding an expanded study changes nothing.
     """
     new = msgspec.structs.replace(study, agents=dict(study.agents), lineups=dict(study.lineups))
@@ -37,7 +38,10 @@ def expand(study: Study, seats: int, talks: bool) -> Study:
         named = [a for a in new.agents if a not in ("random", "noop")]
         if not named:
             raise CrossplayError(f'study.template = "{new.template}": name the agents to combine under [agents]')
-        (_mix if new.template == "mix" else _crossplay)(new, named, seats)
+        if new.template == "mix":
+            _mix(new, named, seats, idle)
+        else:
+            _crossplay(new, named, seats)
         new.template = None
     if not new.lineups:
         raise CrossplayError('lineups: name at least one, e.g. "a+b" = ["a", "b"], or set study.template = "mix"')
@@ -74,15 +78,16 @@ def _add(study: Study, seats: Sequence[str], role: str = "", orders: str = "give
         study.lineups[name] = LineupSpec(list(seats), orders, role=role)
 
 
-def _mix(study: Study, agents: Sequence[str], seats: int) -> None:
+def _mix(study: Study, agents: Sequence[str], seats: int, idle: bool) -> None:
     for chosen in itertools.combinations_with_replacement(agents, seats):
         _add(study, chosen, orders="all" if len(set(chosen)) > 1 else "given")
     if seats < 2:
         return
-    random, noop = _agent(study, "random"), _agent(study, "noop")
+    random = _agent(study, "random")
     for agent in agents:
         _add(study, [agent] + [random] * (seats - 1), orders="all")
-        _add(study, [agent] + [noop] * (seats - 1), role=SOLO, orders="all")
+        if idle:
+            _add(study, [agent] + [_agent(study, "noop")] * (seats - 1), role=SOLO, orders="all")
 
 
 def _crossplay(study: Study, agents: Sequence[str], seats: int) -> None:
