@@ -95,7 +95,7 @@ def _record(stage: Stage, cell: Cell, at: Block, outcome: Outcome, attempt: int,
 
 
 class Inline:
-    """Plays chunks here, one after the other, in a thread: calls to models go on meanwhile."""
+    """Plays chunks here, one after the other, in a thread: Ctrl-C and commits are not kept waiting."""
 
     size = 1
     ahead = 1
@@ -327,7 +327,10 @@ async def _run(
     pool = _pool(stage, runner, jobs)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_play_fast(pool, fast, finished))
+            playing = group.create_task(_play_fast(pool, fast, finished))
+            if isinstance(pool, Inline):
+                # In one process the two would wait for each other's turn of the interpreter, at every tick.
+                await playing
             if slow:
                 group.create_task(_play_slow(stage, slow, finished))
     except BaseExceptionGroup as errors:
