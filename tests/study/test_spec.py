@@ -43,6 +43,17 @@ from crossplay.study.stage import Stage
             r'conduct.invalid\[0\] = .nop.: not one of these. Did you mean "noop"',
         ),
         ("[agents]", "[budget]\ntokns = 3\n[agents]", 'budget.tokns: unknown key. Did you mean "tokens"'),
+        ("[agents]", "[budget]\ntokens = nan\n[agents]", "budget.tokens = nan"),
+        ("[agents]", "[budget]\ncalls = -1\n[agents]", "budget.calls = -1: a limit is a number from 0 on"),
+        ("[agents]", "[conduct]\ntimeout = 5\n[agents]", "conduct.timeout = 5: expected list"),
+        ("margin = 10", "margin = nan", "study.margin = nan: expected int or float"),
+        ('["script", "script"]', '[["script"], "script"]', r'lineups."script\+script"\[0\] = .*: expected str'),
+        ('orders = "both"', 'shared_memory = "no"', "shared_memory = 'no': expected true or false"),
+        (
+            'orders = "both" }',
+            'orders = "both" }\n"the other way" = ["errands", "script"]',
+            r'lineups."the other way" and lineups."script\+errands" both play errands\+script',
+        ),
     ],
 )
 def test_a_mistake_is_named(old, new, said):
@@ -77,6 +88,37 @@ def test_templates_and_controls():
     roles = {g: s.role for g, s in mix.study.lineups.items()}
     assert roles["tft+random"] == "" and "tft+defect" in roles
     assert mix.study.lineups["tft+defect"].orders == "all"
+
+
+def test_controls_and_templates_never_take_the_name_of_an_agent_of_the_study():
+    """Agents that are named like the expert, random and noop, but are something else."""
+    text = MATRIX.replace('random = "random"', 'random = "strategy:tit_for_tat"\nnoop = { type = "random" }')
+    for template in ("mix", "crossplay"):
+        found = Stage(study(text, template=template)).study
+        assert found.agents["random"].type == "strategy:tit_for_tat" and found.agents["noop"].type == "random"
+        floor = next(s for s in found.lineups.values() if s.role == "control: floor")
+        assert {found.agents[a].type for a in floor.seats} == {"random"}
+    mine = (
+        KITCHEN.replace('script = "chef"', 'chef = "first-legal"')
+        .replace('"script', '"chef')
+        .replace("+script", "+chef")
+    )
+    found = Stage(study(mine)).study
+    assert found.agents["chef"].type == "first-legal"
+    ceiling = next(s for s in found.lineups.values() if s.role == "control: ceiling")
+    assert {found.agents[a].type for a in ceiling.seats} == {"chef"} and ceiling.seats != ["chef", "chef"]
+
+
+def test_the_same_seats_with_and_without_shared_memory_are_two_cells():
+    text = KITCHEN + '"one mind" = { seats = ["script", "script"], shared_memory = true }\n'
+    keys = [c.key for c in Stage(study(text)).cells]
+    assert len(set(keys)) == len(keys) and "kitchen | script+script [shared memory]" in keys
+
+
+def test_a_template_leaves_alone_what_the_study_names_itself():
+    text = MATRIX + '[lineups]\n"mine" = { seats = ["defect", "tft"], orders = "all" }\n'
+    found = Stage(study(text, template="mix")).study
+    assert "tft+defect" not in found.lineups and "mine" in found.lineups
 
 
 def test_code_named_by_a_file_needs_trust():

@@ -85,7 +85,7 @@ def _record(stage: Stage, cell: Cell, at: Block, outcome: Outcome, attempt: int,
         study=stage.study.digest(),
         cell=cell.key,
         env_id=env.id,
-        lineup=_lineup_name(cell),
+        lineup=cell.name,
         at=at,
         attempt=attempt,
         agents=dict(zip(env.seats, cell.seats, strict=True)),
@@ -263,11 +263,7 @@ def _stored(stage: Stage, cell: Cell) -> StoredCell:
         "metrics": dict(env.metrics),
         "paired": env.paired,
     }
-    return StoredCell(cell.key, env.id, _lineup_name(cell), dict(zip(env.seats, cell.seats, strict=True)), extra)
-
-
-def _lineup_name(cell: Cell) -> str:
-    return cell.lineup + (f" [{cell.mail} mail]" if cell.mail else "")
+    return StoredCell(cell.key, env.id, cell.name, dict(zip(env.seats, cell.seats, strict=True)), extra)
 
 
 def identity(stage: Stage) -> dict[str, Any]:

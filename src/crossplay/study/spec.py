@@ -82,9 +82,16 @@ class Cell(msgspec.Struct, frozen=True):
     role: str = ""
 
     @property
+    def name(self) -> str:
+        """The lineup's name in a run: the agents in seat order, and what else tells it from another."""
+        marks = [f"{self.mail} mail"] if self.mail else []
+        marks += ["shared memory"] if self.shared_memory else []
+        return self.lineup + "".join(f" [{mark}]" for mark in marks)
+
+    @property
     def key(self) -> str:
         """The cell's name in a run."""
-        return f"{self.env} | {self.lineup}" + (f" [{self.mail} mail]" if self.mail else "")
+        return f"{self.env} | {self.name}"
 
 
 class Study(msgspec.Struct):
@@ -117,18 +124,26 @@ class Study(msgspec.Struct):
     description: str = ""
 
     def cells(self, seats: Mapping[str, Sequence[str]]) -> list[Cell]:
-        """All cells. seats: environment label -> its seats (raises where a lineup does not fit)."""
-        found: list[Cell] = []
+        """All cells. seats: environment label -> its seats.
+
+        Raises where a lineup does not fit, and where two lineups play the same seat order: an episode
+        counts for one of them.
+        """
+        found: dict[str, Cell] = {}
         for label in self.environments:
             names = seats[label]
             self.check_seats(label, names)
             for group, spec in self.lineups.items():
                 blocks = tuple(self.blocks if spec.blocks is None else self.blocks[: spec.blocks])
-                found += [
-                    Cell(label, group, "+".join(order), order, blocks, spec.shared_memory, spec.mail, spec.role)
-                    for order in seat_orders(spec)
-                ]
-        return found
+                for order in seat_orders(spec):
+                    cell = Cell(label, group, "+".join(order), order, blocks, spec.shared_memory, spec.mail, spec.role)
+                    other = found.setdefault(cell.key, cell)
+                    if other is not cell:
+                        raise CrossplayError(
+                            f'lineups."{group}" and lineups."{other.group}" both play {cell.name}; '
+                            'leave one of them out, or set orders = "given"'
+                        )
+        return list(found.values())
 
     def check_seats(self, label: str, names: Sequence[str]) -> None:
         """Raise CrossplayError where a lineup does not fill the seats of an environment."""
@@ -268,7 +283,7 @@ class _Reader:
     def value(self, where: str, value: Any, kind: type | tuple[type, ...], default: Any = ...) -> Any:
         if value is None and default is not ...:
             return default
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or isinstance(value, bool) or value != value:  # nan is no number
             names = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
             raise CrossplayError(f"{where} = {value!r}: expected {names}")
         return value
@@ -278,6 +293,11 @@ class _Reader:
         if number < low:
             raise CrossplayError(f"{where} = {number}: at least {low}")
         return number
+
+    def flag(self, where: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise CrossplayError(f"{where} = {value!r}: expected true or false")
+        return value
 
     def choice(self, where: str, value: Any, allowed: tuple[str, ...], default: Any = ...) -> Any:
         if value is None and default is not ...:
@@ -337,7 +357,7 @@ class _Reader:
         if "mail" in table:
             self.known("conduct.mail", self.table("conduct.mail", table["mail"]), Channel.__struct_fields__)
         for key in ("timeout", "invalid", "error"):
-            for i, link in enumerate(table.get(key, ())):
+            for i, link in enumerate(self.value(f"conduct.{key}", table.get(key, []), list)):
                 self.choice(f"conduct.{key}[{i}]", link, ("repeat", "noop", "random", "fail"))
         try:
             return msgspec.convert(table, Conduct)
@@ -347,7 +367,11 @@ class _Reader:
     def budget(self, value: Any) -> dict[str, float]:
         table = self.table("budget", value)
         self.known("budget", table, _BUDGET)
-        return {k: float(self.value(f"budget.{k}", v, (int, float))) for k, v in table.items()}
+        found = {k: float(self.value(f"budget.{k}", v, (int, float))) for k, v in table.items()}
+        for k, v in found.items():
+            if not 0 <= v < float("inf"):
+                raise CrossplayError(f"budget.{k} = {v:g}: a limit is a number from 0 on; leave the key out for none")
+        return found
 
     def controls(self, value: Any) -> Controls:
         table = self.table("controls", value)
@@ -377,7 +401,7 @@ class _Reader:
             self.known(where, table, LineupSpec.__struct_fields__)
             seats = self.value(f"{where}.seats", table.get("seats", name.split("+")), list)
             for i, agent in enumerate(seats):
-                if agent not in study.agents:
+                if self.value(f"{where}[{i}]", agent, str) not in study.agents:
                     raise CrossplayError(f'{where}[{i}]: unknown agent "{agent}".{nearest(str(agent), study.agents)}')
             orders: Any = table.get("orders", "given")
             self.choice(f"{where}.orders", "all" if orders == "both" else orders, ("given", "all"))
@@ -389,8 +413,8 @@ class _Reader:
                 list(seats),
                 "all" if orders == "both" else orders,
                 blocks,
-                bool(table.get("shared_memory", False)),
+                self.flag(f"{where}.shared_memory", table.get("shared_memory", False)),
                 mail,
-                str(table.get("role", "")),
+                self.value(f"{where}.role", table.get("role", ""), str),
             )
         return found

@@ -7,12 +7,12 @@ partners (solo). crossplay: every tuple of agents in every seat order, a payoff 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
 from crossplay.kernel import CrossplayError, load, nearest, split_name
-from crossplay.study.spec import AgentSpec, LineupSpec, Study
+from crossplay.study.spec import AgentSpec, LineupSpec, Study, seat_orders
 
 __all__ = ["expand", "expert_of"]
 
@@ -67,15 +67,21 @@ def _agent(study: Study, kind: str) -> str:
     for name, spec in study.agents.items():
         if spec.type == kind and not spec.options:
             return name
-    study.agents[kind] = AgentSpec(kind)
-    return kind
+    name = _free(kind, study.agents)  # an agent of the study may have this name and be another
+    study.agents[name] = AgentSpec(kind)
+    return name
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or the first of name-2, name-3 ... that is not taken."""
+    return next(n for n in itertools.chain([name], (f"{name}-{k}" for k in itertools.count(2))) if n not in taken)
 
 
 def _add(study: Study, seats: Sequence[str], role: str = "", orders: str = "given") -> None:
-    name = "+".join(seats)
-    same = {tuple(s.seats) for s in study.lineups.values()}
-    if name not in study.lineups and tuple(seats) not in same:
-        study.lineups[name] = LineupSpec(list(seats), orders, role=role)
+    name, new = "+".join(seats), LineupSpec(list(seats), orders, role=role)
+    there = {order for s in study.lineups.values() for order in seat_orders(s)}
+    if name not in study.lineups and not there.issuperset(seat_orders(new)):
+        study.lineups[name] = new
 
 
 def _mix(study: Study, agents: Sequence[str], seats: int, idle: bool) -> None:
@@ -99,7 +105,7 @@ def _controls(study: Study, seats: int, talks: bool) -> None:
     controls = study.controls
     if controls.floor:
         kind = "random" if controls.floor is True else str(controls.floor)
-        name = kind if kind in study.agents else _agent(study, kind)
+        name = kind if kind != "random" and kind in study.agents else _agent(study, kind)
         _role(study, [name] * seats, FLOOR)
     if controls.ceiling is True:
         kinds = {expert_of(e.name) for e in study.environments.values()}
@@ -122,7 +128,7 @@ def _controls(study: Study, seats: int, talks: bool) -> None:
 
 def _role(study: Study, seats: list[str], role: str) -> None:
     for spec in study.lineups.values():
-        if spec.seats == seats and spec.mail is None:
+        if spec.seats == seats and spec.mail is None and not spec.shared_memory:
             spec.role = spec.role or role
             return
-    study.lineups["+".join(seats)] = LineupSpec(seats, role=role)
+    study.lineups[_free("+".join(seats), study.lineups)] = LineupSpec(seats, role=role)
