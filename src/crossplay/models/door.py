@@ -183,7 +183,7 @@ class Door:
             return await self._send(model, call, send, bound)
         reply = _reply.decode(row.reply)
         reply.usage = Usage()
-        return await asyncio.wrap_future(self.cassette.share(call, _encode(reply)))
+        return self.cassette.share(call, _encode(reply))
 
     async def _send(
         self, model: Model, call: Call, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]

@@ -334,10 +334,16 @@ class Cassette:
         """Keep an answer. attempts, doubtful: of this sending, retries included."""
         return self._settle(row, "answered", reply, usage, attempts, doubtful)
 
-    def share(self, call: Call, reply: bytes) -> Future[Row]:
-        """Keep the answer of an equal request as this call's own: nothing was sent, nothing was paid."""
+    def share(self, call: Call, reply: bytes) -> Row:
+        """Keep the answer of an equal request as this call's own.
+
+        Nothing was sent and nothing paid, so nobody waits for the commit: after a kill the answer is
+        shared again.
+        """
         now = time.time()
-        return self._put(Row(call, "answered", reply, Usage(), 0, 0, secrets.token_hex(16), now, now))
+        row = Row(call, "answered", reply, Usage(), 0, 0, secrets.token_hex(16), now, now)
+        self._put(row)
+        return row
 
     def fail(self, row: Row, error: bytes, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""
