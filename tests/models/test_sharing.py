@@ -25,8 +25,9 @@ class Counting:
 
     async def generate(self, requests, keys=()):
         self.sent += len(requests)
+        text = str(self.sent)
         await asyncio.sleep(0.001)
-        return [Reply(text=str(self.sent), finish="stop", usage=Usage(1, 10, 1, 500)) for _ in requests]
+        return [Reply(text=text, finish="stop", usage=Usage(1, 10, 1, 500)) for _ in requests]
 
     async def ready(self):
         pass
