@@ -3,7 +3,6 @@
 import pytest
 
 pytest.importorskip("torch")
-# ruff: noqa: E402
 
 from crossplay.agents import make_agent
 from crossplay.agents.policy import PolicyAgent

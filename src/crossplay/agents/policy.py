@@ -188,7 +188,9 @@ def shipped() -> tuple[str, ...]:
 
 
 def find(name: str, folder: Path) -> Path:
-    """The weights behind a name: a file, a folder of a training run, or a shipped policy."""
+    """The weights behind a name: a shipped policy, a file, or the folder of a training run."""
+    if name in shipped():
+        return SHIPPED / f"{name}.safetensors"
     at = folder / name
     for path in (
         at,

@@ -141,12 +141,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
         "reward_scale": 0.1,
         "shaping_until": 0.6,
     },
-    "pitch": {
-        "total_steps": 3_000_000,
-        "reward_scale": 0.2,
-        "random_rows": 0.5,
-        "options": {"observe": "full"},
-    },
+    "pitch": {"total_steps": 2_000_000, "reward_scale": 0.2, "random_rows": 0.5},
 }
 """Settings by environment family, on top of the defaults."""
 
@@ -162,8 +157,10 @@ class Progress:
     env_steps: int
     total_steps: int
     episodes: int
+    measure: str
+    """What `value` is: "return", or "wins" where there are random rows."""
     value: float | None
-    """Mean return of the window, or share of wins against random where there are random rows."""
+    """Mean return of the window, or the share of wins against random; None before an episode ended."""
     steps_per_s: float
     seconds: float
     seconds_left: float
@@ -180,6 +177,8 @@ class Result:
     updates: int
     env_steps: int
     episodes: int
+    measure: str
+    """What `value` is: "return" or "wins"."""
     value: float | None
     """The last point of the curve; see `Progress.value`."""
     curve: list[dict[str, float | None]]

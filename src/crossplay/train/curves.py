@@ -47,7 +47,9 @@ def draw_curves(
         raise CrossplayError(f'curves: no run has a column "{column}"')
     heights = [y for _, y in points] + list((marks or {}).values())
     ticks_x, ticks_y = _ticks(0.0, max(x for x, _ in points)), _ticks(min([0.0, *heights]), max([0.0, *heights]))
-    frame = (ticks_x[0], max(ticks_x[-1], max(x for x, _ in points)), ticks_y[0], ticks_y[-1])
+    end = max(x for x, _ in points)
+    ticks_x = [x for x in ticks_x if x <= end]
+    frame = (ticks_x[0], end, ticks_y[0], ticks_y[-1])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12" fill="#222">',

@@ -143,11 +143,11 @@ class Trainer:
         }
         self.times.append({"update": self.update, **{k: round(v + self._before[k], 3) for k, v in now.items()}})
 
+    def _measure(self) -> str:
+        return "wins" if (self.rows.against >= 0).any() else "return"
+
     def _value(self) -> float | None:
-        if not self.curve:
-            return None
-        last = self.curve[-1]
-        return last["return"] if last["wins"] is None else last["wins"]
+        return self.curve[-1][self._measure()] if self.curve else None
 
     def _reached(self) -> bool:
         value, goal = self._value(), self.config.stop_at
@@ -167,6 +167,7 @@ class Trainer:
             env_steps=steps,
             total_steps=total,
             episodes=self.rows.episodes - self.rows.B,
+            measure=self._measure(),
             value=self._value(),
             steps_per_s=speed,
             seconds=clock["wall_s"],
@@ -183,6 +184,7 @@ class Trainer:
             updates=self.update,
             env_steps=self.update * self.config.rows * self.config.length,
             episodes=self.rows.episodes - self.rows.B,
+            measure=self._measure(),
             value=self._value(),
             curve=self.curve,
             wall_s=clock["wall_s"],
@@ -228,6 +230,7 @@ class Trainer:
             "algorithm": "ppo",
             "seed": config.seed,
             "env_steps": self.update * config.rows * config.length,
+            "measure": self._measure(),
             "value": self._value(),
             "config": config.table(),
             "views": self.views,
