@@ -188,3 +188,59 @@ def test_twenty_kills_lose_nothing(tmp_path):
     calm = play(text, tmp_path / "calm")
     assert digests(folder) == calm
     assert verify(folder, "actions").ok
+
+
+STOPPER = """
+import os, pathlib, signal, time
+from crossplay import Agent
+
+class Stopper(Agent):
+    name, views, kind = "stopper", ("data",), "script"
+
+    def __init__(self, parent, once):
+        self.parent, self.once = parent, pathlib.Path(once)
+
+    def act(self, obs):
+        if obs.ordinal[2] == 10 and obs.tick == 1 and not self.once.exists():
+            self.once.touch()
+            os.kill(os.getppid() if self.parent else os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+        return obs.pick(2)
+"""
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_interrupt_keeps_every_finished_episode(tmp_path, processes):
+    (tmp_path / "stopping.py").write_text(STOPPER)
+    (tmp_path / "study.toml").write_text(f"""
+environments = ["matrix/chicken"]
+[study]
+name = "stopped"
+blocks = 40
+[agents]
+s = {{ type = "python:stopping:Stopper", parent = {str(processes).lower()}, once = "{tmp_path / "once"}" }}
+[lineups]
+"s+s" = ["s", "s"]
+[controls]
+floor = false
+""")
+    how = ["--runner", "processes", "--jobs", "1"] if processes else []
+    command = [
+        sys.executable,
+        "-c",
+        "from crossplay.cli import main; main()",
+        "run",
+        "study.toml",
+        "--out",
+        "run",
+        "--trust",
+        *how,
+    ]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert first.returncode == 130, first.stderr
+    kept = digests(tmp_path / "run")
+    # The ten blocks before, and the one that was played when the signal came.
+    assert 11 <= len(kept) < 40 and f"stopped: {len(kept)} of 40 episodes are kept" in first.stderr
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0
+    after = digests(tmp_path / "run")
+    assert len(after) == 40 and kept.items() <= after.items()

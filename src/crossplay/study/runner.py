@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ from crossplay.study.stage import Stage
 __all__ = ["ATTEMPTS", "Chunk", "Pool", "open_run", "play_chunk", "run_study", "waits"]
 
 ATTEMPTS = 3  # plays of a block whose episode was void, before the study gives up on it
-WIDTH = 64
+WIDTH = 64  # episodes of a chunk whose agents answer for many at once
+PIECE = 8  # episodes of a chunk that are played one after the other
 
 
 class Chunk(NamedTuple):
@@ -42,6 +44,10 @@ class Pool(Protocol):
 
     size: int
     ahead: int  # chunks in flight per worker
+
+    def stop(self) -> None:
+        """Let chunks in flight end after the episode they are at; their futures hold what is finished."""
+        ...
 
     def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
         """Play a chunk; the future holds its records."""
@@ -60,6 +66,11 @@ def waits(stage: Stage, cell: Cell) -> bool:
     return any(mode(a) == "async" or a.kind in ("human", "remote") for a in agents)
 
 
+def _wide(stage: Stage, cell: Cell) -> bool:
+    """Whether any agent of a cell gains from episodes that are played side by side."""
+    return any(hasattr(stage.agent(a), verb) for a in cell.seats for verb in ("act_array", "act_batch"))
+
+
 def play_chunk(stage: Stage, chunk: Chunk) -> Iterator[EpisodeRecord]:
     """The records of a chunk of fast episodes, as they end."""
     cell = next(c for c in stage.cells if c.key == chunk.cell)
@@ -73,7 +84,7 @@ def play_chunk(stage: Stage, chunk: Chunk) -> Iterator[EpisodeRecord]:
             yield _record(stage, cell, at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
         return
     episodes = (play(stage.env(cell.env), lineup, at, conduct) for at in chunk.ats)
-    for n, (episode, outcome) in enumerate(batch(episodes, WIDTH), 1):
+    for n, (episode, outcome) in enumerate(batch(episodes, WIDTH if _wide(stage, cell) else 1), 1):
         yield _record(stage, cell, episode.at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
         episode.env.close()
 
@@ -101,17 +112,32 @@ class Inline:
     ahead = 1
 
     def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+        self._stage, self._stopped = stage, threading.Event()
 
     def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
         """Play the chunk beside the event loop."""
-        return asyncio.ensure_future(asyncio.to_thread(lambda: list(play_chunk(self._stage, chunk))))
+        return asyncio.ensure_future(asyncio.to_thread(_until, self._stopped.is_set, self._stage, chunk))
+
+    def stop(self) -> None:
+        """The thread ends after its episode."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Nothing to free."""
 
 
+def _until(stopped: Callable[[], bool], stage: Stage, chunk: Chunk) -> list[EpisodeRecord]:
+    """The records of a chunk up to where it was stopped."""
+    records = []
+    for record in play_chunk(stage, chunk):
+        records.append(record)
+        if stopped():
+            break
+    return records
+
+
 _worker: Stage | None = None
+_stopped: Callable[[], bool] = bool  # False until a pool says otherwise
 
 
 def _open_worker(toml: str, trust: bool) -> None:
@@ -124,9 +150,19 @@ def _open_worker(toml: str, trust: bool) -> None:
     _worker = Stage(parse_study(tomllib.loads(toml)), trust=trust)
 
 
+def _open_process(toml: str, trust: bool, stopped: Any) -> None:
+    """As _open_worker; Ctrl-C in a terminal reaches all its processes, and the parent says what to do."""
+    import signal
+
+    global _stopped
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stopped = stopped.is_set
+    _open_worker(toml, trust)
+
+
 def _work(chunk: Chunk) -> list[EpisodeRecord]:
     assert _worker is not None
-    return list(play_chunk(_worker, chunk))
+    return _until(_stopped, _worker, chunk)
 
 
 class Processes:
@@ -135,15 +171,22 @@ class Processes:
     ahead = 2
 
     def __init__(self, study: Study, jobs: int, trust: bool) -> None:
+        import multiprocessing
+
         self.size, self._toml, self._trust = jobs, study.toml(), trust
+        self._context = multiprocessing.get_context("spawn")
+        self._stopped = self._context.Event()
         self._pool = self._open()
 
     def _open(self) -> Any:
-        import multiprocessing
         from concurrent.futures import ProcessPoolExecutor
 
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.size, context, _open_worker, (self._toml, self._trust))
+        given = (self._toml, self._trust, self._stopped)
+        return ProcessPoolExecutor(self.size, self._context, _open_process, given)
+
+    def stop(self) -> None:
+        """Each worker ends after its episode."""
+        self._stopped.set()
 
     def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
         """Queue the chunk."""
@@ -205,6 +248,9 @@ class Ray:
         worker = self._workers[self._next % len(self._workers)]
         self._next += 1
         return asyncio.wrap_future(worker.play.remote(chunk).future())
+
+    def stop(self) -> None:
+        """Nothing to say: an actor hears nothing before its chunk is played."""
 
     def close(self) -> None:
         """Stop the cluster if it was started here."""
@@ -302,7 +348,8 @@ async def _run(
         if waits(stage, cell):
             slow += [(cell, at) for at in left]
         else:
-            fast += [Chunk(cell.key, tuple(left[i : i + WIDTH])) for i in range(0, len(left), WIDTH)]
+            width = WIDTH if _wide(stage, cell) else min(PIECE, WIDTH)
+            fast += [Chunk(cell.key, tuple(left[i : i + width])) for i in range(0, len(left), width)]
     if on_start is not None:
         on_start(total - sum(len(c.ats) for c in fast) - len(slow), total)
     counts: dict[str, int] = {}
@@ -365,23 +412,40 @@ def _pool(stage: Stage, runner: str, jobs: int) -> Pool:
 async def _play_fast(
     pool: Pool, chunks: Sequence[Chunk], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
 ) -> None:
+    """Chunks, as many at a time as the pool takes. When cancelled (Ctrl-C, a spent budget), what had finished is kept."""
     queue = list(reversed(chunks))
-    pending: set[asyncio.Future[list[EpisodeRecord]]] = set()
     asked: dict[asyncio.Future[list[EpisodeRecord]], Chunk] = {}
-    while queue or pending:
-        while queue and len(pending) < pool.ahead * pool.size:
-            chunk = queue.pop()
-            future = pool.submit(chunk)
-            pending.add(future)
-            asked[future] = chunk
-            await asyncio.sleep(0)
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+
+    def take(done: Iterable[asyncio.Future[list[EpisodeRecord]]]) -> BaseException | None:
+        """Write the records of all chunks that are played; the first error among the others."""
+        failed: BaseException | None = None
         for future in done:
             chunk = asked.pop(future)
+            if future.cancelled() or future.exception() is not None:
+                failed = failed or (None if future.cancelled() else future.exception())
+                continue
             again = finished(future.result())
             if again and chunk.attempt + 1 < ATTEMPTS:
                 ats = tuple(Block(r.root, r.block, r.replicate) for r in again)
                 queue.append(Chunk(chunk.cell, ats, chunk.attempt + 1))
+        return failed
+
+    try:
+        while queue or asked:
+            while queue and len(asked) < pool.ahead * pool.size:
+                chunk = queue.pop()
+                asked[pool.submit(chunk)] = chunk
+                await asyncio.sleep(0)
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            failed = take(done)
+            if failed is not None:
+                raise failed
+    except BaseException:
+        pool.stop()
+        if asked:
+            done, _ = await asyncio.wait(asked)
+            take(done)
+        raise
 
 
 async def _play_slow(
