@@ -48,6 +48,12 @@ class Conduct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mail: Channel = Channel()
     fault_limit: float = 0.05
 
+    def __post_init__(self) -> None:
+        for kind in ("timeout", "invalid", "error"):
+            for link in getattr(self, kind):
+                if link not in LINKS:
+                    raise CrossplayError(f"conduct.{kind}: {link!r} is not one of {', '.join(LINKS)}")
+
 
 def parse_clock(clock: str) -> tuple[str, float]:
     """("wait", 0), ("deadline", seconds) or ("tick", hertz)."""

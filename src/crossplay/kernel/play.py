@@ -81,26 +81,28 @@ class Episode(Book):
             i = self.index[obs.seat]
             since[i] = obs.reward
             mail[0][i] = [[m.dst, m.body, m.channel, m.src, m.tick] for m in obs.inbox] + mail[0][i]
-        return pack(
-            {
-                "format": 1,
-                "env_id": self.env.id,
-                "at": [self.at.root, self.at.block, self.at.replicate],
-                "env": self.env.snapshot(),
-                "tick": self.tick,
-                "memos": self.memos,
-                "last": [None if x is None else list(x) for x in self.last],
-                "since": since,
-                "totals": self.totals,
-                "counts": self.counts,
-                "mail": mail,
-                "world": [self.chain.digest, self.chain.pending],
-                "mind": self.mind,
-                "agents": [a.name for a in self.agents],
-                "events": [list(e) for e in self.events],
-                "late": [list(e) for e in self.late_rows],
-            }
-        )
+        state = {
+            "format": 1,
+            "env_id": self.env.id,
+            "at": [self.at.root, self.at.block, self.at.replicate],
+            "env": self.env.snapshot(),
+            "tick": self.tick,
+            "memos": self.memos,
+            "last": [None if x is None else list(x) for x in self.last],
+            "since": since,
+            "totals": self.totals,
+            "counts": self.counts,
+            "mail": mail,
+            "world": [self.chain.digest, self.chain.pending],
+            "mind": self.mind,
+            "agents": [a.name for a in self.agents],
+            "events": [list(e) for e in self.events],
+            "late": [list(e) for e in self.late_rows],
+        }
+        try:
+            return pack(state)
+        except TypeError as error:
+            raise CrossplayError(f"a memo cannot be stored: {error}") from None
 
     def late(self, seat: str, tick: int, detail: str = "") -> None:
         """Note an answer that came after its tick: dropped, counted, in no chain."""
