@@ -33,7 +33,9 @@ def rows() -> list[Row]:
     base, per = 1 / median(marks), [1 / m for m in marks]
     what = "plain Python loops of 1e6 per second"
     return [
-        row("training: spread, PPO, one thread", median(speeds), "env-steps/CPU s", ">= 20000", speeds, base, per, what),
+        row(
+            "training: spread, PPO, one thread", median(speeds), "env-steps/CPU s", ">= 20000", speeds, base, per, what
+        ),
         row("training: spread, share of the environment", median(shares), "% of CPU", "<= 15", shares, base, per, what),
         row("training: spread to -20 per seat", median(spread), "CPU s", "<= 15", spread, base, per, what),
         row("training: kitchen/cramped_room to 100", median(kitchen), "CPU s", "<= 60", kitchen, base, per, what),
