@@ -136,7 +136,7 @@ def test_kitchen_policy_cooks():
 
 
 def test_playing_imports_no_torch():
-    code = "import sys; from crossplay.agents import make_agent; make_agent('policy:kitchen/cramped_room-1'); print('torch' in sys.modules)"
+    code = "import sys; from crossplay.agents import make_agent; make_agent('policy:kitchen/cramped_room-1'); from crossplay.train import PPO, evaluate; print('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"
