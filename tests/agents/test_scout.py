@@ -61,7 +61,7 @@ def test_scout_refuses_what_it_does_not_know() -> None:
 
 
 def test_columns_and_loop_play_the_same_episodes() -> None:
-    from crossplay.kernel.play_batch import columns
+    from crossplay.kernel import columns
 
     agent = scout("", {})
     ats = [Block(2, b) for b in range(20)]

@@ -130,7 +130,11 @@ def test_the_inner_agent_sees_skills_its_own_memo_and_everything_that_came_meanw
     names = env.skills.names
     for n, (_, spec, legal, rules, last, memo, _, _) in enumerate(watch.seen):
         assert spec == names and set(legal) <= set(names) and "wait" in legal
-        assert rules.startswith(env.skills.rules) and "interact uses" not in rules and all(f"- {name}: " in rules for name in names)
+        assert (
+            rules.startswith(env.skills.rules)
+            and "interact uses" not in rules
+            and all(f"- {name}: " in rules for name in names)
+        )
         assert memo == (None if n == 0 else {"n": n})
         assert last is None if n == 0 else 0 <= last[0] < len(names)
     told = sum(len(s[7]) for s in watch.seen)

@@ -157,7 +157,7 @@ def test_errors_say_what_to_do(call, message: str) -> None:
 
 
 def test_columns_and_loop_play_the_same_episodes() -> None:
-    from crossplay.kernel.play_batch import columns
+    from crossplay.kernel import columns
 
     lineup = {"row": strategy("generous_tit_for_tat", {}), "column": strategy("random(0.6)", {})}
     ats = [Block(2, b) for b in range(12)]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from worlds import Counter, Rows, Slow, Troubled, Uniform, Walk, state
 
 from crossplay.kernel import Action, Agent, Block, Channel, Conduct, Msg, columns, loop, play
+from worlds import Counter, Rows, Slow, Troubled, Uniform, Walk, state
 
 
 class Wild(Rows):
@@ -47,7 +47,11 @@ LINEUPS = {
 
 
 @pytest.mark.parametrize("lineup", LINEUPS)
-@pytest.mark.parametrize("conduct", [Conduct(), Conduct(invalid=("fail",)), Conduct(mail=Channel(delay=1))], ids=["plain", "forfeit", "delay"])
+@pytest.mark.parametrize(
+    "conduct",
+    [Conduct(), Conduct(invalid=("fail",)), Conduct(mail=Channel(delay=1))],
+    ids=["plain", "forfeit", "delay"],
+)
 def test_columns_equal_the_loop(lineup, conduct):
     agents = LINEUPS[lineup]()
     ats = [Block(2, b) for b in range(9)]

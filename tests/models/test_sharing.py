@@ -51,7 +51,9 @@ def asked(repeats, temperature, clones=5, cassette=None):
     return asyncio.run(go()), backend.sent, [h.counts.get("shared_answers", 0) for h in handles]
 
 
-@pytest.mark.parametrize(("repeats", "temperature", "sent"), [(True, 0.0, 1), (True, 1.0, 5), (False, 0.0, 5), (False, 1.0, 5)])
+@pytest.mark.parametrize(
+    ("repeats", "temperature", "sent"), [(True, 0.0, 1), (True, 1.0, 5), (False, 0.0, 5), (False, 1.0, 5)]
+)
 def test_five_clones(repeats, temperature, sent):
     texts, found, shared = asked(repeats, temperature)
     assert found == sent and sum(shared) == 5 - sent

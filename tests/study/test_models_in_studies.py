@@ -59,6 +59,43 @@ def test_an_environment_named_nowhere_here_is_played_by_random_script_and_model(
     assert found.ok and found.reexecuted == found.episodes == 12
 
 
+KITCHEN = """
+[study]
+name = "plan"
+blocks = 2
+margin = 1
+[environments.kitchen]
+name = "kitchen/cramped_room"
+options = { horizon = 30 }
+[agents]
+llm = { type = "llm", model = "double", memory = 2, repairs = 2, skills = SKILLS }
+[models.double]
+backend = "scripted"
+malformed_rate = 0.5
+capabilities = { grammar = GRAMMAR }
+price = { input = 1.0, output = 2.0 }
+[lineups]
+"llm+llm" = ["llm", "llm"]
+"""
+
+
+@pytest.mark.parametrize("skills", ["true", "false"])
+@pytest.mark.parametrize("grammar", ["true", "false"])
+def test_a_plan_is_an_upper_bound_of_what_is_spent(tmp_path, skills, grammar):
+    stage = Stage(study(KITCHEN.replace("SKILLS", skills).replace("GRAMMAR", grammar)))
+    stage.check()
+    plan = make_plan(stage)
+    assert not any("assumed" in w for w in plan.warnings), plan.warnings
+    run_study(stage, tmp_path / "run")
+    with RunFolder.open(tmp_path / "run") as run:
+        seats = [c for r in run.records() for c in r.counts.values()]
+    spent = {name: sum(c.get(name, 0) for c in seats) for name in ("calls", "tok_in", "tok_out")}
+    assert 0 < spent["calls"] <= plan.calls
+    assert 0 < spent["tok_in"] <= plan.tok_in
+    assert 0 < spent["tok_out"] <= plan.tok_out
+    assert plan.money == pytest.approx((plan.tok_in + 2 * plan.tok_out) / 1e6)
+
+
 def test_a_model_has_no_seat_where_it_cannot_answer():
     text = ZOO.replace("pettingzoo:classic/tictactoe_v3", "gym:Pendulum-v1").replace("URL", "http://127.0.0.1:9/v1")
     text = text[: text.index("[lineups]")] + '[lineups]\nllm = ["llm"]\nrandom = ["random"]\n'

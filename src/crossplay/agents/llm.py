@@ -91,6 +91,22 @@ class Llm(Agent):
             have = ", ".join(env.views)
             raise CrossplayError(f"{env.id}: no {self.views[0]} view (it has {have}), so {self.name} cannot play it")
 
+    def size(self, obs: Observation) -> tuple[int, int, int]:
+        """(calls, tokens in, tokens out) of a decision like this one at most: memory full, every repair
+        made, a token a byte at least (as a budget reserves them). What others may say is not in it.
+        """
+        s = self.settings
+        shown = choices(obs, s.rotate) if obs.spec.kind == "names" else None
+        form = _Form(obs, shown, s.talk and bool(obs.audience), self.model)
+        turn = [9999, max(obs.spec.names, key=len, default="?" * 40), "repeat", -0.123456]
+        memo = {"turn": -1, "past": [turn] * max(0, 2 * s.memory - 1)}
+        per_in, per_out = self._request(obs, form, self._prompt(obs, form, memo), 0).bound()
+        sure = form.grammar is not None and form.max_tokens == 1  # one letter under a grammar is always read
+        calls = 1 if sure else 1 + s.repairs
+        # Each repair repeats what was said before: the answer, and why it could not be read.
+        said = sum(k * (per_out + len(TEXTS["repair"]) + len(form.how) + 200) for k in range(calls))
+        return calls, calls * per_in + said, calls * per_out
+
     async def act(self, obs: Observation) -> Action | Fault:
         """One decision: a call, and repairs where the answer cannot be read."""
         memo = _remember(obs, self.settings.memory)

@@ -73,6 +73,8 @@ class Skilled(Agent):
             self.act_batch = self._act_batch
         if hasattr(agent, "latest"):
             self.latest = self._latest
+        if hasattr(agent, "size"):
+            self.size = lambda obs: agent.size(self._choice(obs))
         for verb in ("begin", "end"):
             if inspect.iscoroutinefunction(getattr(agent, verb)):
                 setattr(self, verb, getattr(self, f"_{verb}_async"))

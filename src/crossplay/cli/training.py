@@ -43,6 +43,7 @@ def train(
         Print the result as JSON.
     settings
         Fields of the configuration.
+
     """
     import dataclasses
 

@@ -6,6 +6,7 @@ Imports numpy and msgspec alone. No file access, no clock (drivers have one), no
 
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.batch import ENDED, BatchEnv, Single
+from crossplay.kernel.column_driver import columns
 from crossplay.kernel.conduct import Channel, Conduct
 from crossplay.kernel.drivers import aio, aio_many, batch, loop, recorded
 from crossplay.kernel.env import Env, Skills, env_id
@@ -13,7 +14,7 @@ from crossplay.kernel.events import WORLD, Event
 from crossplay.kernel.fast import jit
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.play import Episode, Lineup, Outcome, play
-from crossplay.kernel.play_batch import Columns, columns, play_batch
+from crossplay.kernel.play_batch import Columns, play_batch
 from crossplay.kernel.registry import EnvFamily, entries, load, make_batch, make_env, nearest, split_name
 from crossplay.kernel.seeds import Block, draw, env_key, generator, key, key64, permutation, pick, seat_key, uniform
 from crossplay.kernel.types import (

@@ -6,7 +6,7 @@ anything but a valid name takes the scalar path for that seat and tick.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +16,14 @@ from crossplay.kernel.batch import ENDED, BatchEnv, Single
 from crossplay.kernel.book import Book, Ending, Lineup, Outcome, mail_rows, row, say
 from crossplay.kernel.chain import WorldChain, open_record, record_dtype, world_digest
 from crossplay.kernel.conduct import Conduct
-from crossplay.kernel.drivers import _ask, _ask_group, _fault, _finish
+from crossplay.kernel.drivers import _fault
 from crossplay.kernel.events import FLAG_WORLD
 from crossplay.kernel.obs import Observation, Scope
 from crossplay.kernel.packed import Packed
 from crossplay.kernel.seeds import Block, env_key, key64
 from crossplay.kernel.types import CrossplayError, Msg, Stop
 
-__all__ = ["Ask", "Columns", "columns", "play_batch"]
+__all__ = ["Ask", "Columns", "play_batch"]
 
 
 class Columns(NamedTuple):
@@ -497,59 +497,3 @@ def _one_by_one(request: Columns) -> tuple[np.ndarray, np.ndarray | None, dict[i
     if shape is None:
         return values, None, odd
     return values, np.concatenate([np.zeros_like(shape) if m is None else m for m in memos]), odd
-
-
-def columns(
-    env: BatchEnv,
-    lineup: Lineup | Mapping[str, Agent],
-    ats: Sequence[Block],
-    conduct: Conduct = Conduct(),  # noqa: B008 (frozen)
-) -> Iterator[tuple[Block, Outcome]]:
-    """The driver of `play_batch`: yields (block, outcome) as episodes end.
-
-    Requests to one agent object are asked together; async agents run on one private event loop.
-    """
-    import asyncio
-    import inspect
-
-    requests = play_batch(env, lineup, ats, conduct)
-    runner: asyncio.Runner | None = None
-
-    async def wait(pending: list[Any]) -> list[Any]:
-        return list(await asyncio.gather(*(_finish(p) for p in pending)))
-
-    try:
-        asked = next(requests)
-        while True:
-            yield from asked.finished
-            arrays: list[Any] = []
-            for c in asked.columns:
-                try:
-                    arrays.append(c.agent.act_array(c.obs, c.legal, c.keys, c.tick, c.memo))
-                except Stop:
-                    raise
-                except Exception as error:
-                    arrays.append(error)
-            handles: list[Any] = [None] * len(asked.handles)
-            groups: dict[int, list[int]] = {}
-            for j, obs in enumerate(asked.handles):
-                if obs.op == "act" and hasattr(obs.agent, "act_batch"):
-                    groups.setdefault(id(obs.agent), []).append(j)
-                else:
-                    handles[j] = _ask(obs)
-            for group in groups.values():
-                found = _ask_group(asked.handles[group[0]].agent, [asked.handles[j] for j in group])
-                for j, answer in zip(group, found, strict=True):
-                    handles[j] = answer
-            pending = [j for j, a in enumerate(handles) if inspect.isawaitable(a)]
-            if pending:
-                runner = runner or asyncio.Runner()
-                for j, answer in zip(pending, runner.run(wait([handles[j] for j in pending])), strict=True):
-                    handles[j] = answer
-            asked = requests.send((arrays, handles))
-    except StopIteration as stop:
-        yield from stop.value
-    finally:
-        requests.close()
-        if runner is not None:
-            runner.close()

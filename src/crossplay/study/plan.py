@@ -50,10 +50,10 @@ class Plan(msgspec.Struct):
 
 
 def make_plan(stage: Stage) -> Plan:
-    """The plan of a checked stage. Prompts are measured on the first tick of the first block."""
+    """The plan of a checked stage. Prompts are measured on the first tick of the first block, as if every decision asked."""
     rows: list[PlanRow] = []
     warnings: list[str] = []
-    sizes: dict[tuple[str, str], tuple[int, int, float, float | None]] = {}
+    sizes: dict[tuple[str, str], tuple[int, int, int, float, float | None]] = {}
     for cell in stage.cells:
         row = _row(stage, cell, sizes, warnings)
         rows.append(row)
@@ -86,12 +86,12 @@ def _row(stage: Stage, cell: Cell, sizes: dict[Any, Any], warnings: list[str]) -
         if not models:
             continue
         if (cell.env, name) not in sizes:
-            sizes[cell.env, name] = _one_call(stage, cell, seat, name, warnings)
-        per_in, per_out, per_s, per_usd = sizes[cell.env, name]
-        k = ticks * int(getattr(agent, "calls_per_decision", 1))
-        calls, tok_in, tok_out, seconds = calls + k, tok_in + k * per_in, tok_out + k * per_out, seconds + k * per_s
+            sizes[cell.env, name] = _one_decision(stage, cell, seat, name, warnings)
+        per_calls, per_in, per_out, per_s, per_usd = sizes[cell.env, name]
+        calls, tok_in, tok_out = calls + ticks * per_calls, tok_in + ticks * per_in, tok_out + ticks * per_out
+        seconds += ticks * per_s
         priced &= per_usd is not None
-        money += k * (per_usd or 0.0)
+        money += ticks * (per_usd or 0.0)
     return PlanRow(
         cell.key,
         cell.lineup,
@@ -107,27 +107,30 @@ def _row(stage: Stage, cell: Cell, sizes: dict[Any, Any], warnings: list[str]) -
     )
 
 
-def _one_call(
+def _one_decision(
     stage: Stage, cell: Cell, seat: str, name: str, warnings: list[str]
-) -> tuple[int, int, float, float | None]:
-    """(prompt tokens, answer tokens, seconds, USD) of one call, from the prompt of a first tick."""
+) -> tuple[int, int, int, float, float | None]:
+    """(calls, prompt tokens, answer tokens, seconds, USD) of one decision, from the prompt of a first tick."""
     agent: Any = stage.agent(name)
-    env = stage.env(cell.env)
-    at = Block(stage.study.root, cell.blocks[0], 0)
-    env.reset(env_key(at, env.id))
-    obs = Observation(Scope(env, env.id, at, seat), "act", 0, env.legal(seat))
-    try:
-        tokens_in, tokens_out = agent.size(obs)
-    except (AttributeError, NotImplementedError):
-        warnings.append(f"agents.{name} does not say how long its prompts are: 1000 tokens are assumed")
-        tokens_in, tokens_out = 1000, 64
-    finally:
-        env.close()
+    if hasattr(agent, "size"):
+        env = stage.env(cell.env)
+        try:
+            at = Block(stage.study.root, cell.blocks[0], 0)
+            env.reset(env_key(at, env.id))
+            legal = env.legal(seat)  # of a seat whose turn it is not, nothing may be legal: then every name counts
+            obs = Observation(Scope(env, env.id, at, seat), "act", 0, legal if legal is None or any(legal) else None)
+            obs.agent = agent
+            calls, tokens_in, tokens_out = agent.size(obs)
+        finally:
+            env.close()
+    else:
+        warnings.append(f"agents.{name} does not say how long its prompts are: one call of 1000 tokens is assumed")
+        calls, tokens_in, tokens_out = 1, 1000, 64
     model = stage.door.model(agent.manifest()["models"][0])
-    seconds = LOCAL_S if model.local else REMOTE_S
+    seconds = calls * (LOCAL_S if model.local else REMOTE_S)
     try:
         price = model.price()
     except CrossplayError as error:
         warnings.append(str(error))
-        return tokens_in, tokens_out, seconds, None
-    return tokens_in, tokens_out, seconds, price.cost(tokens_in, tokens_out) if price else 0.0
+        return calls, tokens_in, tokens_out, seconds, None
+    return calls, tokens_in, tokens_out, seconds, price.cost(tokens_in, tokens_out) if price else 0.0

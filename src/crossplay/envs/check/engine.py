@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossplay.envs.check.case import LONG, Case, Failed, Skipped
+from crossplay.kernel import columns
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.drivers import loop, recorded
 from crossplay.kernel.fast import compiled
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.play import Episode, Lineup, play
-from crossplay.kernel.play_batch import columns
 from crossplay.kernel.seeds import Block
 
 __all__ = ["course_digest", "played", "processes"]
