@@ -101,7 +101,8 @@ class Llm(Agent):
         turn = [9999, max(obs.spec.names, key=len, default="?" * 40), "repeat", -0.123456]
         memo = {"turn": -1, "past": [turn] * max(0, 2 * s.memory - 1)}
         per_in, per_out = self._request(obs, form, self._prompt(obs, form, memo), 0).bound()
-        sure = form.grammar is not None and form.max_tokens == 1  # one letter under a grammar is always read
+        # One letter under a grammar is always read; an endpoint may not keep to the grammar.
+        sure = self.model.local and form.grammar is not None and form.max_tokens == 1
         calls = 1 if sure else 1 + s.repairs
         # Each repair repeats what was said before: the answer, and why it could not be read.
         said = sum(k * (per_out + len(TEXTS["repair"]) + len(form.how) + 200) for k in range(calls))

@@ -57,7 +57,7 @@ def train(
 
         def heard(p: Any) -> None:
             update(p.env_steps, p.total_steps)
-            value = "no episode yet" if p.value is None else f"return {p.value:.1f}"
+            value = "no episode yet" if p.value is None else f"{p.measure} {p.value:.2f}"
             say(f"{value}, {p.steps_per_s:,.0f} steps/s")
 
         result = learn(env, config, folder, resume=resume, progress=heard)
@@ -66,7 +66,7 @@ def train(
         return 0
     value = "none" if result.value is None else f"{result.value:.2f}"
     out.line(
-        f"trained {env}, seed {seed}: return {value} over the last episodes, {result.env_steps:,} steps, {result.wall_s:.0f} s"
+        f"trained {env}, seed {seed}: {result.measure} {value} over the last episodes, {result.env_steps:,} steps, {result.wall_s:.0f} s"
     )
     out.line(f'policy: {result.out}; in a study: type = "policy", path = "{result.out}"')
     return 0
