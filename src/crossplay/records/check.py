@@ -252,10 +252,24 @@ def _cassette(check: _Check | None, folder: Path) -> list[Damage]:
         )
         found.append(Damage(name, calls, _players(check, damage.episodes)))
     elif damage.file:
-        found.append(Damage(name, damage.file.removeprefix(f"{file} ")))
+        what = damage.file.removeprefix(f"{file} ").removeprefix(f"{folder}/")
+        told = "; no call is known to differ, so all episodes that asked a model are suspect"
+        found.append(Damage(name, what + told, _askers(check)))
     elif expected and expected != cassette_digest(folder):
         found.append(Damage(name, "is another one than when the run was closed"))
     return found
+
+
+def _askers(check: _Check | None) -> tuple[int, ...]:
+    """The episodes in which a model was asked."""
+    if check is None:
+        return ()
+    found = (
+        _episode(name)
+        for name, counts in check.rows("SELECT episode, counts FROM episodes ORDER BY seq")
+        if '"calls"' in str(counts) or '"shared_answers"' in str(counts)
+    )
+    return tuple(e for e in found if e is not None)
 
 
 def _players(check: _Check | None, addresses: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
