@@ -43,7 +43,7 @@ MINIMAL = {"environments": ["spread"], "lineups": {"a": ["a"]}, "agents": {"a": 
 
 def test_the_keys_are_those_that_the_reader_takes():
     """Each listed key of [study] is read; an unlisted one is refused with the nearest."""
-    for key in HEAD - {"template", "cluster", "metric", "baseline"}:
+    for key in HEAD - {"template", "metric", "baseline"}:
         default = {"blocks": 20}.get(key, getattr(parse_study(MINIMAL), key))
         parse_study({**MINIMAL, "study": {key: default}})
     with pytest.raises(CrossplayError, match=r'study\.blocs: unknown key\. Did you mean "blocks"'):

@@ -19,6 +19,10 @@ from crossplay.study.tables import result_of
 from crossplay.study.verify import load_run, verify
 
 SHORT = KITCHEN.replace("[environments.kitchen.options]", "[environments.kitchen.options]\nhorizon = 60")
+SHORT = SHORT.replace("[agents]", '[agents]\npolicy = "policy:kitchen/cramped_room-2"')
+SHORT += '"policy+policy" = ["policy", "policy"]\n"policy+script" = { seats = ["policy", "script"], orders = "both" }\n"policy+random" = ["policy", "random"]\n'
+
+EPISODES = 40
 
 
 def digests(folder):
@@ -57,8 +61,8 @@ def test_the_batch_width_changes_nothing(inline, tmp_path, monkeypatch, width):
 @pytest.mark.parametrize("level", ["seals", "actions", "agents"])
 def test_a_run_verifies(inline, level):
     found = verify(inline[0], level)
-    assert found.ok and found.episodes == 20
-    assert found.reexecuted == (20 if level == "agents" else 0)
+    assert found.ok and found.episodes == EPISODES
+    assert found.reexecuted == (EPISODES if level == "agents" else 0)
 
 
 def test_one_flipped_byte_in_a_trace_names_episodes(inline, tmp_path):
@@ -100,10 +104,10 @@ def test_a_run_goes_on_where_it_stood_and_another_study_is_refused(inline, tmp_p
     with pytest.raises(Enough):
         run_study(Stage(study(SHORT)), folder, on_episode=stop)
     kept = len(digests(folder))
-    assert 7 <= kept < 20
+    assert 7 <= kept < EPISODES
     started = []
     run_study(Stage(study(SHORT)), folder, on_start=lambda done, total: started.append((done, total)))
-    assert started == [(kept, 20)] and digests(folder) == inline[1]
+    assert started == [(kept, EPISODES)] and digests(folder) == inline[1]
     from crossplay.kernel import CrossplayError
 
     with pytest.raises(CrossplayError, match="holds another study"):
@@ -184,7 +188,7 @@ def test_twenty_kills_lose_nothing(tmp_path):
 
                 shutil.rmtree(folder)  # it had finished before the kill: play it again
                 reported.clear()
-    assert kills == 20
+    assert kills == EPISODES
     calm = play(text, tmp_path / "calm")
     assert digests(folder) == calm
     assert verify(folder, "actions").ok

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,20 +73,22 @@ def play_study(
     if plan:
         _print_plan(make_plan(stage), json)
         return 0
-    total = [0, 0]
+    total = [0, 0, 0]  # finished, planned, finished before
     with out.progress(f"playing {spec.name}") as (update, say):
-        tokens = [0]
+        spent = dict.fromkeys(("calls", "tok_in", "tok_out", "cpu_us"), 0)
+        began = time.monotonic()
 
         def start(done: int, planned: int) -> None:
-            total[:] = [done, planned]
+            total[:] = [done, planned, done]
             update(done, planned)
 
         def episode(record: Any) -> None:
             total[0] += 1
-            update(*total)
-            tokens[0] += sum(c.get("tok_in", 0) + c.get("tok_out", 0) for c in record.counts.values())
-            if tokens[0]:
-                say(f"{tokens[0]:,} tokens")
+            update(*total[:2])
+            for counts in record.counts.values():
+                for name in spent:
+                    spent[name] += counts.get(name, 0)
+            say(_so_far(spent, total[0] - total[2], time.monotonic() - began))
 
         try:
             run_study(stage, folder, runner=runner, jobs=jobs, on_episode=episode, on_start=start)
@@ -95,6 +98,16 @@ def play_study(
             out.fail(f"stopped: {total[0]} of {total[1]} episodes are kept in {folder}; the same command goes on")
             return 130
     return show(folder, json=json)
+
+
+def _so_far(spent: dict[str, int], episodes: int, seconds: float) -> str:
+    """Rate, and what models have cost so far."""
+    parts = [f"{episodes / max(seconds, 1e-9):.1f} episodes/s"]
+    if spent["calls"]:
+        parts.append(f"{spent['calls']:,} calls, {spent['tok_in'] + spent['tok_out']:,} tokens")
+    if spent["cpu_us"]:
+        parts.append(f"{spent['cpu_us'] / 1e6:.0f} model CPU s")
+    return ", ".join(parts)
 
 
 def _print_plan(plan: Any, json: bool) -> None:

@@ -211,7 +211,7 @@ def _asked(study: Study, result: Result, agents: dict[str, dict[str, Any]], run:
             "metric": f"{escape(result.metric)}: {escape(result.metric_help)}" if result.metric_help else result.metric,
             "margin": f"{result.margin:g}: smaller differences count as tied",
             "baseline": escape(result.baseline),
-            "intervals": f"{result.level:.0%}, over {escape(study.cluster)}s; comparisons with the baseline are one "
+            "intervals": f"{result.level:.0%}, over blocks; comparisons with the baseline are one "
             "family, adjusted by Holm's steps",
             "blocks": f"{len(study.blocks)}, met by all lineups; {study.replicates} replicate"
             + ("s" if study.replicates > 1 else "")

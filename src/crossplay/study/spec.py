@@ -120,7 +120,6 @@ class Study(msgspec.Struct):
     questions: list[Question] = []
     controls: Controls = msgspec.field(default_factory=Controls)
     base: Path = Path()  # the folder of the study file, for files that agents name; not stored
-    cluster: str = "block"  # "block" or "participant": what the intervals are computed over
     description: str = ""
 
     def cells(self, seats: Mapping[str, Sequence[str]]) -> list[Cell]:
@@ -223,7 +222,6 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         "baseline",
         "template",
         "concurrency",
-        "cluster",
         "description",
     )
     reader.known("study", head, fields)
@@ -249,7 +247,6 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         },
         budget=reader.budget(data.get("budget", {})),
         controls=reader.controls(data.get("controls", {})),
-        cluster=reader.choice("study.cluster", head.get("cluster", "block"), ("block", "participant")),
         description=reader.value("study.description", head.get("description", ""), str),
         base=base or Path(),
     )
