@@ -142,6 +142,48 @@ ceiling = false
         assert endpoint.most_flying == 4 and len(endpoint.requests) == 12
 
 
+CLOCK = """
+[study]
+name = "clock"
+blocks = 2
+margin = 0.5
+baseline = "slow+first"
+[environments.game]
+name = "pitch/soccer-1v1"
+options = { horizon = 6 }
+clock = "CLOCK"
+[conduct]
+timeout = ["repeat", "noop"]
+[agents]
+first = "first-legal"
+quick = { type = "llm", model = "quick" }
+slow = { type = "llm", model = "slow" }
+[models.quick]
+backend = "scripted"
+[models.slow]
+backend = "scripted"
+latency_s = 1.0
+[lineups]
+"slow+first" = ["slow", "first"]
+"quick+slow" = ["quick", "slow"]
+"one mind" = { seats = ["slow", "slow"], shared_memory = true }
+[controls]
+floor = false
+ceiling = false
+"""
+
+
+@pytest.mark.parametrize("clock", ["deadline:0.1", "tick:10"])
+def test_a_run_with_a_clock_verifies_with_its_misses_as_recorded(tmp_path, clock):
+    run_study(Stage(study(CLOCK.replace("CLOCK", clock))), tmp_path / "run")
+    with RunFolder.open(tmp_path / "run") as run:
+        seats = [c for r in run.records() for c in r.counts.values()]
+    # All that the slow model was asked, in four of six seats, came too late.
+    assert sum(c.get("timeout", 0) + c.get("held", 0) for c in seats) >= 4 * 2 * 6
+    found = verify(tmp_path / "run", "agents")
+    assert found.ok and found.reexecuted == found.episodes == 6, found.findings
+
+
 def test_a_flipped_byte_in_the_cassette_is_found_and_the_episodes_are_named(tmp_path):
     with Loopback() as endpoint:
         run_study(Stage(study(ZOO.replace("URL", endpoint.url))), tmp_path / "run")

@@ -16,7 +16,7 @@ from crossplay.kernel.mail import Mail
 from crossplay.kernel.obs import DEAD, Observation, Scope
 from crossplay.kernel.seeds import Block, key
 from crossplay.kernel.settle import Settled, settle
-from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Msg, Usage, pack, storable
+from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Held, Msg, Usage, pack, storable
 
 __all__ = ["Book", "Ending", "Lineup", "Outcome", "check_seats", "mail_rows", "row", "say"]
 
@@ -199,7 +199,10 @@ class Book:
         """Notes and counters of a handle: recorded also when the answer did not come in time."""
         for name, k in obs.counts.items():
             self.count(i, name, k)
-        partial = isinstance(answer, Fault) and answer.kind in ("timeout", "error", "void")
+        # What stood in the notes when the clock cut an answer off depends on the clock: no part of the chain.
+        partial = isinstance(answer, Held) or (
+            isinstance(answer, Fault) and answer.kind in ("timeout", "error", "void")
+        )
         ords: dict[tuple[int, ...], int] = {}
         for path, kind, data, usage in sorted(obs.notes, key=lambda note: note[0]):
             k = ords.get(path, 2000 if not path else 0)

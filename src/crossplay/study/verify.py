@@ -8,14 +8,30 @@ entry points are loaded, never code that a run names, unless it is trusted.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from crossplay.kernel import Block, CrossplayError, Event, Lineup, Outcome, aio, loop, play, recorded
+from crossplay.kernel import (
+    Action,
+    Agent,
+    Block,
+    CrossplayError,
+    Event,
+    Fault,
+    Held,
+    Lineup,
+    Observation,
+    Outcome,
+    aio,
+    loop,
+    play,
+    recorded,
+)
 from crossplay.records import EpisodeRecord, RunFolder, check_seals
 from crossplay.records.identity import machine
 from crossplay.study.runner import Chunk, play_chunk, waits
@@ -201,7 +217,7 @@ def _agents(
             result.recorded_only[key] = why
             continue
         wanted = {(r.block, r.replicate): r for r in found}
-        for at, outcome in _again(stage, cell, [Block(r.root, r.block, r.replicate) for r in found]):
+        for at, outcome in _again(stage, cell, found, run):
             record = wanted[at.block, at.replicate]
             result.reexecuted += 1
             what = _difference(record, run.events(record.id), outcome)
@@ -223,7 +239,8 @@ def _opaque(stage: Stage, cell: Cell) -> str:
     return ""
 
 
-def _again(stage: Stage, cell: Cell, ats: list[Block]) -> Iterator[tuple[Block, Outcome]]:
+def _again(stage: Stage, cell: Cell, records: list[EpisodeRecord], run: RunFolder) -> Iterator[tuple[Block, Outcome]]:
+    ats = [Block(r.root, r.block, r.replicate) for r in records]
     if not waits(stage, cell):
         for record in play_chunk(stage, Chunk(cell.key, tuple(ats))):
             at = Block(record.root, record.block, record.replicate)
@@ -242,7 +259,45 @@ def _again(stage: Stage, cell: Cell, ats: list[Block]) -> Iterator[tuple[Block, 
                 ),
             )
         return
-    for at in ats:
+    for at, record in zip(ats, records, strict=True):
         env = stage.env(cell.env)
-        yield at, asyncio.run(aio(play(env, stage.lineup(cell), at, stage.conduct(cell))))
+        lineup = stage.lineup(cell)
+        if env.clock != "wait":
+            env.clock = "wait"  # a miss is a recorded fact, served again; the id keeps the clock of the run
+            env._id = record.env_id  # type: ignore[attr-defined]
+            lineup = _in_time(lineup, recorded(run.events(record.id), env.seats))
+        yield at, asyncio.run(aio(play(env, lineup, at, stage.conduct(cell))))
         env.close()
+
+
+def _in_time(lineup: Lineup, record: Lineup) -> Lineup:
+    """The lineup, asked wherever the record says that it answered in time."""
+    one = {id(agent): InTime(agent, record.seats) for agent in lineup.seats.values()}  # seats may share its memory
+    return Lineup({s: one[id(agent)] for s, agent in lineup.seats.items()}, lineup.shared_memory, lineup.name)
+
+
+class InTime(Agent):
+    """Asks an agent again, but for the ticks at which the record says that its time was over."""
+
+    def __init__(self, agent: Agent, record: Mapping[str, Agent]) -> None:
+        self.agent, self.record = agent, record
+        self.name, self.views, self.kind, self.deterministic = agent.name, agent.views, agent.kind, agent.deterministic
+
+    def begin(self, obs: Observation) -> Any:
+        """As the agent begins."""
+        return self.agent.begin(obs)
+
+    async def act(self, obs: Observation) -> Any:
+        """The recorded miss, or the agent's answer."""
+        then = self.record[obs.seat].act(obs)
+        if isinstance(then, Fault) and then.kind == "timeout":
+            return then
+        if isinstance(then, Action) and isinstance(then.value, Held):
+            return then
+        batch = getattr(self.agent, "act_batch", None)
+        answer = batch([obs])[0] if batch is not None else self.agent.act(obs)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def end(self, obs: Observation) -> Any:
+        """As the agent ends."""
+        return self.agent.end(obs)
