@@ -45,7 +45,7 @@ def test_a_study_from_plan_to_report(folder):
     plan = run("run", "study.toml", "--plan", cwd=folder)
     assert plan.returncode == 0 and "nothing is spent yet" in plan.stdout
     shown = run("show", "run", cwd=folder)
-    assert "tft+random" in shown.stdout and "paired difference" in shown.stdout
+    assert "tft+random" in shown.stdout and "difference [Holm" in shown.stdout
     data = json.loads(run("show", "run", "--json", cwd=folder).stdout)
     assert data["episodes"] == data["planned"] == 12
     assert run("verify", "run", "--level", "agents", cwd=folder).returncode == 0

@@ -41,8 +41,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], not
     from rich.table import Table
 
     found = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        found.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for i, column in enumerate(columns):
+        right = column.startswith(">")
+        found.add_column(
+            column.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right or i == 0
+        )
     for row in rows:
         found.add_row(*(escape(c) for c in row))
     console().print(found)

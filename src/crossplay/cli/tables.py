@@ -48,18 +48,22 @@ def _scores(result: Result, env: str, rows: list[Any]) -> None:
         if c is not None:
             i = c.adjusted_interval
             difference = f"{c.difference:+.1f}" + (f" [{i.low:.1f}, {i.high:.1f}]" if i else "")
-            verdict = c.verdict + (f" (needs {c.episodes_needed} episodes)" if c.episodes_needed else "")
-        marks = ", ".join([*s.marks, *(["few blocks"] if s.blocks < 10 and s.mean.interval else [])])
+            verdict = c.verdict
+        marks = [m for m in s.marks if m != s.mean.mark]  # that one stands beside the value already
+        if c is not None and c.episodes_needed:
+            marks.append(f"needs {c.episodes_needed} episodes")
+        if s.blocks < 10 and s.mean.interval:
+            marks.append("few blocks")
         lines.append(
             (
                 mark + r.lineup,
-                r.role,
+                r.role.removeprefix("control: "),
                 estimate(s.mean),
                 difference,
                 verdict,
                 f"{s.distinct}/{s.episodes}",
                 str(s.blocks),
-                marks,
+                ", ".join(marks),
             )
         )
     percent = f"{result.level:.0%}"
@@ -67,7 +71,7 @@ def _scores(result: Result, env: str, rows: list[Any]) -> None:
         "lineup",
         "role",
         f">{result.metric} [{percent}]",
-        f">paired difference [Holm {percent}]",
+        f">difference [Holm {percent}]",
         "verdict",
         ">distinct",
         ">blocks",

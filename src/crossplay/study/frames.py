@@ -307,7 +307,7 @@ def save_gif(shown: Sequence[Frame], path: Path, speed: float, width: int = 360)
     pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     # Viewers slow down what asks for less than 20 ms a page.
     step = max(20, round(1000 / speed / 10) * 10)
-    pages[0].save(path, save_all=True, append_images=pages[1:], duration=step, loop=0, optimize=False)
+    pages[0].save(path, "GIF", save_all=True, append_images=pages[1:], duration=step, loop=0, optimize=False)
 
 
 def save_strip(shown: Sequence[Frame], path: Path, width: int = 280, columns: int = 4) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -21,7 +22,7 @@ from crossplay.kernel import Block, CrossplayError, Episode, Outcome, aio, batch
 from crossplay.kernel.drivers import mode
 from crossplay.records import Cell as StoredCell
 from crossplay.records import EpisodeRecord, RunFolder
-from crossplay.study.spec import Cell, Study
+from crossplay.study.spec import Cell, Study, parse_study
 from crossplay.study.stage import Stage
 
 __all__ = ["ATTEMPTS", "Chunk", "Pool", "open_run", "play_chunk", "run_study", "waits"]
@@ -142,10 +143,6 @@ _stopped: Callable[[], bool] = bool  # False until a pool says otherwise
 
 def _open_worker(toml: str, trust: bool) -> None:
     """In a worker process: build the stage from the resolved study."""
-    import tomllib
-
-    from crossplay.study.spec import parse_study
-
     global _worker
     _worker = Stage(parse_study(tomllib.loads(toml)), trust=trust)
 
@@ -286,7 +283,7 @@ def open_run(stage: Stage, folder: Path) -> RunFolder:
     toml = stage.study.toml()
     if (folder / "manifest.sqlite").exists():
         run = RunFolder.open(folder, write=True, identity=identity(stage))
-        if run.study_digest != stage.study.digest():
+        if run.study_digest != stage.study.digest() and not _other_limits(stage, run):
             run.close()
             raise CrossplayError(
                 f"{folder}: holds another study (or the same one, changed); name a new folder with --out, or merge runs later"
@@ -295,6 +292,16 @@ def open_run(stage: Stage, folder: Path) -> RunFolder:
         run = RunFolder.create(folder, toml, identity(stage))
     run.add_cells(_stored(stage, cell) for cell in stage.cells)
     return run
+
+
+def _other_limits(stage: Stage, run: RunFolder) -> bool:
+    """Whether the run's study differs in its budget alone. Then the run keeps its study, and this sitting its limits."""
+    began = parse_study(tomllib.loads(run.studies()[run.study_digest]))
+    same = msgspec.structs.replace(stage.study, budget=began.budget)
+    if same.digest() != run.study_digest:
+        return False
+    stage.study = same
+    return True
 
 
 def _stored(stage: Stage, cell: Cell) -> StoredCell:
@@ -400,6 +407,8 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _pool(stage: Stage, runner: str, jobs: int) -> Pool:
+    if jobs < 1:
+        raise CrossplayError(f"jobs = {jobs}: at least 1")
     if runner == "processes" or (runner == "inline" and jobs > 1):
         return Processes(stage.study, jobs, stage.trust)
     if runner == "ray":

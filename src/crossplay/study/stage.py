@@ -36,6 +36,7 @@ class Stage:
     ) -> None:
         self.folder, self.strict, self.trust = folder, strict, trust
         self.base = study.base
+        self.limits = study.budget  # of this sitting; a run may go on with others than it began with
         self._door: Any = None
         probes = {label: self._probe(label, spec) for label, spec in study.environments.items()}
         counts = {len(env.seats) for env in probes.values()}
@@ -100,7 +101,7 @@ class Stage:
             cassette = None
             if self.folder is not None:
                 cassette = Cassette(self.folder / "cassette", mode="strict" if self.strict else "record")
-            limits = {k: (int(v) if k in ("calls", "tokens") else v) for k, v in self.study.budget.items()}
+            limits = {k: (int(v) if k in ("calls", "tokens") else v) for k, v in self.limits.items()}
             self._door = Door(self.study.models, cassette, Budget(**limits) if limits else None)
         return self._door
 
