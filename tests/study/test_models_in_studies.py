@@ -115,6 +115,26 @@ def test_an_endpoint_that_is_down_stops_the_study_and_loses_nothing(tmp_path):
             run_study(Stage(study(text.replace("http://127.0.0.1:9/v1", endpoint.url))), tmp_path / "run")
 
 
+def test_a_run_that_reached_a_limit_goes_on_when_it_is_raised(tmp_path):
+    with Loopback() as endpoint:
+        text = ZOO.replace("URL", endpoint.url).replace("blocks = 2", "blocks = 3")
+        limited = text + "[budget]\ncalls = 10\n"
+        for _ in range(2):  # the same limit again sends nothing more
+            with pytest.raises(CrossplayError, match="budget: calls = 10 would be passed"):
+                run_study(Stage(study(limited)), tmp_path / "run")
+            assert len(endpoint.requests) == 10
+        run_study(Stage(study(text + "[budget]\ncalls = 1000\n")), tmp_path / "run")
+        found = verify(tmp_path / "run", "agents")
+        assert found.ok and found.episodes == 18
+        with RunFolder.open(tmp_path / "run") as run:
+            assert len(run.studies()) == 1
+        (file,) = (tmp_path / "run" / "cassette").glob("*.sqlite")
+        rows = sqlite3.connect(file).execute("SELECT count(*), sum(attempts) FROM calls").fetchone()
+        assert rows == (len(endpoint.requests), len(endpoint.requests))  # nothing was sent twice
+        with pytest.raises(CrossplayError, match="another study"):
+            run_study(Stage(study(limited, margin=0.6)), tmp_path / "run")
+
+
 def test_four_model_seats_of_a_tick_are_asked_at_once(tmp_path):
     text = """
 [study]

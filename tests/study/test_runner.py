@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from study_files import KITCHEN, MATRIX, study
 
+from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
 from crossplay.study.runner import run_study
 from crossplay.study.stage import Stage
@@ -192,6 +193,12 @@ def test_twenty_kills_lose_nothing(tmp_path):
     calm = play(text, tmp_path / "calm")
     assert digests(folder) == calm
     assert verify(folder, "actions").ok
+
+
+@pytest.mark.parametrize("runner", ["inline", "processes", "ray"])
+def test_no_workers_is_an_error(tmp_path, runner):
+    with pytest.raises(CrossplayError, match="jobs = 0: at least 1"):
+        play(SHORT, tmp_path / "run", runner=runner, jobs=0)
 
 
 STOPPER = """
