@@ -8,8 +8,10 @@ FULL ?= 0
 export OMP_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
 demo: .venv/.demo            ## play, verify and report the study mixed-kitchen (runs/demo)
+	rm -rf runs/demo
 	$(BIN)/crossplay demo --out runs/demo
 
 test: .venv/.test packages   ## the first ring of tests; FULL=1 adds the second
