@@ -87,6 +87,17 @@ def trace() -> Row:
     return row("trace: kitchen with scripts, 128 episodes", value, "bytes per step", "<= 16", [value], 0.0, [], "")
 
 
+def demo() -> Row:
+    """Wall seconds of `crossplay demo`: play, verify, report; the model's weights are here already."""
+    from crossplay.models.catalog import pull
+
+    pull("smollm2-135m")
+    script = str(Path(sys.executable).with_name("crossplay"))
+    with tempfile.TemporaryDirectory() as folder:
+        wall, cpu = _cpu_of([script, "demo", "--out", str(Path(folder) / "demo")])
+    return row("start: crossplay demo, installation apart", wall, "s", "<= 300", [wall], cpu, [cpu], "its CPU seconds")
+
+
 def rows() -> list[Row]:
     """All rows of start-up and storage."""
-    return [*start(), trace()]
+    return [*start(), trace(), demo()]
