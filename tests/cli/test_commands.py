@@ -69,6 +69,18 @@ def test_damage_exits_1_and_names_the_episode(folder, tmp_path):
     assert json.loads(run("verify", copy, "--json").stdout)["findings"][0]["episode"]
 
 
+def test_files_that_were_written_as_json(folder, tmp_path):
+    done = run("export", folder / "run", "--out", tmp_path / "csv", "--json")
+    assert [Path(p).name for p in json.loads(done.stdout)] == ["episodes.csv", "comparisons.csv", "events.csv"]
+    done = run("report", folder / "run", "--out", tmp_path / "r.html", "--json")
+    assert json.loads(done.stdout) == [str(tmp_path / "r.html")]
+
+
+def test_the_package_is_a_command():
+    done = subprocess.run([sys.executable, "-m", "crossplay", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip()
+
+
 def test_merge_joins_and_refuses(folder, tmp_path):
     (tmp_path / "more.toml").write_text(STUDY.replace("blocks = 3", "blocks = [7, 8]"))
     assert run("run", "more.toml", "--out", "more", cwd=tmp_path).returncode == 0

@@ -145,22 +145,28 @@ def models_list(*, json: Json = False) -> int:
     return 0
 
 
-def models_pull(name: str, /) -> int:
+def models_pull(name: str, /, *, json: Json = False) -> int:
     """Get the weights of a known model; its checksum is pinned."""
     from crossplay.models.catalog import pull
 
     with out.progress(f"getting {name}") as (update, _):
         path = pull(name, lambda done, total, *_: update(done, total))
-    out.line(f"{name}: {path}")
+    if json:
+        out.print_json({"name": name, "path": str(path)})
+    else:
+        out.line(f"{name}: {path}")
     return 0
 
 
-def models_add(file: Path, /, *, name: str = "") -> int:
+def models_add(file: Path, /, *, name: str = "", json: Json = False) -> int:
     """Register a GGUF file as a model."""
     from crossplay.models.catalog import add
 
     known = add(file, name)
-    out.line(f'added {known.name}; use it in a study: type = "llm", model = "{known.name}"')
+    if json:
+        out.print_json({"name": known.name, "path": str(file.resolve())})
+    else:
+        out.line(f'added {known.name}; use it in a study: type = "llm", model = "{known.name}"')
     return 0
 
 

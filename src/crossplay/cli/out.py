@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["fail", "line", "print_json", "progress", "table"]
+__all__ = ["fail", "line", "print_json", "progress", "table", "wrote"]
 
 
 def line(text: str = "") -> None:
@@ -25,6 +25,15 @@ def print_json(data: Any) -> None:
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+
+
+def wrote(paths: Sequence[Any], json: bool) -> None:
+    """The files that a command wrote: a line each, or one JSON list."""
+    if json:
+        print_json([str(path) for path in paths])
+        return
+    for path in paths:
+        line(f"wrote {path}")
 
 
 def console() -> Any:

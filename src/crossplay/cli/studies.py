@@ -228,20 +228,20 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def report(run: Path, /, *, out_: Annotated[Path | None, Parameter(name="--out")] = None) -> int:
+def report(run: Path, /, *, out_: Annotated[Path | None, Parameter(name="--out")] = None, json: Json = False) -> int:
     """Write the report of a run: one HTML file that opens offline (default: report.html in the run)."""
     from crossplay.study.report import write_report
 
-    out.line(f"wrote {write_report(run, out_)}")
+    out.wrote([write_report(run, out_)], json)
     return 0
 
 
-def merge(a: Path, b: Path, /, *, out_: Annotated[Path, Parameter(name="--out")]) -> int:
+def merge(a: Path, b: Path, /, *, out_: Annotated[Path, Parameter(name="--out")], json: Json = False) -> int:
     """Join two runs into a new one; refuses episodes that clash."""
     from crossplay.records import merge as join
 
     join(a, b, out_)
-    return show(out_)
+    return show(out_, json=json)
 
 
 def export(
@@ -250,12 +250,12 @@ def export(
     *,
     to: Literal["csv", "parquet", "inspect"] = "csv",
     out_: Annotated[Path | None, Parameter(name="--out")] = None,
+    json: Json = False,
 ) -> int:
     """Export a run: episodes and events as CSV or Parquet, or Inspect logs."""
     from crossplay.study.export import export_run
 
-    for path in export_run(run, to, out_):
-        out.line(f"wrote {path}")
+    out.wrote(export_run(run, to, out_), json)
     return 0
 
 
