@@ -124,6 +124,8 @@ def test_bad_input_is_one_line(tmp_path, change, said, code):
     assert done.returncode == code, done.stderr
     lines = [x for x in done.stderr.strip().split("\n") if x.startswith("crossplay: ")]
     assert len(lines) == 1 and said in lines[0], done.stderr
+    if code == 2:  # what is wrong stands in the file
+        assert lines[0].startswith("crossplay: study.toml: "), done.stderr
 
 
 def test_words_that_are_not_commands():

@@ -50,7 +50,7 @@ def run(
     from crossplay.study.spec import load_study
 
     spec = load_study(study)
-    return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json)
+    return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json, study)
 
 
 def play_study(
@@ -61,15 +61,19 @@ def play_study(
     plan: bool = False,
     trust: bool = False,
     json: bool = False,
+    source: Path | None = None,
 ) -> int:
-    """Plan or play a study, then show it."""
-    from crossplay.kernel.types import Stop
+    """Plan or play a study, then show it. source: its file, named by what is wrong with it."""
+    from crossplay.kernel.types import CrossplayError, Stop
     from crossplay.study.plan import make_plan
     from crossplay.study.runner import run_study
     from crossplay.study.stage import Stage
 
-    stage = Stage(spec, None if plan else folder, trust=trust)
-    stage.check()
+    try:
+        stage = Stage(spec, None if plan else folder, trust=trust)
+        stage.check()
+    except CrossplayError as error:
+        raise type(error)(f"{source}: {error}" if source else str(error)) from error
     if plan:
         _print_plan(make_plan(stage), json)
         return 0
