@@ -27,7 +27,7 @@ from crossplay.study.stage import Stage
 
 __all__ = ["ATTEMPTS", "Chunk", "Pool", "open_run", "play_chunk", "run_study", "waits"]
 
-ATTEMPTS = 3  # plays of a block whose episode was void, before the study gives up on it
+ATTEMPTS = 3  # plays of a block whose episode was void, before a sitting gives up on it
 WIDTH = 64  # episodes of a chunk whose agents answer for many at once
 PIECE = 8  # episodes of a chunk that are played one after the other
 
@@ -38,6 +38,19 @@ class Chunk(NamedTuple):
     cell: str
     ats: tuple[Block, ...]
     attempt: int = 0
+
+
+class Waiting(NamedTuple):
+    """An episode whose seats wait for something outside."""
+
+    cell: Cell
+    at: Block
+    attempt: int = 0
+
+
+def _once_more(attempt: int) -> bool:
+    """Whether a block whose attempt was void is played again in this sitting."""
+    return (attempt + 1) % ATTEMPTS != 0
 
 
 class Pool(Protocol):
@@ -344,19 +357,23 @@ async def _run(
     on_episode: Callable[[EpisodeRecord], None] | None,
     on_start: Callable[[int, int], None] | None,
 ) -> dict[str, int]:
-    done = run.done()
+    done, tried = run.done(), run.attempts()
     fast: list[Chunk] = []
-    slow: list[tuple[Cell, Block]] = []
+    slow: list[Waiting] = []
     total = 0
     for cell in stage.cells:
         ats = [Block(stage.study.root, b, r) for b in cell.blocks for r in range(stage.study.replicates)]
         total += len(ats)
-        left = [at for at in ats if (cell.key, at.block, at.replicate) not in done]
+        left: dict[int, list[Block]] = {}  # by attempt: void episodes of an earlier sitting stay, and are counted
+        for at in ats:
+            if (place := (cell.key, at.block, at.replicate)) not in done:
+                left.setdefault(tried.get(place, 0), []).append(at)
         if waits(stage, cell):
-            slow += [(cell, at) for at in left]
-        else:
-            width = WIDTH if _wide(stage, cell) else min(PIECE, WIDTH)
-            fast += [Chunk(cell.key, tuple(left[i : i + width])) for i in range(0, len(left), width)]
+            slow += [Waiting(cell, at, attempt) for attempt, some in left.items() for at in some]
+            continue
+        width = WIDTH if _wide(stage, cell) else min(PIECE, WIDTH)
+        for attempt, some in left.items():
+            fast += [Chunk(cell.key, tuple(some[i : i + width]), attempt) for i in range(0, len(some), width)]
     if on_start is not None:
         on_start(total - sum(len(c.ats) for c in fast) - len(slow), total)
     counts: dict[str, int] = {}
@@ -434,7 +451,7 @@ async def _play_fast(
                 failed = failed or (None if future.cancelled() else future.exception())
                 continue
             again = finished(future.result())
-            if again and chunk.attempt + 1 < ATTEMPTS:
+            if again and _once_more(chunk.attempt):
                 ats = tuple(Block(r.root, r.block, r.replicate) for r in again)
                 queue.append(Chunk(chunk.cell, ats, chunk.attempt + 1))
         return failed
@@ -458,7 +475,7 @@ async def _play_fast(
 
 
 async def _play_slow(
-    stage: Stage, work: Sequence[tuple[Cell, Block]], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
+    stage: Stage, work: Sequence[Waiting], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
 ) -> None:
     """Episodes that wait, `concurrency` at a time; each is written when it ends."""
     models = stage.models()
@@ -467,16 +484,17 @@ async def _play_slow(
     source = iter(work)
 
     async def worker() -> None:
-        for cell, at in source:
-            for attempt in range(ATTEMPTS):
+        for cell, at, attempt in source:
+            while True:
                 env = stage.env(cell.env)
                 began = time.perf_counter()
                 episode: Episode = play(env, stage.lineup(cell), at, stage.conduct(cell))
                 outcome = await aio(episode)
                 record = _record(stage, cell, at, outcome, attempt, time.perf_counter() - began)
                 env.close()
-                if not finished([record]):
+                if not (finished([record]) and _once_more(attempt)):
                     break
+                attempt += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(stage.study.concurrency):
