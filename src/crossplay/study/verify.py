@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,29 +168,25 @@ def _actions(stage: Stage, cell: Cell, run: RunFolder, record: EpisodeRecord, re
 
 
 def _difference(record: EpisodeRecord, events: list[Event], outcome: Outcome) -> str:
-    """Where a replay leaves the record, or ""."""
-    if (
-        outcome.world == record.world
-        and list(outcome.totals) == list(record.totals)
-        and outcome.status == record.status
-    ):
-        if outcome.score == record.score:
-            return ""
-        return f"the score is {outcome.score}, recorded was {record.score}"
-    before = {e.tick: (e.fingerprint, e.rewards) for e in events if e.kind == "step"}
-    after = {e.tick: (e.fingerprint, e.rewards) for e in outcome.trace() if e.kind == "step"}
+    """Where a replay leaves the record, or "". The rows are compared too: pictures and exports are made from them."""
+    before, after = _steps(events), _steps(outcome.trace())
     for tick in sorted(before.keys() | after.keys()):
-        if _step(before.get(tick)) != _step(after.get(tick)):
+        if before.get(tick) != after.get(tick):
             return f"the first difference is at tick {tick}"
-    return (
-        f"ended {outcome.status}, recorded was {record.status}"
-        if outcome.status != record.status
-        else "the moves differ"
-    )
+    if outcome.status != record.status:
+        return f"ended {outcome.status}, recorded was {record.status}"
+    if outcome.world != record.world:
+        return "the moves differ"
+    if list(outcome.totals) != list(record.totals):
+        return f"the rewards add up to {list(outcome.totals)}, recorded was {list(record.totals)}"
+    if outcome.score != record.score:
+        return f"the score is {outcome.score}, recorded was {record.score}"
+    return ""
 
 
-def _step(step: Any) -> Any:
-    return None if step is None else (step[0], tuple(step[1] or ()))
+def _steps(events: Iterable[Event]) -> dict[int, Any]:
+    """Fingerprint and rewards of each tick."""
+    return {e.tick: (e.fingerprint, tuple(e.rewards or ())) for e in events if e.kind == "step"}
 
 
 def _close(record: EpisodeRecord, outcome: Outcome) -> bool:
