@@ -1,5 +1,6 @@
 """Runs: equal digests whatever plays them, nothing lost when killed, verified at every level."""
 
+import itertools
 import json
 import os
 import random
@@ -193,6 +194,27 @@ def test_twenty_kills_lose_nothing(tmp_path):
     calm = play(text, tmp_path / "calm")
     assert digests(folder) == calm
     assert verify(folder, "actions").ok
+
+
+def test_a_broken_environment_is_told_and_has_no_share_in_the_means(tmp_path, monkeypatch):
+    from crossplay.envs.matrix import MatrixBatch
+
+    honest, steps = MatrixBatch.step, itertools.count(1)
+
+    def step(self, actions):
+        if next(steps) % 50 == 0:
+            raise RuntimeError("out of order")
+        return honest(self, actions)
+
+    monkeypatch.setattr(MatrixBatch, "step", step)
+    play(MATRIX, tmp_path / "run")
+    folder, spec = load_run(tmp_path / "run")
+    with folder:
+        found = result_of(folder, spec)
+    row = next(r for r in found.rows if r.lineup == "random+random")
+    broken = row.statuses["env-fault"]
+    assert 0 < broken < sum(row.statuses.values()) and row.summary.episodes == sum(row.statuses.values()) - broken
+    assert any(f"random+random: {broken} of 8 episodes ended with a fault of the environment" in n for n in found.notes)
 
 
 @pytest.mark.parametrize("runner", ["inline", "processes", "ray"])

@@ -168,6 +168,12 @@ def result_of(run: Any, study: Study) -> Result:
                 notes.append(
                     f"{env}, {group}: no episode has a score ({', '.join(sorted({e.status for e in groups[group]}))})"
                 )
+            broken = sum(e.status == "env-fault" for e in groups.get(group, ()))
+            if broken and group in cells:
+                notes.append(
+                    f"{env}, {group}: {broken} of {len(groups[group])} episodes ended with a fault of the environment; "
+                    "they have no score and no share in the means"
+                )
         answers += _answers(env, study, cells, metric)
     payoffs = [p for env in study.environments if (p := _payoff(env, episodes, study, seeds))]
     planned = sum(
@@ -216,7 +222,7 @@ def _episodes(run: Any, metric: str) -> list[_Episode]:
                 e.lineup,
                 tuple(cell.agents[s] for s in seats),
                 e.block,
-                e.score.get(metric),
+                None if e.status == "env-fault" else e.score.get(metric),  # what a broken world paid is no score
                 e.status,
                 e.world.hex(),
                 e.counts,
