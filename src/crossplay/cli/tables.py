@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,11 @@ def estimate(e: Any, digits: int = 1) -> str:
     return f"{e.value:.{digits}f} [{e.interval.low:.{digits}f}, {e.interval.high:.{digits}f}]"
 
 
+def _why(marks: Sequence[str]) -> str:
+    """Why a difference has no interval."""
+    return next((m for m in ("deterministic, n = 1", "n = 1", "no variation") if m in marks), "no interval")
+
+
 def _scores(result: Result, env: str, rows: list[Any]) -> None:
     best = max((r.summary.mean.value for r in rows), default=None)
     lines = []
@@ -47,7 +53,7 @@ def _scores(result: Result, env: str, rows: list[Any]) -> None:
         difference, verdict = ("baseline", "") if r.lineup == result.baseline else ("", "")
         if c is not None:
             i = c.adjusted_interval
-            difference = f"{c.difference:+.1f}" + (f" [{i.low:.1f}, {i.high:.1f}]" if i else "")
+            difference = f"{c.difference:+.1f} " + (f"[{i.low:.1f}, {i.high:.1f}]" if i else f"({_why(c.marks)})")
             verdict = c.verdict
         marks = [m for m in s.marks if m != s.mean.mark]  # that one stands beside the value already
         if c is not None and c.episodes_needed:
