@@ -12,6 +12,7 @@ from more_worlds import Weather, case
 from worlds import Walk
 
 _BY_INVARIANT: dict[int, list] = {}
+_ABOVE: dict[int, list] = {}
 CASES = range(15)
 
 
@@ -25,6 +26,20 @@ def invariant(number):
 
 def of(number):
     return _BY_INVARIANT[number]
+
+
+def above(number):
+    """Register a property of invariant `number` that something above the kernel keeps."""
+
+    def keep(function):
+        _ABOVE.setdefault(number, []).append(function)
+        return function
+
+    return keep
+
+
+def of_above(number):
+    return _ABOVE[number]
 
 
 def walk():
