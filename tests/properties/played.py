@@ -91,6 +91,13 @@ class Vanishes(Agent):
         return obs.pick(2)
 
 
+class VanishesWaiting(Vanishes):
+    """The same, for a seat that waits for something outside."""
+
+    async def act(self, obs):
+        return super().act(obs)
+
+
 class Speaks(Agent):
     """Says its move to everybody, and counts what it hears."""
 

@@ -21,7 +21,7 @@ from crossplay.records.manifest import ALL, row_seal
 from crossplay.records.parts import file_digest
 from crossplay.study.verify import verify
 from properties.common import above
-from properties.played import Vanishes, copied, digests, finished, folder, plain, play, tables
+from properties.played import Vanishes, VanishesWaiting, copied, digests, finished, folder, plain, play, tables
 
 
 @contextmanager
@@ -374,11 +374,11 @@ def void_episodes_are_played_again():
     """In the same block, with its own name, in this sitting and in a later one; none is counted."""
     data = tables({"vanishes+tft": ["vanishes", "tft"]}, agents={"vanishes": "random"}, blocks=3)
     calm = None
-    for times, sittings in ((0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (7, 3)):
+    cases = [(Vanishes, n) for n in (0, 1, 2, 3, 4, 7)] + [(VanishesWaiting, n) for n in (2, 4)]
+    for kind, times in cases:
         with folder() as path:
-            for sitting in range(sittings):
-                agent = Vanishes(max(0, times - 3 * sitting))
-                records = play(data, path, {"vanishes": agent})
+            for sitting in range(times // 3 + 1):
+                records = play(data, path, {"vanishes": kind(max(0, times - 3 * sitting))})
             voids = [r.attempt for r in records if r.status == "void"]
             assert voids == list(range(times)), "void episodes are kept, and numbered"
             calm = calm or digests(records)
