@@ -110,6 +110,7 @@ def test_a_goal_by_default_ends_at_once_and_is_seen_at_once(game: str, goal: tup
     assert env.ground[tuple(data["balls"][0])] == 0
     assert env.score(0) == {
         "left_win": 1.0,
+        "right_win": 0.0,
         "goals_left": 1.0,
         "goals_right": 0.0,
         "goal_difference": 1.0,
@@ -214,6 +215,7 @@ def test_collect_is_zero_sum_between_two_teams_and_ends_with_the_last_ball() -> 
     assert act(env, PICKUP, NOOP, NOOP, DROP) == ([value, value, -value, -value], 1)
     assert env.score(0) == {
         "left_win": 0.0,
+        "right_win": 1.0,
         "balls_left": 3.0,
         "balls_right": 4.0,
         "ball_difference": -1.0,

@@ -33,7 +33,7 @@ from crossplay.study.stage import Stage
         (
             "margin = 10",
             'margin = 10\nmetric = "retrun"',
-            'study.metric: unknown metric "retrun". Did you mean "return"',
+            'study.metric: unknown metric "retrun" in kitchen. Did you mean "return"',
         ),
         ('orders = "both"', 'orders = "bth"', "orders = .*Known: given, all"),
         ("skills = true", "skils = true", 'unknown option "skils"'),

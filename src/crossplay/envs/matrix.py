@@ -123,6 +123,7 @@ class MatrixBatch(BatchEnv):
             f"share_{names[0]}": f'share of all moves that are "{names[0]}", 0 to 1',
             "rounds": "rounds played",
         }
+        self.seat_metrics = {"own_payoff": {"row": "payoff_row", "column": "payoff_column"}}
         self.rules = _rules(names, self.payoff, story, self.horizon, self.continuation)
         super().__init__(width, **off)
 

@@ -42,6 +42,7 @@ class BatchEnv:
     skills: Any = None
     rules: str = ""
     metrics: Mapping[str, str] = {}
+    seat_metrics: Mapping[str, Mapping[str, str]] = {}
 
     def __init__(self, width: int = 1, **options: Any) -> None:
         """width: number of rows B. options: only those off their default enter the id."""
@@ -179,6 +180,7 @@ class Single(Env):
         self.name, self.version, self.options = batch.name, batch.version, batch.options
         self.seats, self.horizon, self.views = batch.seats, batch.horizon, batch.views
         self.skills, self.rules, self.metrics = batch.skills, batch.rules, batch.metrics
+        self.seat_metrics = batch.seat_metrics
         self.view_text, self.view_array, self.view_image = batch.view_text, batch.view_array, batch.view_image  # type: ignore[method-assign]
         self.array_shape, self.omits = batch.array_shape, batch.omits  # type: ignore[method-assign]
         self._spec = batch.action_spec

@@ -77,6 +77,7 @@ class Env:
     skills: Skills | None = None
     rules: str = ""  # the rules in plain words, for people and language models
     metrics: Mapping[str, str] = {}  # name of a score -> one line that says what it is, with unit
+    seat_metrics: Mapping[str, Mapping[str, str]] = {}  # a seat's own metric: name -> seat -> name of its score
 
     @property
     def id(self) -> str:

@@ -25,6 +25,9 @@ class EnvFamily(Protocol):
     summary: str
     expert: str | None  # type of the scripted agent that studies show as the ceiling (may be absent)
 
+    # code(rest) -> bool, where there is one: whether the name loads code of the user's, which a study
+    # may only do with --trust.
+
     def names(self) -> Sequence[str]:
         """The parts after the family name, e.g. ("cramped_room", ...); () when open-ended."""
         ...

@@ -8,7 +8,7 @@ import msgspec
 
 from crossplay.kernel import Block, CrossplayError, Observation, env_key
 from crossplay.kernel.obs import Scope
-from crossplay.study.runner import waits
+from crossplay.study.chunks import waits
 from crossplay.study.spec import Cell
 from crossplay.study.stage import Stage
 

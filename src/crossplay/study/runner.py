@@ -9,35 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
-from crossplay.kernel import Block, CrossplayError, Episode, Outcome, aio, batch, columns, play
-from crossplay.kernel.drivers import mode
+from crossplay.kernel import Block, CrossplayError, Episode, aio, play
 from crossplay.records import Cell as StoredCell
 from crossplay.records import EpisodeRecord, RunFolder
-from crossplay.study.spec import Cell, Study, parse_study
+from crossplay.study.chunks import ATTEMPTS, PIECE, WIDTH, Chunk, record_of, waits, wide
+from crossplay.study.pools import Inline, Pool, open_pool
+from crossplay.study.spec import Cell, parse_study
 from crossplay.study.stage import Stage
 
-__all__ = ["ATTEMPTS", "Chunk", "Pool", "open_run", "play_chunk", "run_study", "waits"]
-
-ATTEMPTS = 3  # plays of a block whose episode was void, before a sitting gives up on it
-WIDTH = 64  # episodes of a chunk whose agents answer for many at once
-PIECE = 8  # episodes of a chunk that are played one after the other
-
-
-class Chunk(NamedTuple):
-    """Some blocks of one cell, the unit of work."""
-
-    cell: str
-    ats: tuple[Block, ...]
-    attempt: int = 0
+__all__ = ["open_run", "run_study"]
 
 
 class Waiting(NamedTuple):
@@ -51,221 +39,6 @@ class Waiting(NamedTuple):
 def _once_more(attempt: int) -> bool:
     """Whether a block whose attempt was void is played again in this sitting."""
     return (attempt + 1) % ATTEMPTS != 0
-
-
-class Pool(Protocol):
-    """Where chunks of fast episodes are played."""
-
-    size: int
-    ahead: int  # chunks in flight per worker
-
-    def stop(self) -> None:
-        """Let chunks in flight end after the episode they are at; their futures hold what is finished."""
-        ...
-
-    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
-        """Play a chunk; the future holds its records."""
-        ...
-
-    def close(self) -> None:
-        """Free the workers."""
-        ...
-
-
-def waits(stage: Stage, cell: Cell) -> bool:
-    """Whether a cell waits for something outside (models, people, a clock) and runs on asyncio."""
-    if stage.study.environments[cell.env].clock != "wait":
-        return True
-    agents = [stage.agent(a) for a in cell.seats]
-    return any(mode(a) == "async" or a.kind in ("human", "remote") for a in agents)
-
-
-def _wide(stage: Stage, cell: Cell) -> bool:
-    """Whether any agent of a cell gains from episodes that are played side by side."""
-    return any(hasattr(stage.agent(a), verb) for a in cell.seats for verb in ("act_array", "act_batch"))
-
-
-def play_chunk(stage: Stage, chunk: Chunk) -> Iterator[EpisodeRecord]:
-    """The records of a chunk of fast episodes, as they end."""
-    cell = next(c for c in stage.cells if c.key == chunk.cell)
-    lineup, conduct = stage.lineup(cell), stage.conduct(cell)
-    began = time.perf_counter()
-    arrays = None
-    if not cell.shared_memory and any(hasattr(a, "act_array") for a in lineup.seats.values()):
-        arrays = stage.batch(cell.env, min(WIDTH, len(chunk.ats)))
-    if arrays is not None:
-        for n, (at, outcome) in enumerate(columns(arrays, lineup, chunk.ats, conduct), 1):
-            yield _record(stage, cell, at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
-        return
-    episodes = (play(stage.env(cell.env), lineup, at, conduct) for at in chunk.ats)
-    for n, (episode, outcome) in enumerate(batch(episodes, WIDTH if _wide(stage, cell) else 1), 1):
-        yield _record(stage, cell, episode.at, outcome, chunk.attempt, (time.perf_counter() - began) / n)
-        episode.env.close()
-
-
-def _record(stage: Stage, cell: Cell, at: Block, outcome: Outcome, attempt: int, wall: float) -> EpisodeRecord:
-    env = stage.probes[cell.env]
-    return EpisodeRecord.of(
-        outcome,
-        study=stage.study.digest(),
-        cell=cell.key,
-        env_id=env.id,
-        lineup=cell.name,
-        at=at,
-        attempt=attempt,
-        agents=dict(zip(env.seats, cell.seats, strict=True)),
-        wall_s=wall,
-        extra={"paired": env.paired},
-    )
-
-
-class Inline:
-    """Plays chunks here, one after the other, in a thread: Ctrl-C and commits are not kept waiting."""
-
-    size = 1
-    ahead = 1
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage, self._stopped = stage, threading.Event()
-
-    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
-        """Play the chunk beside the event loop."""
-        return asyncio.ensure_future(asyncio.to_thread(_until, self._stopped.is_set, self._stage, chunk))
-
-    def stop(self) -> None:
-        """The thread ends after its episode."""
-        self._stopped.set()
-
-    def close(self) -> None:
-        """Nothing to free."""
-
-
-def _until(stopped: Callable[[], bool], stage: Stage, chunk: Chunk) -> list[EpisodeRecord]:
-    """The records of a chunk up to where it was stopped."""
-    records = []
-    for record in play_chunk(stage, chunk):
-        records.append(record)
-        if stopped():
-            break
-    return records
-
-
-_worker: Stage | None = None
-_stopped: Callable[[], bool] = bool  # False until a pool says otherwise
-
-
-def _open_worker(toml: str, trust: bool) -> None:
-    """In a worker process: build the stage from the resolved study."""
-    global _worker
-    _worker = Stage(parse_study(tomllib.loads(toml)), trust=trust)
-
-
-def _open_process(toml: str, trust: bool, stopped: Any) -> None:
-    """As _open_worker; Ctrl-C in a terminal reaches all its processes, and the parent says what to do."""
-    import signal
-
-    global _stopped
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _stopped = stopped.is_set
-    _open_worker(toml, trust)
-
-
-def _work(chunk: Chunk) -> list[EpisodeRecord]:
-    assert _worker is not None
-    return _until(_stopped, _worker, chunk)
-
-
-class Processes:
-    """Plays chunks in worker processes; a worker that dies is replaced and its chunks are played again."""
-
-    ahead = 2
-
-    def __init__(self, study: Study, jobs: int, trust: bool) -> None:
-        import multiprocessing
-
-        self.size, self._toml, self._trust = jobs, study.toml(), trust
-        self._context = multiprocessing.get_context("spawn")
-        self._stopped = self._context.Event()
-        self._pool = self._open()
-
-    def _open(self) -> Any:
-        from concurrent.futures import ProcessPoolExecutor
-
-        given = (self._toml, self._trust, self._stopped)
-        return ProcessPoolExecutor(self.size, self._context, _open_process, given)
-
-    def stop(self) -> None:
-        """Each worker ends after its episode."""
-        self._stopped.set()
-
-    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
-        """Queue the chunk."""
-        return asyncio.ensure_future(self._play(chunk))
-
-    async def _play(self, chunk: Chunk) -> list[EpisodeRecord]:
-        from concurrent.futures.process import BrokenProcessPool
-
-        for _ in range(ATTEMPTS):
-            pool = self._pool
-            try:
-                return await asyncio.wrap_future(pool.submit(_work, chunk))
-            except BrokenProcessPool:
-                if pool is self._pool:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    self._pool = self._open()
-        raise CrossplayError(
-            f"{chunk.cell}: a worker process died {ATTEMPTS} times on these blocks: {chunk.ats[0]} and on"
-        )
-
-    def close(self) -> None:
-        """Stop the workers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-class Ray:
-    """Plays chunks on actors of a Ray cluster (extra `ray`)."""
-
-    ahead = 2
-
-    def __init__(self, study: Study, jobs: int, trust: bool, address: str | None = None) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise CrossplayError("the Ray runner needs the extra `ray`: pip install 'crossplay[ray]'") from None
-        self.size, self._ray, self._mine = jobs, ray, not ray.is_initialized()
-        if self._mine:
-            ray.init(
-                address=address,
-                num_cpus=None if address else jobs,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=40,
-            )
-
-        class Worker:
-            def __init__(self, toml: str, trust: bool) -> None:
-                _open_worker(toml, trust)
-
-            def play(self, chunk: Chunk) -> list[EpisodeRecord]:
-                return _work(Chunk(*chunk))
-
-        remote: Any = ray.remote(num_cpus=1)(Worker)
-        self._workers = [remote.remote(study.toml(), trust) for _ in range(jobs)]
-        self._next = 0
-
-    def submit(self, chunk: Chunk) -> asyncio.Future[list[EpisodeRecord]]:
-        """Send the chunk to the next worker."""
-        worker = self._workers[self._next % len(self._workers)]
-        self._next += 1
-        return asyncio.wrap_future(worker.play.remote(chunk).future())
-
-    def stop(self) -> None:
-        """Nothing to say: an actor hears nothing before its chunk is played."""
-
-    def close(self) -> None:
-        """Stop the cluster if it was started here."""
-        if self._mine:
-            self._ray.shutdown()
 
 
 def run_study(
@@ -327,6 +100,7 @@ def _stored(stage: Stage, cell: Cell) -> StoredCell:
         "mail": cell.mail,
         "shared_memory": cell.shared_memory,
         "metrics": dict(env.metrics),
+        "seat_metrics": {name: dict(of) for name, of in env.seat_metrics.items()},
         "paired": env.paired,
     }
     return StoredCell(cell.key, env.id, cell.name, dict(zip(env.seats, cell.seats, strict=True)), extra)
@@ -371,7 +145,7 @@ async def _run(
         if waits(stage, cell):
             slow += [Waiting(cell, at, attempt) for attempt, some in left.items() for at in some]
             continue
-        width = WIDTH if _wide(stage, cell) else min(PIECE, WIDTH)
+        width = WIDTH if wide(stage, cell) else min(PIECE, WIDTH)
         for attempt, some in left.items():
             fast += [Chunk(cell.key, tuple(some[i : i + width]), attempt) for i in range(0, len(some), width)]
     if on_start is not None:
@@ -391,7 +165,10 @@ async def _run(
                 on_episode(record)
         return again
 
-    pool = _pool(stage, runner, jobs)
+    models = stage.models() if slow else []
+    if models:
+        await stage.door.ready(models)  # before anything is played: a model that is down is heard at once
+    pool = open_pool(stage, runner, jobs)
     try:
         async with asyncio.TaskGroup() as group:
             playing = group.create_task(_play_fast(pool, fast, finished))
@@ -421,18 +198,6 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             flat.append(error)
     return next((e for e in flat if isinstance(e, CrossplayError)), flat[0])
-
-
-def _pool(stage: Stage, runner: str, jobs: int) -> Pool:
-    if jobs < 1:
-        raise CrossplayError(f"jobs = {jobs}: at least 1")
-    if runner == "processes" or (runner == "inline" and jobs > 1):
-        return Processes(stage.study, jobs, stage.trust)
-    if runner == "ray":
-        return Ray(stage.study, jobs, stage.trust)
-    if runner != "inline":
-        raise CrossplayError(f'runner: "{runner}" is not inline, processes or ray')
-    return Inline(stage)
 
 
 async def _play_fast(
@@ -478,9 +243,6 @@ async def _play_slow(
     stage: Stage, work: Sequence[Waiting], finished: Callable[[Iterable[EpisodeRecord]], list[EpisodeRecord]]
 ) -> None:
     """Episodes that wait, `concurrency` at a time; each is written when it ends."""
-    models = stage.models()
-    if models:
-        await stage.door.ready(models)
     source = iter(work)
 
     async def worker() -> None:
@@ -490,7 +252,7 @@ async def _play_slow(
                 began = time.perf_counter()
                 episode: Episode = play(env, stage.lineup(cell), at, stage.conduct(cell))
                 outcome = await aio(episode)
-                record = _record(stage, cell, at, outcome, attempt, time.perf_counter() - began)
+                record = record_of(stage, cell, at, outcome, attempt, time.perf_counter() - began)
                 env.close()
                 if not (finished([record]) and _once_more(attempt)):
                     break

@@ -11,7 +11,20 @@ from typing import Any
 
 import msgspec
 
-from crossplay.kernel import Agent, BatchEnv, Conduct, CrossplayError, Env, Lineup, make_batch, make_env, nearest
+from crossplay.kernel import (
+    Agent,
+    BatchEnv,
+    Conduct,
+    CrossplayError,
+    Env,
+    Lineup,
+    entries,
+    load,
+    make_batch,
+    make_env,
+    nearest,
+    split_name,
+)
 from crossplay.study.spec import Cell, EnvSpec, Study
 from crossplay.study.templates import expand
 
@@ -64,6 +77,12 @@ class Stage:
 
     # -- environments ----------------------------------------------------------------------------------
     def _probe(self, label: str, spec: EnvSpec) -> Env:
+        family, rest = split_name(spec.name)
+        names_code = getattr(load("envs", family, "environment"), "code", None) if family in entries("envs") else None
+        if names_code is not None and names_code(rest) and not self.trust:
+            raise CrossplayError(
+                f'environments."{label}": {spec.name} is code named by a file; add --trust to load it from this command line'
+            )
         try:
             return make_env(spec.name, spec.options, spec.clock)
         except CrossplayError as error:
@@ -80,15 +99,24 @@ class Stage:
         return make_batch(spec.name, width, spec.options) if spec.clock == "wait" else None
 
     def _metric(self) -> str:
-        known: list[str] = []
-        for env in self.probes.values():
-            known += [m for m in env.metrics if m not in known]
+        """The metric that is compared: the study's, or the first of all its environments.
+
+        In games whose seats earn apart it is a seat's own: the value of the agent that a lineup names
+        first, wherever the order of seats puts it. `reward` (sum of rewards) exists everywhere.
+        """
+        found = {label: _metrics_of(env) for label, env in self.probes.items()}
         metric = self.study.metric
-        if metric is None:
-            return known[0] if known else "return"
-        if known and metric not in known:
-            raise CrossplayError(f'study.metric: unknown metric "{metric}".{nearest(metric, known)}')
-        return metric
+        firsts = {label: names[0] for label, names in found.items()}
+        if metric is None and len(set(firsts.values())) > 1:
+            listed = ", ".join(f"{label}: {name}" for label, name in firsts.items())
+            raise CrossplayError(
+                f"study.metric: name one that all environments have; their first ones differ ({listed})"
+            )
+        chosen = metric or next(iter(firsts.values()))
+        for label, names in found.items():
+            if chosen not in names:
+                raise CrossplayError(f'study.metric: unknown metric "{chosen}" in {label}.{nearest(chosen, names)}')
+        return chosen
 
     # -- agents -------------------------------------------------------------------------------------------
     @property
@@ -179,6 +207,12 @@ class Stage:
         with contextlib.suppress(RuntimeError):
             if self._door is not None:
                 asyncio.run(self._door.aclose())
+
+
+def _metrics_of(env: Env) -> list[str]:
+    """Names of the metrics of an environment, the default first."""
+    apart = [m for m in env.seat_metrics if m.startswith(("win", "own_return"))]
+    return list(dict.fromkeys([*apart, *env.metrics, *env.seat_metrics, "reward"]))
 
 
 class _LazyDoor:

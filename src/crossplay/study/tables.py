@@ -122,7 +122,8 @@ class _Episode(msgspec.Struct):
     lineup: str
     seats: tuple[str, ...]
     block: int | str
-    value: float | None
+    value: float | None  # of the agent that the lineup names first, where seats earn apart
+    first: float | None  # of the first seat, likewise: what a payoff matrix shows
     status: str
     world: str
     counts: dict[str, dict[str, int]]
@@ -134,7 +135,7 @@ def result_of(run: Any, study: Study) -> Result:
     """The tables of an open run folder (`records.RunFolder`) and its resolved study."""
     identity = run.identity()
     metric, help_ = _metric(run, study)
-    episodes = _episodes(run, metric)
+    episodes = _episodes(run, metric, study)
     rows: list[Row] = []
     answers: list[Answer] = []
     scores: list[Scores] = []
@@ -200,14 +201,16 @@ def result_of(run: Any, study: Study) -> Result:
 
 def _metric(run: Any, study: Study) -> tuple[str, str]:
     """The metric's name and its one-line description."""
-    described: dict[str, str] = {}
+    described: dict[str, str] = {"reward": "sum of the rewards of the agent named first"}
     for cell in run.cells():
+        for name in cell.extra.get("seat_metrics", {}):
+            described[name] = f"{name.replace('_', ' ')} of the agent that the lineup names first, in whichever seat"
         described.update(cell.extra.get("metrics", {}))
-    metric = study.metric or next(iter(described), "return")
+    metric = study.metric or next(iter(described))
     return metric, described.get(metric, "")
 
 
-def _episodes(run: Any, metric: str) -> list[_Episode]:
+def _episodes(run: Any, metric: str, study: Study) -> list[_Episode]:
     cells = {c.name: c for c in run.cells()}
     found = []
     for e in run.records():
@@ -215,14 +218,18 @@ def _episodes(run: Any, metric: str) -> list[_Episode]:
             continue
         cell = cells[e.cell]
         seats = tuple(cell.extra.get("seats", cell.agents))  # stored tables come back with sorted keys
+        agents = tuple(cell.agents[s] for s in seats)
+        group = cell.extra["group"]
+        named = study.lineups[group].seats[0] if group in study.lineups else agents[0]
         found.append(
             _Episode(
                 cell.extra["env"],
-                cell.extra["group"],
+                group,
                 e.lineup,
-                tuple(cell.agents[s] for s in seats),
+                agents,
                 e.block,
-                None if e.status == "env-fault" else e.score.get(metric),  # what a broken world paid is no score
+                _value(e, cell, metric, seats, agents.index(named) if named in agents else 0),
+                _value(e, cell, metric, seats, 0),
                 e.status,
                 e.world.hex(),
                 e.counts,
@@ -233,12 +240,27 @@ def _episodes(run: Any, metric: str) -> list[_Episode]:
     return found
 
 
-def _stat_cell(name: str, episodes: Sequence[_Episode], study: Study, seeds: dict[str, int | None]) -> StatCell:
+def _value(e: Any, cell: Any, metric: str, seats: Sequence[str], seat: int) -> float | None:
+    """An episode's metric; of one seat, where the metric is a seat's own. What a broken world paid is no score."""
+    if e.status == "env-fault":
+        return None
+    own = cell.extra.get("seat_metrics", {}).get(metric)
+    if own:
+        return e.score.get(own[seats[seat]])
+    if metric == "reward" and metric not in e.score:
+        return float(e.totals[seat])
+    return e.score.get(metric)
+
+
+def _stat_cell(
+    name: str, episodes: Sequence[_Episode], study: Study, seeds: dict[str, int | None], first: bool = False
+) -> StatCell:
+    """first: the value of the first seat instead of that of the agent named first."""
     ordered = sorted(episodes, key=lambda e: (str(type(e.block)), e.block, e.lineup))
     trained = [n for a in {a for e in ordered for a in e.seats} if (n := seeds.get(a)) is not None]
     return StatCell(
         name,
-        [float(e.value or 0.0) for e in ordered],
+        [float((e.first if first else e.value) or 0.0) for e in ordered],
         [e.block for e in ordered],
         [e.world for e in ordered],
         None,
@@ -392,7 +414,9 @@ def _payoff(env: str, episodes: Sequence[_Episode], study: Study, seeds: dict[st
         return None
     cells = [
         [
-            summarise(_stat_cell(f"{a}+{b}", pairs[a, b], study, {}), study.level, reps=0) if (a, b) in pairs else None
+            summarise(_stat_cell(f"{a}+{b}", pairs[a, b], study, {}, first=True), study.level, reps=0)
+            if (a, b) in pairs
+            else None
             for b in agents
         ]
         for a in agents

@@ -34,7 +34,7 @@ from crossplay.kernel import (
 )
 from crossplay.records import EpisodeRecord, RunFolder, check_seals
 from crossplay.records.identity import machine
-from crossplay.study.runner import Chunk, play_chunk, waits
+from crossplay.study.chunks import Chunk, play_chunk, waits
 from crossplay.study.spec import Cell, Study, parse_study
 from crossplay.study.stage import Stage
 

@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +33,20 @@ def need(module: str, family: str, extra: str = "") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise missing(family, error, module, extra) from error
+
+
+def own_module(module: str, name: str, known: Iterable[str] = ()) -> ModuleType:
+    """A module of the user's, named in the environment's name; importing it runs its code.
+
+    It is installed, or lies where the command was started.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        hint = nearest(name.partition(":")[2], known)
+        raise CrossplayError(f'{name}: no module "{module}" can be imported ({error}).{hint}') from error
 
 
 def missing(family: str, error: ImportError, module: str = "", extra: str = "") -> CrossplayError:

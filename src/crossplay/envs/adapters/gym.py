@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crossplay.envs.adapters._foreign import Foreign, check_keywords, keyword_schema, need, seed31
+from crossplay.envs.adapters._foreign import Foreign, check_keywords, keyword_schema, need, own_module, seed31
 from crossplay.envs.adapters._spaces import array_of, array_shape, describe, plain, spec_of
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.registry import nearest
@@ -215,6 +215,14 @@ def gym_properties(gym_id: str, family: str) -> tuple[dict[str, Any], bool]:
     return props, more
 
 
+def _registered(rest: str) -> str:
+    """The id in MODULE:ID, after importing the module that registers it; plain ids as they are."""
+    module, _, gym_id = rest.rpartition(":")
+    if module:
+        own_module(module, f"gym:{rest}")
+    return gym_id
+
+
 class _Family:
     summary = "Any Gymnasium environment, by its id: gym:CartPole-v1."
 
@@ -222,17 +230,22 @@ class _Family:
         """Open-ended: whatever Gymnasium has registered."""
         return ()
 
+    def code(self, rest: str) -> bool:
+        """Whether the name loads a module of the user's: gym:my_package:MyGame-v0."""
+        return ":" in rest
+
     def make(self, rest: str, options: Mapping[str, Any]) -> Env:
         """A fresh environment."""
-        props, more = gym_properties(rest, "gym")
-        return GymEnv(f"gym:{rest}", rest, check_keywords(f"gym:{rest}", options, props, more))
+        gym_id = _registered(rest)
+        props, more = gym_properties(gym_id, "gym")
+        return GymEnv(f"gym:{rest}", gym_id, check_keywords(f"gym:{rest}", options, props, more))
 
     def batch(self, rest: str, width: int, options: Mapping[str, Any]) -> None:
         """There is no array form."""
 
     def schema(self, rest: str) -> dict[str, Any]:
         """JSON schema of the constructor's keywords."""
-        props, more = gym_properties(rest, "gym")
+        props, more = gym_properties(_registered(rest), "gym")
         return {"type": "object", "properties": props, "additionalProperties": more}
 
 

@@ -65,6 +65,8 @@ class SpielEnv(Env):
         self._specs = {s: ActionSpec(kind="names", names=self._names(i)) for i, s in enumerate(self.seats)}
         self.rules = f"{kind.long_name}, as OpenSpiel plays it."
         self.metrics = {f"return_{s}": f"return of {s}" for s in self.seats} | {"return": "return, mean over seats"}
+        if len(self.seats) > 1:
+            self.seat_metrics = {"own_return": {s: f"return_{s}" for s in self.seats}}
         limit = game.get_parameters().get("horizon")  # a few games have a parameter of that name
         self.horizon = limit if isinstance(limit, int) and limit > 0 else None
         self.key = b""

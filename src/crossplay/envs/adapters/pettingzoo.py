@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from crossplay.envs.adapters._boards import action_names, board_text
-from crossplay.envs.adapters._foreign import Foreign, check_keywords, keyword_schema, missing, need
+from crossplay.envs.adapters._foreign import Foreign, check_keywords, keyword_schema, missing, need, own_module
 from crossplay.envs.adapters._spaces import array_of, array_shape, describe, plain, spec_of
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.registry import nearest
@@ -61,6 +61,8 @@ class _Zoo(Foreign):
         self.metrics = {"return": "sum of rewards, mean over seats"} | {
             f"return_{s}": f"sum of rewards of {s}" for s in self.seats
         }
+        if len(self.seats) > 1:
+            self.seat_metrics = {"own_return": {s: f"return_{s}" for s in self.seats}}
         self._totals: dict[str, float] = {}
         self._out: dict[str, Ended] = {}
         self._last: dict[str, tuple[Any, list[bool] | None]] = {}
@@ -281,11 +283,16 @@ def _open(rest: str, options: Mapping[str, Any]) -> tuple[str, Any, dict[str, An
     """(api, constructor, option properties) of a game."""
     need("pettingzoo", "pettingzoo")
     prefix, _, name = rest.partition("/")
-    if rest not in _known():
+    if rest not in _known() and name == "":
+        module = own_module(rest, f"pettingzoo:{rest}", _known())
+        if not hasattr(module, "env") and not hasattr(module, "parallel_env"):
+            raise CrossplayError(f"pettingzoo:{rest}: the module {rest} has neither env nor parallel_env")
+    elif rest not in _known():
         if prefix == "mpe":
             need("mpe2", "pettingzoo")
         raise CrossplayError(f'pettingzoo: unknown environment "{rest}".{nearest(rest, _known())}')
-    module = need(f"{_FAMILIES[prefix]}.{name}", f"pettingzoo:{rest}", f"pettingzoo[{prefix}]")
+    else:
+        module = need(f"{_FAMILIES[prefix]}.{name}", f"pettingzoo:{rest}", f"pettingzoo[{prefix}]")
     usual = "aec" if prefix in _TURNS or not hasattr(module, "parallel_env") else "parallel"
     api = options.get("api", usual)
     known = ["aec", *(["parallel"] if hasattr(module, "parallel_env") else [])]
@@ -309,6 +316,13 @@ class _Family:
     def names(self) -> Sequence[str]:
         """What the installed packages have."""
         return _known()
+
+    def code(self, rest: str) -> bool:
+        """Whether the name is that of a module of the user's: pettingzoo:my_package.my_game."""
+        from importlib.util import find_spec
+
+        root = rest.partition(".")[0]
+        return "/" not in rest and (find_spec(root) is not None or Path(root).exists() or Path(f"{root}.py").exists())
 
     def make(self, rest: str, options: Mapping[str, Any]) -> Env:
         """A fresh environment; options but `api` go to its constructor."""

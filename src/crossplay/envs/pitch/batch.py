@@ -120,6 +120,7 @@ class PitchBatch(BatchEnv):
         self.rules = words.rules(self)
         self.skills = PitchSkills(g, self.view_size)
         self.metrics = words.metrics(self)
+        self.seat_metrics = words.seat_metrics(self)
         self._sparse = np.zeros((width, n))
         self._shaping = np.zeros((width, n))
         self._ended = np.zeros(width, np.uint8)

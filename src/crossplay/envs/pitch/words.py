@@ -144,11 +144,22 @@ def metrics(env: Any) -> dict[str, str]:
         }
     return {
         "left_win": f"1 if the left team has more {what}, 0.5 in a tie, 0 otherwise",
+        "right_win": f"1 if the right team has more {what}, 0.5 in a tie, 0 otherwise",
         f"{what}_left": f"{what} of the left team",
         f"{what}_right": f"{what} of the right team",
         f"{what[:-1]}_difference": f"{what} of the left team minus those of the right team",
         "ticks": "ticks played",
     }
+
+
+def seat_metrics(env: Any) -> dict[str, dict[str, str]]:
+    """`win`: what a seat's own team has of the win; its goals or balls likewise."""
+    g: Game = env.game
+    if g.cooperative or len(g.teams) != 2:
+        return {}
+    what = "balls" if g.collect else "goals"
+    side = {s: "left" if s.startswith("left") else "right" for s in g.seats}
+    return {"win": {s: f"{t}_win" for s, t in side.items()}, f"own_{what}": {s: f"{what}_{t}" for s, t in side.items()}}
 
 
 def score(game: Game, goals: Sequence[int], ticks: int) -> dict[str, float]:
@@ -166,6 +177,7 @@ def score(game: Game, goals: Sequence[int], ticks: int) -> dict[str, float]:
     what, left, right = "balls" if game.collect else "goals", goals[0], goals[1]
     return {
         "left_win": 1.0 if left > right else 0.5 if left == right else 0.0,
+        "right_win": 1.0 if right > left else 0.5 if left == right else 0.0,
         f"{what}_left": float(left),
         f"{what}_right": float(right),
         f"{what[:-1]}_difference": float(left - right),
