@@ -21,7 +21,8 @@ def print_result(result: Result, folder: Path) -> None:
         _scores(result, env, rows)
         _costs(rows)
     for payoff in result.payoffs:
-        if len(payoff.agents) > 2:
+        played = sum(cell is not None for line in payoff.cells for cell in line)
+        if len(payoff.agents) > 2 and 2 * played > len(payoff.agents) ** 2:
             _payoff(payoff, result.metric)
     for answer in result.answers:
         out.line(f"{answer.ask} {answer.sentence}")

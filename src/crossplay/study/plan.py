@@ -74,6 +74,8 @@ def make_plan(stage: Stage) -> Plan:
 def _row(stage: Stage, cell: Cell, sizes: dict[Any, Any], warnings: list[str]) -> PlanRow:
     env = stage.probes[cell.env]
     episodes = len(cell.blocks) * stage.study.replicates
+    if any(getattr(stage.agent(a), "agent", None) is not None for a in cell.seats):
+        warnings.append("agents that choose skills are asked when one has ended, far less often than at every tick")
     if env.horizon is None:
         warnings.append(f"{env.id} names no horizon: {HORIZON} ticks are assumed")
     ticks = (env.horizon or HORIZON) * episodes

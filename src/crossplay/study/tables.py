@@ -181,7 +181,7 @@ def result_of(run: Any, study: Study) -> Result:
         len(study.blocks if s.blocks is None else study.blocks[: s.blocks]) * len(seat_orders(s)) * study.replicates
         for s in study.lineups.values()
     ) * len(study.environments)
-    notes += _control_notes(study)
+    notes += _control_notes(study) + _paid(run, rows)
     return Result(
         study.name,
         metric,
@@ -422,6 +422,25 @@ def _payoff(env: str, episodes: Sequence[_Episode], study: Study, seeds: dict[st
         for a in agents
     ]
     return Payoff(env, agents, cells)
+
+
+def _paid(run: Any, rows: Sequence[Row]) -> list[str]:
+    """What was sent, where it differs from the sum over lineups: an answer that two lineups met is counted in both."""
+    shown = sum(r.costs.calls for r in rows)
+    if not shown or not any(run.cassette_path.glob("*.sqlite")):
+        return []
+    from crossplay.records.cassette import Cassette
+
+    cassette = Cassette(run.cassette_path, mode="strict")
+    spent = cassette.spent().values()
+    cassette.close()
+    sent = sum(u.calls for u in spent)
+    if sent == shown:
+        return []
+    tokens = sum(u.tok_in + u.tok_out for u in spent)
+    return [
+        f"{sent:,} calls were sent in all ({tokens:,} tokens); an answer that several lineups met is counted in each"
+    ]
 
 
 def _control_notes(study: Study) -> list[str]:
