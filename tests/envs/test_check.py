@@ -177,6 +177,20 @@ def test_ours_conform(name):
     assert not {f.name for f in report.findings if f.skipped} - {"skills", "horizon-option", "processes"}, report.text()
 
 
+def _names():
+    for family in ("kitchen", "pitch", "spread", "matrix"):
+        yield from (
+            f"{family}/{rest}".rstrip("/")
+            for rest in [r for r in load("envs", family).names() if r != "custom"] or [""]
+        )
+
+
+@pytest.mark.parametrize("name", _names())
+def test_every_environment_of_ours_conforms(name):
+    report = check(name, blocks=1, ticks=8, processes=False)
+    assert report, report.text()
+
+
 def _ours():
     for family in ("kitchen", "pitch", "spread", "matrix"):
         if family not in entries("envs"):
