@@ -32,18 +32,17 @@ def main() -> int:
     lines = [
         (
             r.name,
-            f"{r.value:,.4g}",
-            r.unit,
+            f"{r.value:,.4g} {r.unit}",
             r.bar,
             "holds" if r.holds else "MISSED",
             f"{r.against:,.4g}",
-            r.against_what,
             "" if r.ratio is None else f"{r.ratio:.3g}",
             str(r.n),
         )
         for r in found
     ]
-    out.table("Benchmarks", ("name", ">value", "unit", "bar", "", ">against", "which is", ">ratio", ">n"), lines)
+    out.table("Benchmarks", ("name", ">value", ">bar", "", ">against", ">ratio", ">n"), lines)
+    out.line("against: the baseline of the same run; what it is, and every raw sample, stands in the file")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
     missed = sum(not r.holds for r in found)
