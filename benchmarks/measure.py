@@ -57,12 +57,16 @@ def row(
 def interleaved(
     a: Callable[[], object], b: Callable[[], object], rounds: int, warm: int = 2
 ) -> tuple[list[float], list[float]]:
-    """CPU seconds of two functions, called in turn: A B A B ..."""
+    """CPU seconds of two functions, called in turn: A B A B ...
+
+    With a pause between rounds: a shared machine is slow for seconds at a time.
+    """
     for _ in range(warm):
         a()
         b()
     first, second = [], []
     for _ in range(rounds):
+        time.sleep(0.25)
         gc.collect()
         first.append(_cpu(a))
         second.append(_cpu(b))

@@ -29,7 +29,7 @@ def _rate(step, width: int, seconds: float = 0.6, rounds: int = 7) -> tuple[list
     return samples, marks
 
 
-def _batched(name: str, label: str, bar: str, width: int = 512, views: bool = False, **options: object) -> Row:
+def _batched(name: str, label: str, bar: str, width: int = 512, images: bool = False, **options: object) -> Row:
     env = make_batch(name, width, options)
     assert env is not None
     n, names = len(env.seats), len(env.action_spec.names)
@@ -42,9 +42,9 @@ def _batched(name: str, label: str, bar: str, width: int = 512, views: bool = Fa
     def step() -> None:
         t = state[0] = state[0] + 1
         _, ended = env.step(actions[t % 64])
-        if views:
+        if images:
             for i in range(n):
-                env.obs_array(i, everything)
+                env.images(i, everything)
         done = np.flatnonzero(ended)
         if len(done):
             env.reset(done, [key("bench", t, int(b)) for b in done])
@@ -172,9 +172,9 @@ def rows() -> list[Row]:
         _batched("spread", "batched: spread, N = 3, B = 512", ">= 450000"),
         _batched(
             "pitch/soccer-2v2",
-            "batched: pitch soccer 2v2, 7x7 views made, B = 512",
+            "batched: pitch soccer 2v2, four 7x7x3 views made, B = 512",
             ">= 1500000",
-            views=True,
+            images=True,
             view_size=7,
             observe="own",
         ),

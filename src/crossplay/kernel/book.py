@@ -14,7 +14,7 @@ from crossplay.kernel.env import Env
 from crossplay.kernel.events import FLAG_MIND, FLAG_PARTIAL, FLAG_WORLD, WORLD, Event
 from crossplay.kernel.mail import Mail
 from crossplay.kernel.obs import DEAD, Observation, Scope
-from crossplay.kernel.seeds import Block, key
+from crossplay.kernel.seeds import Block
 from crossplay.kernel.settle import Settled, settle
 from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Held, Msg, Usage, pack, storable
 
@@ -77,7 +77,7 @@ class Book:
         self.counts: list[dict[str, int]] = [{} for _ in range(n)]
         self.events: list[Row] = []
         self.late_rows: list[Row] = []
-        self.mail = Mail(conduct.mail, env.seats, key("mail", at.root, env_id, at.block))
+        self.mail = Mail(conduct.mail, env.seats, ("mail", at.root, env_id, at.block))
         self.start = world_start(env_id, env.seats)
         self.mind = mind_start()
 

@@ -35,6 +35,11 @@ def world_start(env_id: str, seats: Sequence[str]) -> bytes:
     No block: what chance did stands in the fingerprints, and episodes that went the same way in
     several blocks must count as one (invariant 7).
     """
+    return _world_start(env_id, tuple(seats))
+
+
+@functools.lru_cache(256)
+def _world_start(env_id: str, seats: tuple[str, ...]) -> bytes:
     return _hash(pack(("crossplay/1", env_id, list(seats))))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from crossplay.kernel.conduct import Channel
-from crossplay.kernel.seeds import pick, uniform
+from crossplay.kernel.seeds import key, pick, uniform
 from crossplay.kernel.types import Msg, pack
 
 __all__ = ["Mail"]
@@ -19,9 +19,9 @@ __all__ = ["Mail"]
 class Mail:
     """The mailboxes of one episode; plain data, part of the snapshot."""
 
-    def __init__(self, channel: Channel, seats: Sequence[str], key: bytes) -> None:
-        """key: the episode's mail stream (shuffling and noise are drawn from it)."""
-        self.channel, self.seats, self.key = channel, seats, key
+    def __init__(self, channel: Channel, seats: Sequence[str], stream: tuple[Any, ...]) -> None:
+        """stream: the names that address the episode's mail (shuffling and noise are drawn from it)."""
+        self.channel, self.seats, self.stream = channel, seats, stream
         self.index = {s: i for i, s in enumerate(seats)}
         self.inbox: list[list[Msg]] = [[] for _ in seats]
         self.waiting: list[tuple[int, int, int, Msg]] = []  # due tick, sender, ordinal, envelope
@@ -93,6 +93,11 @@ class Mail:
         for *_, envelope in due:
             self.inbox[self.index[envelope.dst]].append(envelope)
         return [w[3] for w in due]
+
+    @property
+    def key(self) -> bytes:
+        """The key of the stream; most episodes never ask for it."""
+        return key(*self.stream)
 
     def take(self, seat: int) -> list[Msg]:
         """Empty a seat's inbox."""
