@@ -23,6 +23,7 @@ from properties import seeds as seed_properties
 
 # The package gives the functions of these names; what is mutated are their modules.
 play_module = importlib.import_module("crossplay.kernel.play")
+env_module = importlib.import_module("crossplay.kernel.env")
 play_batch = importlib.import_module("crossplay.kernel.play_batch")
 
 
@@ -50,7 +51,7 @@ def mutation(invariant: int, prop: Callable[[], None]):
 @mutation(1, seed_properties.the_world_meets_the_block_alone)
 def the_world_key_holds_the_replicate(patch):
     patch.setattr(
-        play_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, at.replicate)
+        env_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, at.replicate)
     )
 
 
@@ -64,12 +65,12 @@ def the_world_key_holds_the_lineup(patch):
         current[0] = ",".join(a.name for a in self.agents)
 
     patch.setattr(book.Book, "__init__", begin)
-    patch.setattr(play_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, current[0]))
+    patch.setattr(env_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, current[0]))
 
 
 @mutation(1, seed_properties.the_world_meets_the_block_alone)
 def the_world_key_forgets_the_root(patch):
-    patch.setattr(play_module, "env_key", lambda at, env_id: seeds.key("world", env_id, at.block))
+    patch.setattr(env_module, "env_key", lambda at, env_id: seeds.key("world", env_id, at.block))
 
 
 @mutation(1, seed_properties.rows_meet_the_block_alone)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 import properties
-from crossplay.kernel import Block, draw, env_key, generator, key, permutation, pick, seat_key, uniform
+from crossplay.kernel import Block, draw, env_key, generator, item_of, key, permutation, pick, seat_key, uniform
 
 fast = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 counters = st.integers(0, 2**63 - 1)
@@ -177,3 +177,10 @@ def test_blocks_may_be_numbers_or_questions():
         seat_key(Block(1, b), "s") for b in (1, "1", "q1", 2)
     }
     assert len(ks) == 8
+
+
+def test_every_item_is_asked_once_before_any_comes_again():
+    asked = [item_of(Block(5, b), "qa@1", 12) for b in range(36)]
+    assert [sorted(asked[i : i + 12]) for i in (0, 12, 24)] == [list(range(12))] * 3
+    assert asked != [item_of(Block(6, b), "qa@1", 12) for b in range(36)]
+    assert item_of(Block(5, "q7"), "qa@1", 12) == "q7"

@@ -16,7 +16,19 @@ from crossplay.kernel.obs import Observation
 from crossplay.kernel.play import Episode, Lineup, Outcome, play
 from crossplay.kernel.play_batch import Columns, play_batch
 from crossplay.kernel.registry import EnvFamily, entries, load, make_batch, make_env, nearest, split_name
-from crossplay.kernel.seeds import Block, draw, env_key, generator, key, key64, permutation, pick, seat_key, uniform
+from crossplay.kernel.seeds import (
+    Block,
+    draw,
+    env_key,
+    generator,
+    item_of,
+    key,
+    key64,
+    permutation,
+    pick,
+    seat_key,
+    uniform,
+)
 from crossplay.kernel.types import (
     Action,
     ActionSpec,
@@ -69,6 +81,7 @@ __all__ = [
     "env_id",
     "env_key",
     "generator",
+    "item_of",
     "jit",
     "key",
     "key64",

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 import numpy as np
 
+from crossplay.kernel.seeds import Block, env_key, item_of
 from crossplay.kernel.types import ActionSpec, CrossplayError, Msg
 
 __all__ = ["VIEWS", "Ended", "Env", "Skills", "env_id"]
@@ -74,6 +75,7 @@ class Env:
     mailed: bool = False  # `step` reads its mail (a BatchEnv never does)
     idle: Literal["hold", "noop"] = "noop"  # what a late seat does at `tick` pace
     exact: bool = True  # equal input gives equal bits on one machine
+    items: int | None = None  # a finite list of questions: how many; `reset` then gets the index as its task
     skills: Skills | None = None
     rules: str = ""  # the rules in plain words, for people and language models
     metrics: Mapping[str, str] = {}  # name of a score -> one line that says what it is, with unit
@@ -89,8 +91,19 @@ class Env:
 
     # -- the game --------------------------------------------------------------------------------
     def reset(self, key: bytes, task: Any = None) -> None:
-        """Start the episode addressed by key (16 bytes). task: what a question carries, if any."""
+        """Start the episode addressed by key (16 bytes).
+
+        task: where `items` says how many questions there are, the index of this one (the engine
+        asks each once before any comes again), or the block itself where that is text, an item's id;
+        None there: any item, drawn from the key.
+        """
         raise NotImplementedError
+
+    def start(self, at: Block, task: Any = None) -> None:
+        """Reset to a block: its key, and its item where there is a list of them."""
+        if task is None and self.items is not None:
+            task = item_of(at, self.id, self.items)
+        self.reset(env_key(at, self.id), task)
 
     def to_act(self) -> tuple[str, ...]:
         """Whose turn it is, in seat order; one seat: turn-based, several: simultaneous."""
@@ -126,6 +139,10 @@ class Env:
     def forfeit_score(self, seat: str) -> Mapping[str, float]:
         """The score of an episode that `seat` forfeits (default: the score so far)."""
         return self.score()
+
+    def canonical(self, value: Any) -> Any:
+        """What votes compare of an answer, e.g. the number in a free text. A pure function."""
+        return value
 
     def audience(self, seat: str) -> tuple[str, ...]:
         """Who may hear this seat; the engine carries the mail."""

@@ -26,10 +26,10 @@ __all__ = [
 WORLD = 65535  # the seat index of the world itself
 FLAG_WORLD, FLAG_MIND, FLAG_PARTIAL, FLAG_PRACTICE = 1, 2, 4, 8
 
-KINDS = ("seat", "act", "msg", "mail", "fault", "step", "note", "model", "tool", "vote", "late", "end")
+KINDS = ("seat", "act", "msg", "mail", "fault", "step", "note", "model", "tool", "post", "vote", "late", "end")
 """seat: who sits (start, handoff); act: the move executed; msg: what was said; mail: what was
 delivered; fault: an answer that was missing or wrong, and the link served; step: rewards and
-fingerprint; note, model, tool, vote: inside a seat; late: an answer after its tick; end: how a seat
+fingerprint; note, model, tool, post, vote: inside a seat; late: an answer after its tick; end: how a seat
 or the episode ended."""
 
 

@@ -59,13 +59,16 @@ class Observation:
     op: "begin", "act" or "end". legal: mask over names or None. inbox: messages delivered since
     the last request. last: (value executed, origin) of the previous tick or None. reward: received
     since the last request. deadline: seconds, or None. history: at "begin" after a handoff, the
-    rows of the trace so far that this seat may know; else ().
+    rows of the trace so far that this seat may know; else (). brief: what a team wants of this
+    member now, "" outside teams. wants: what the asker would like beside the value: "rationale",
+    "confidence".
     """
 
     __slots__ = (
         "_life",
         "_scope",
         "agent",
+        "brief",
         "deadline",
         "history",
         "inbox",
@@ -80,6 +83,7 @@ class Observation:
         "tick",
         "view_used",
         "wall_us",
+        "wants",
     )
 
     def __init__(
@@ -113,6 +117,8 @@ class Observation:
         self.status: Any = None  # at "end": the outcome's status
         self.view_used = ""
         self.wall_us = 0  # set by the driver
+        self.brief = ""
+        self.wants: tuple[str, ...] = ()
 
     # -- what the seat may know --------------------------------------------------------------------
     @property
@@ -208,10 +214,35 @@ class Observation:
         other.spec, other.legal, other.memo = spec, legal, memo
         return other
 
+    def for_member(
+        self,
+        path: tuple[int, ...],
+        *,
+        spec: ActionSpec | None = None,
+        legal: Sequence[bool] | None = None,
+        inbox: Sequence[Msg] = (),
+        memo: Any = None,
+        brief: str = "",
+        wants: tuple[str, ...] = (),
+    ) -> Observation:
+        """The same request as a team passes it to a member: deeper, with the mail and wishes of the team.
+
+        spec: another form of answer than the seat's; None keeps the seat's, with its mask.
+        """
+        other = self._derive(self.path + path)
+        if spec is not None:
+            other.spec, other.legal = spec, legal
+        other.inbox, other.memo, other.brief, other.wants = inbox, memo, brief, wants
+        return other
+
+    def canonical(self, value: Any) -> Any:
+        """What votes compare of an answer (`Env.canonical`)."""
+        return self._scope.env.canonical(value)
+
     def note(self, kind: str, data: Any, usage: Usage | None = None) -> None:
         """Record what happened inside the seat. Belongs to the handle: it outlives a cancelled answer.
 
-        kind: "model", "tool", "vote" or "note". data: MessagePack data; model and member notes
+        kind: "model", "tool", "post" (of a team member), "vote" or "note". data: MessagePack data. Notes
         enter the mind chain in structural order (tick, seat, path, ord).
         """
         self._check()

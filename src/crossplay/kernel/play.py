@@ -17,7 +17,7 @@ from crossplay.kernel.conduct import Conduct, parse_clock
 from crossplay.kernel.env import Env
 from crossplay.kernel.events import FLAG_WORLD, WORLD, Event
 from crossplay.kernel.obs import Observation, Scope
-from crossplay.kernel.seeds import Block, env_key
+from crossplay.kernel.seeds import Block
 from crossplay.kernel.types import CrossplayError, Msg, pack, unpack
 
 __all__ = ["Episode", "Lineup", "Outcome", "play"]
@@ -219,7 +219,7 @@ class Episode(Book):
     def _start(self) -> None:
         env = self.env
         if self._resume is None:
-            env.reset(env_key(self.at, env.id), self.task)
+            env.start(self.at, self.task)
             return
         state = unpack(self._resume)
         if state["env_id"] != env.id or state["at"] != [self.at.root, self.at.block, self.at.replicate]:

@@ -11,6 +11,7 @@ Source: keys are BLAKE2b-128 of the MessagePack of the names; draws chain the Sp
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "draw",
     "env_key",
     "generator",
+    "item_of",
     "key",
     "key64",
     "permutation",
@@ -65,6 +67,20 @@ def key64(k: bytes) -> int:
 def env_key(at: Block, env_id: str) -> bytes:
     """The world's key: (root, env id, block), and nothing else (invariant 1)."""
     return key("world", at.root, env_id, at.block)
+
+
+@lru_cache(maxsize=8)
+def _order(root: Any, env_id: str, items: int) -> list[int]:
+    return permutation(key("items", root, env_id), items)
+
+
+def item_of(at: Block, env_id: str, items: int) -> int | str:
+    """Which of so many questions a block asks: a text names one; whole numbers go through an order
+    drawn from (root, env id), so that none comes again before all were asked.
+    """
+    if isinstance(at.block, str):
+        return at.block
+    return _order(at.root, env_id, items)[at.block % items]
 
 
 def seat_key(at: Block, seat: str) -> bytes:

@@ -21,7 +21,7 @@ from crossplay.study.spec import Study
 
 __all__ = ["write_logs"]
 
-SHOWN = ("act", "fault", "msg", "mail", "step", "note", "model", "tool", "vote", "late", "end")
+SHOWN = ("act", "fault", "msg", "mail", "step", "note", "model", "tool", "post", "vote", "late", "end")
 
 
 def write_logs(run: RunFolder, study: Study, target: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from crossplay.kernel import Block, CrossplayError, Observation, env_key
+from crossplay.kernel import Block, CrossplayError, Observation
 from crossplay.kernel.obs import Scope
 from crossplay.study.chunks import waits
 from crossplay.study.spec import Cell
@@ -118,7 +118,7 @@ def _one_decision(
         env = stage.env(cell.env)
         try:
             at = Block(stage.study.root, cell.blocks[0], 0)
-            env.reset(env_key(at, env.id))
+            env.start(at)
             legal = env.legal(seat)  # of a seat whose turn it is not, nothing may be legal: then every name counts
             obs = Observation(Scope(env, env.id, at, seat), "act", 0, legal if legal is None or any(legal) else None)
             obs.agent = agent

@@ -14,6 +14,7 @@ import msgspec
 from crossplay.kernel import (
     Agent,
     BatchEnv,
+    Block,
     Conduct,
     CrossplayError,
     Env,
@@ -231,7 +232,7 @@ class _LazyDoor:
 def _talks(env: Env) -> bool:
     """Whether any seat may be heard by another (asked of a fresh episode)."""
     try:
-        env.reset(b"\0" * 16)
+        env.start(Block())
         return any(env.audience(s) for s in env.seats)
     except Exception:
         return False

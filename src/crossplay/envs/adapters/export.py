@@ -16,7 +16,7 @@ import numpy as np
 
 from crossplay.envs.adapters._foreign import need
 from crossplay.kernel.env import Env
-from crossplay.kernel.seeds import Block, env_key
+from crossplay.kernel.seeds import Block
 from crossplay.kernel.types import ActionSpec, CrossplayError
 
 __all__ = ["to_aec", "to_parallel"]
@@ -48,7 +48,7 @@ class _Export:
         if seed is not None:
             self._root, self._block = seed, -1
         self._block += 1
-        self.env.reset(env_key(Block(self._root, self._block), self.env.id))
+        self.env.start(Block(self._root, self._block))
 
     def _observation_space(self, seat: str) -> Any:
         spaces = need("gymnasium.spaces", "export")
