@@ -25,6 +25,8 @@ __all__ = [
     "Reply",
     "Request",
     "ScriptedBackend",
+    "Tool",
+    "ToolCall",
 ]
 
 _WHERE = {

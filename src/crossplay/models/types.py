@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import msgspec
 import numpy as np
 
+from crossplay.kernel.registry import nearest
 from crossplay.kernel.types import CrossplayError, Stop, Usage
 
 __all__ = [
@@ -24,16 +26,22 @@ __all__ = [
     "Picture",
     "Reply",
     "Request",
+    "Tool",
+    "ToolCall",
 ]
 
 IMAGE_TOKENS = 4096
 """Upper bound, in tokens, that the budget reserves for one picture."""
+CHOICES = ("auto", "none", "required")
+"""What tool_choice may say beside the name of a tool."""
+_json = msgspec.json.encode
 
 
 class ModelError(CrossplayError):
     """One call failed for good, after its retries. It is recorded and replayed as it was.
 
-    kind: "timeout", "rate", "server", "request" (the endpoint refuses the request) or "malformed".
+    kind: "timeout", "rate", "server", "disconnect" (the connection broke before the whole answer was
+    here), "request" (the endpoint refuses the request) or "malformed" (what came is no answer).
     attempts: times it was sent; doubtful: of these, the ones that may have been answered and paid.
     """
 
@@ -94,18 +102,70 @@ class Picture(msgspec.Struct, frozen=True):
         return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation. images: shown after the text."""
+class Tool(msgspec.Struct, frozen=True):
+    """Something a model may call. parameters: the JSON schema of its arguments, an object."""
 
-    role: Literal["system", "user", "assistant"]
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.name) or self.name in CHOICES:
+            raise CrossplayError(
+                f'tool "{self.name}": a name is 1 to 64 of A-Z a-z 0-9 _ -, and none of {", ".join(CHOICES)}'
+            )
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A model's wish to call a tool. id: the endpoint's; arguments: JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation. images: shown after the text.
+
+    tool_calls: what an assistant called. A message of role "tool" is the result of one call, whose
+    id it names as tool_call_id.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     text: str
     images: tuple[Picture, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.role == "tool") != bool(self.tool_call_id):
+            raise CrossplayError(f'message: role "{self.role}" and tool_call_id "{self.tool_call_id}" do not go together')
+        if self.tool_calls and self.role != "assistant":
+            raise CrossplayError(f'message: only an assistant calls tools, not role "{self.role}"')
+
+    def canonical(self, redact: Callable[[str], str]) -> dict[str, Any]:
+        """Plain data for a record; what has to do with tools stands there only where tools were used."""
+        plain: dict[str, Any] = {
+            "role": self.role,
+            "text": redact(self.text),
+            "images": [i.digest() for i in self.images],
+        }
+        if self.tool_calls:
+            plain["tool_calls"] = [[c.id, c.name, redact(c.arguments)] for c in self.tool_calls]
+        if self.tool_call_id:
+            plain["tool_call_id"] = self.tool_call_id
+        return plain
+
+    def bound(self) -> int:
+        """Upper bound of its tokens: a token is a byte at least, plus 16 for the message and each call."""
+        calls = sum(len(f"{c.id}{c.name}{c.arguments}".encode()) + 16 for c in self.tool_calls)
+        return len(self.text.encode()) + len(self.tool_call_id.encode()) + 16 + IMAGE_TOKENS * len(self.images) + calls
 
 
 class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a model can be asked for beyond text.
 
-    grammar: GBNF; json_schema: answers forced into a schema; logprobs; seed; images.
+    grammar: GBNF; json_schema: answers forced into a schema; logprobs; seed; images; tools.
     """
 
     grammar: bool = False
@@ -113,6 +173,7 @@ class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logprobs: bool = False
     seed: bool = True
     images: bool = False
+    tools: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +181,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     temperature >= 0; max_tokens >= 1; top_p in (0, 1]; seed: for sampling, 31 bits; stop: texts
     that end the answer; grammar (GBNF) or json_schema constrain it; top_logprobs: alternatives
-    to report per token; template: digest of the prompt template, for the record.
+    to report per token; template: digest of the prompt template, for the record; tools: what may
+    be called; tool_choice: "auto", "none", "required", or the name of the one to call.
     """
 
     messages: tuple[Message, ...]
@@ -133,6 +195,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | None = None
     top_logprobs: int = 0
     template: str = ""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -147,6 +211,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             raise CrossplayError(f"request: top_p {self.top_p} must lie in (0, 1]")
         if self.grammar is not None and self.json_schema is not None:
             raise CrossplayError("request: give a grammar or a JSON schema, not both")
+        if self.tools or self.tool_choice != "auto":
+            self._check_tools()
+
+    def _check_tools(self) -> None:
+        names = [t.name for t in self.tools]
+        if len(set(names)) < len(names):
+            raise CrossplayError(f"request: two tools have one name ({', '.join(names)})")
+        if self.tool_choice not in (*CHOICES, *names):
+            raise CrossplayError(f'request: unknown tool_choice "{self.tool_choice}".{nearest(self.tool_choice, names)}')
+        if not names and self.tool_choice != "auto":
+            raise CrossplayError(f'request: tool_choice "{self.tool_choice}" without tools')
 
     def canonical(self, identity: Mapping[str, Any], redact: Callable[[str], str] = str) -> dict[str, Any]:
         """Plain data that is equal for equal requests: what the cassette hashes and stores.
@@ -155,12 +230,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         never an address or a key). redact: applied to every text before it is hashed. Pictures
         stand as the sha256 of their pixels.
         """
-        return {
+        plain: dict[str, Any] = {
             "model": dict(identity),
-            "messages": [
-                {"role": m.role, "text": redact(m.text), "images": [i.digest() for i in m.images]}
-                for m in self.messages
-            ],
+            "messages": [m.canonical(redact) for m in self.messages],
             "temperature": float(self.temperature) + 0.0,
             "max_tokens": self.max_tokens,
             "top_p": float(self.top_p),
@@ -171,11 +243,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             "top_logprobs": self.top_logprobs,
             "template": self.template,
         }
+        if self.tools:  # only then, so that requests without tools keep the keys they always had
+            plain["tools"] = [[t.name, redact(t.description), t.parameters] for t in self.tools]
+            plain["tool_choice"] = self.tool_choice
+        return plain
 
     def bound(self) -> tuple[int, int]:
-        """Upper bounds (tokens in, tokens out): a token is a byte at least, plus 16 a message."""
-        texts = sum(len(m.text.encode()) + 16 + IMAGE_TOKENS * len(m.images) for m in self.messages)
-        return texts, self.max_tokens
+        """Upper bounds (tokens in, tokens out): a token is a byte at least, plus 16 a message.
+
+        Tools count by their JSON. So does a schema, which some endpoints put into the prompt.
+        """
+        tok_in = sum(m.bound() for m in self.messages)
+        for extra in (*self.tools, self.json_schema):
+            if extra is not None:
+                tok_in += len(_json(extra)) + 16
+        return tok_in, self.max_tokens
 
 
 class Reply(msgspec.Struct):
@@ -186,7 +268,10 @@ class Reply(msgspec.Struct):
     version where given, that the endpoint says answered. logprobs: per token, the alternatives
     with their natural log probability, the chosen one first. attempts: times it was sent;
     doubtful: of these, earlier ones that may have been answered and paid. estimated: the endpoint
-    reported no tokens, so usage holds their upper bound.
+    reported no tokens, or impossible ones, so usage holds their upper bound. tool_calls: what the
+    model wants called, in its order. doubt: words, with spaces between, for what cannot be right in
+    this answer: "usage" (impossible token figures), "schema" (asked for a JSON schema, which the
+    text breaks).
     """
 
     text: str
@@ -198,6 +283,8 @@ class Reply(msgspec.Struct):
     attempts: int = 1
     doubtful: int = 0
     estimated: bool = False
+    tool_calls: list[ToolCall] = msgspec.field(default_factory=list)
+    doubt: str = ""
 
 
 @runtime_checkable
