@@ -97,14 +97,58 @@ def test_a_damaged_file_is_seen_and_replaced(home, monkeypatch):
 
 def test_add_a_file(home, tmp_path):
     file = tmp_path / "Mine.gguf"
-    file.write_bytes(DATA)
+    data = DATA + b"mine"
+    file.write_bytes(data)
     assert add(file).name == "mine"
     add(file, "second")
     assert set(known()) >= {"smollm2-135m", "toy", "mine", "second"}
-    assert locate("second") == (file, SHA)
+    assert locate("second") == (file, hashlib.sha256(data).hexdigest())
     file.unlink()
     with pytest.raises(ModelDown, match="is gone"):
         locate("mine")
+
+
+def test_a_file_is_recognised_by_its_content_alone(home, tmp_path, monkeypatch):
+    """Whatever it is called: name, licence and context come with the checksum."""
+    like = Known("toy-7b", "toy-7b-q4.gguf", SHA, len(DATA), "Apache-2.0", "a larger toy", context=2048)
+    monkeypatch.delitem(catalog.CATALOG, "toy")
+    monkeypatch.setattr(catalog, "RECOGNISED", (like,))
+    with pytest.raises(CrossplayError, match=r'"toy-7b" is known but not fetched: .*crossplay models add FILE'):
+        pull("toy-7b")
+    file = tmp_path / "download(3).gguf"
+    file.write_bytes(DATA)
+    model = add(file)
+    assert (model.name, model.licence, model.context, model.path) == ("toy-7b", "Apache-2.0", 2048, str(file))
+    assert locate("toy-7b") == (file, SHA)
+    assert catalog.context_of(SHA) == 2048
+    assert add(file, "mine").licence == "Apache-2.0"
+    file.write_bytes(DATA + b"other")
+    other = add(file, "unlike")
+    assert (other.licence, other.context) == ("", 0)
+    assert catalog.context_of(other.sha256) == 0
+
+
+def test_a_copy_of_the_catalogues_own_file(home, tmp_path):
+    """It serves under the catalogue's name while it is there, and can be fetched when it is gone."""
+    file = tmp_path / "copy.gguf"
+    file.write_bytes(DATA)
+    assert add(file).name == "toy"
+    assert locate("toy") == (file, SHA)
+    file.unlink()
+    with pytest.raises(ModelDown, match="crossplay models pull toy"):
+        locate("toy")
+
+
+def test_recognised_files_are_pinned_in_full():
+    found = {m.name: m for m in catalog.RECOGNISED}
+    assert {n: m.sha256[:12] for n, m in found.items()} == {
+        "qwen2.5-coder-0.5b": "1d9614638d18",
+        "qwen2.5-coder-1.5b": "cc324af070c2",
+    }
+    for m in found.values():
+        assert len(m.sha256) == 64
+        assert m.context == 32_768
+        assert not m.url and m.wheel is None
 
 
 def test_what_cannot_be_added(home, tmp_path):
@@ -114,7 +158,7 @@ def test_what_cannot_be_added(home, tmp_path):
     other.write_bytes(b"PK\x03\x04")
     with pytest.raises(CrossplayError, match="not a GGUF file"):
         add(other)
-    other.write_bytes(DATA)
+    other.write_bytes(DATA + b"not it")
     with pytest.raises(CrossplayError, match="name of the catalogue"):
         add(other, "toy")
     with pytest.raises(CrossplayError, match=r'unknown model "smolm2-135m". Did you mean "smollm2-135m"'):

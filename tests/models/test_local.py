@@ -1,11 +1,13 @@
 """Local weights: the real SmolLM2-135M, a few decisions of it."""
 
 import asyncio
+import math
 import threading
 
 import pytest
 from asked import handle, request
 
+from crossplay.kernel import CrossplayError
 from crossplay.models import Door, LocalBackend, ModelDown, ModelError, catalog
 from crossplay.models.types import Message, Request
 
@@ -74,6 +76,81 @@ def test_reproducible_mode_gives_equal_answers_in_any_order():
     assert all(r.cached == 0 for r in two.values())
 
 
+def test_equal_seeds_give_equal_texts():
+    """Reproducible mode, one after the other: 3 of 3; another seed gives another text."""
+    backend = LocalBackend("smollm2-135m", reproducible=True, context=512)
+
+    async def run(seed, times):
+        asked = request("Write about the sea.", seed=seed, temperature=1.0, max_tokens=12)
+        return [(await backend.generate([asked]))[0].text for _ in range(times)]
+
+    first = asyncio.run(run(7, 3))
+    assert len(set(first)) == 1
+    assert asyncio.run(run(8, 1)) != first[:1]
+
+
+def test_members_with_different_instructions_each_find_their_own_prefix():
+    """One slot, three personas in turns: from the second round on, little is computed."""
+    backend = LocalBackend("smollm2-135m", context=512)
+    personas = [f"You are {c}. " + f"The {c} house has rules and you keep them. " * 6 for c in ("red", "blue", "green")]
+
+    def asked(persona, turn):
+        messages = (Message("system", persona), Message("user", f"Turn {turn}. A or B?"))
+        return Request(messages=messages, max_tokens=1, grammar='root ::= "A" | "B"')
+
+    async def run(turn):
+        return [(await backend.generate([asked(p, turn)]))[0] for p in personas]
+
+    first, second = asyncio.run(run(1)), asyncio.run(run(2))
+    assert all(r.cached < 0.3 * r.usage.tok_in for r in first)
+    assert all(r.cached > 0.7 * r.usage.tok_in for r in second)
+    off = LocalBackend("smollm2-135m", context=512, prompt_cache=False)
+    [reply] = asyncio.run(off.generate([asked(personas[0], 3)]))
+    assert reply.cached == 0
+
+
+def test_stop_texts_end_the_answer():
+    backend = LocalBackend("smollm2-135m", context=512)
+    grammar = 'root ::= "one, two, three"'
+
+    async def run(**settings):
+        return (await backend.generate([request("Count.", grammar=grammar, **settings)]))[0]
+
+    whole, cut = asyncio.run(run()), asyncio.run(run(stop=(", three",)))
+    assert whole.text == "one, two, three"
+    assert (cut.text, cut.finish) == ("one, two", "stop")
+
+
+def test_sentence_vectors_of_the_weights():
+    import numpy as np
+
+    backend = LocalBackend("smollm2-135m", context=512)
+    texts = ["The cat sat on the mat.", "A cat sits on a mat.", "Inflation fell in the third quarter."]
+    vectors = np.array(asyncio.run(backend.embed(texts)))
+    assert vectors.shape == (3, 576)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+    assert np.array_equal(vectors[:1], np.array(asyncio.run(backend.embed(texts[:1]))))
+
+
+def test_what_local_weights_cannot_do_is_said():
+    import numpy as np
+
+    from crossplay.models.types import Picture
+
+    picture = Picture.of(np.zeros((2, 2, 3), np.uint8))
+    asked = Request(messages=(Message("user", "What is this?", (picture,)),))
+    [error] = asyncio.run(LocalBackend("smollm2-135m").generate([asked]))
+    assert isinstance(error, ModelError)
+    assert "reads no images" in str(error)
+    with pytest.raises(CrossplayError, match=r"context = 9000 is more than the model was trained for \(8192\)"):
+        asyncio.run(LocalBackend("smollm2-135m", context=9000).ready())
+    with pytest.raises(CrossplayError, match="reproducible = true needs prompt_cache = false"):
+        LocalBackend("smollm2-135m", reproducible=True, prompt_cache=True)
+    a, b = (LocalBackend("smollm2-135m", **o).identity() for o in ({"reproducible": True}, {"prompt_cache": False}))
+    assert a == b
+
+
 def test_schema_and_logprobs():
     backend = LocalBackend("smollm2-135m", context=512)
     schema = {"type": "object", "properties": {"action": {"enum": ["A", "B"]}}, "required": ["action"]}
@@ -89,6 +166,8 @@ def test_schema_and_logprobs():
     assert json.loads(one.text)["action"] in ("A", "B")
     assert two.logprobs[0][0][0] == two.text
     assert all(logprob <= 0 for _, logprob in two.logprobs[0])
+    assert len({token for token, _ in two.logprobs[0]}) == len(two.logprobs[0]) >= 5
+    assert sum(math.exp(logprob) for _, logprob in two.logprobs[0]) <= 1 + 1e-6
 
 
 def test_refusals_of_the_engine_are_errors_of_the_call():
@@ -136,3 +215,22 @@ def test_one_engine_per_process_and_setting():
     asyncio.run(run())
     assert one._chat is two._chat
     assert sum(t.name.startswith("local-model") for t in threading.enumerate()) == 1
+
+
+@pytest.mark.full
+def test_three_models_at_once():
+    """Loaded together, asked in turns: each answers as it does alone."""
+    names = ("smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
+    here = {s.model.name for s in catalog.status() if s.state == "here"}
+    if not here.issuperset(names):
+        pytest.skip("the files are not registered: crossplay models add FILE")
+    backends = [LocalBackend(n, reproducible=True, context=512) for n in names]
+    asked = request("Name three colours.", seed=3, temperature=0.8, max_tokens=12)
+
+    async def run():
+        await asyncio.gather(*(b.load() for b in backends))
+        return [[(await b.generate([asked]))[0].text for b in backends] for _ in range(3)]
+
+    one, two, three = asyncio.run(run())
+    assert one == two == three
+    assert len(set(one)) == 3

