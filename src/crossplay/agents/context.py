@@ -11,6 +11,7 @@ import msgspec
 from crossplay.kernel import ActionSpec, CrossplayError, Invalid, nearest
 
 if TYPE_CHECKING:
+    from crossplay.kernel import Agent
     from crossplay.models import Door, Model
 
 __all__ = ["Context", "options", "read_options"]
@@ -23,11 +24,23 @@ class Context(msgspec.Struct, dict=True):
 
     door: the models of the run (None: a door without records, made when first asked). folder: of
     the study file, for files that agents name. trust: whether code named on the command line may run.
+    agents: name -> agent of the study (None: only types are known), for agents made of others.
     """
 
     door: Any = None
     folder: Path = Path()
     trust: bool = False
+    agents: Any = None
+
+    def agent(self, given: str | Mapping[str, Any]) -> Agent:
+        """Another agent: one of the study by its name, or of a type or table of its own."""
+        from crossplay.agents import make_agent
+
+        if isinstance(given, str) and self.agents is not None:
+            found: Agent | None = self.agents(given)
+            if found is not None:
+                return found
+        return make_agent(given, self, given if isinstance(given, str) else "")
 
     def model(self, name: str) -> Model:
         """The model of that name."""

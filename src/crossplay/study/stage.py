@@ -69,6 +69,7 @@ class Stage:
             self.cells = [c for c in self.cells if c.key in only]
         self.metric = self.study.metric = self._metric()
         self._agents: dict[str, Agent] = {}
+        self._making: list[str] = []
 
     def record_in(self, folder: Path) -> None:
         """Keep the answers of models in this run folder; agents made before are made anew."""
@@ -137,6 +138,8 @@ class Stage:
     def agent(self, name: str) -> Agent:
         """The agent of that name; one object per name, so that its seats are batched."""
         if name not in self._agents:
+            if name in self._making:
+                raise CrossplayError(f"agents.{name}: it is made of itself ({' of '.join([*self._making, name])})")
             from crossplay.agents import make_agent
             from crossplay.agents.context import Context
 
@@ -146,9 +149,17 @@ class Stage:
                     f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
                 )
             door = _LazyDoor(self)
-            context = Context(door=door, folder=self.base, trust=self.trust)
-            self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
+            context = Context(door=door, folder=self.base, trust=self.trust, agents=self._named)
+            self._making.append(name)
+            try:
+                self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
+            finally:
+                self._making.pop()
         return self._agents[name]
+
+    def _named(self, name: str) -> Agent | None:
+        """A member of a team: an agent of the study, or None where the name is a type."""
+        return self.agent(name) if name in self.study.agents else None
 
     def check(self) -> None:
         """Make every agent and ask it whether it can play its seats; raises CrossplayError."""

@@ -1,0 +1,253 @@
+"""`Team`: an agent made of member agents, a topology, a protocol and a decision rule.
+
+It sits in any seat of any environment. Members are any agents, teams included; their answers never
+leave the seat except through the team's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from crossplay.agents.context import Context, options
+from crossplay.kernel import Agent, CrossplayError, Fault, Observation, load
+from crossplay.kernel.drivers import mode
+from crossplay.kernel.types import Stop
+from crossplay.models.options import read_options
+from crossplay.teams.room import Ask, Room, Talk
+from crossplay.teams.topology import Topology, make_topology
+
+__all__ = ["Team", "TeamProtocol", "WaitingTeam", "make_protocol", "make_team", "team"]
+
+
+class TeamProtocol(Protocol):
+    """Who is asked what, and when; a frozen value.
+
+    name: its entry point in the group `crossplay.teams`. topology: the default one for n members.
+    """
+
+    name: str
+
+    def run(self, room: Room) -> Talk:
+        """Yield the asks of a wave, receive their posts; return the verdict."""
+        ...
+
+    def calls(self, n: int) -> int:
+        """The most asks of one decision with n members: what a plan multiplies with."""
+        ...
+
+    def default_topology(self, n: int) -> Topology:
+        """Who sees whom where the team does not say."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """Name and settings."""
+        ...
+
+
+class Team(Agent):
+    """A team whose members all answer at once; `WaitingTeam` is the one with models or people in it.
+
+    members: in order; names: unique, in the same order.
+    """
+
+    kind = "team"
+
+    def __init__(
+        self,
+        members: Sequence[Agent],
+        protocol: TeamProtocol,
+        topology: Topology | None = None,
+        names: Sequence[str] = (),
+        name: str = "team",
+    ) -> None:
+        if not members:
+            raise CrossplayError(f"{name}: a team needs members")
+        self.members = tuple(members)
+        self.names = _unique(names or [m.name for m in members])
+        self.protocol = protocol
+        self.topology = topology or protocol.default_topology(len(members))
+        if self.topology.n != len(members):
+            raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(members)} members")
+        self.name = name
+        self.deterministic = all(m.deterministic for m in members)
+        self.views = tuple(dict.fromkeys(v for m in members for v in m.views))
+
+    def manifest(self) -> dict[str, Any]:
+        """Members, protocol, topology; models of all members."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "members": {n: m.manifest() for n, m in zip(self.names, self.members, strict=True)},
+            "models": list(dict.fromkeys(x for m in self.members for x in m.manifest().get("models", ()))),
+            "protocol": self.protocol.manifest(),
+            "topology": self.topology.to_dict(),
+        }
+
+    def check(self, env: Any, seat: str) -> None:
+        """Every member must be able to play the seat."""
+        kind = env.spec(seat).kind
+        for name, member in zip(self.names, self.members, strict=True):
+            if member.needs and kind not in member.needs:
+                raise CrossplayError(f"{self.name}: member {name} answers {', '.join(member.needs)}, not {kind}")
+            if not set(member.views) & set(env.views):
+                raise CrossplayError(f"{self.name}: member {name} reads {', '.join(member.views)}, which {env.id} lacks")
+            member.check(env, seat)
+
+    def size(self, obs: Observation) -> tuple[int, int, int]:
+        """(calls, tokens in, tokens out) of a decision at most, as far as the members know theirs."""
+        sizes = [m.size(obs) for m in self.members if hasattr(m, "size")]
+        if not sizes:
+            return 0, 0, 0
+        asks = self.protocol.calls(len(self.members))
+        calls, tokens_in, tokens_out = (max(s[i] for s in sizes) for i in range(3))
+        # What the others posted is shown again: at most every earlier answer of the discussion.
+        return asks * calls, asks * (tokens_in + asks * (tokens_out + 32)), asks * tokens_out
+
+    def begin(self, obs: Observation) -> Any:
+        """The first memos of the members that want to begin."""
+        memos = {}
+        for i, member in enumerate(self.members):
+            if type(member).begin is not Agent.begin:
+                memo = member.begin(obs.for_member((0, i)))
+                if inspect.isawaitable(memo):
+                    raise CrossplayError(f"{self.name}: member {self.names[i]} begins asynchronously")
+                if memo is not None and not isinstance(memo, Fault):
+                    memos[str(i)] = memo
+        return {"members": memos} if memos else None
+
+    def act(self, obs: Observation) -> Any:
+        """One decision."""
+        room = Room(self, obs)
+        talk = self.protocol.run(room)
+        try:
+            asks = next(talk)
+            while True:
+                handles = [room.handle(a) for a in asks]
+                answers = [_ask(self.members[a.member], h) for a, h in zip(asks, handles, strict=True)]
+                asks = talk.send([room.take(*x) for x in zip(asks, handles, answers, strict=True)])
+        except StopIteration as stop:
+            return room.close(stop.value)
+
+
+class WaitingTeam(Team):
+    """A team some of whose members wait for something: asks of a wave go out together."""
+
+    async def act(self, obs: Observation) -> Any:
+        """One decision; posts are taken in schedule order."""
+        room = Room(self, obs)
+        talk = self.protocol.run(room)
+        try:
+            asks = next(talk)
+            while True:
+                handles = [room.handle(a) for a in asks]
+                answers = await _together(self.members, asks, handles)
+                asks = talk.send([room.take(*x) for x in zip(asks, handles, answers, strict=True)])
+        except StopIteration as stop:
+            return room.close(stop.value)
+
+
+def _fault(error: Exception) -> Fault:
+    return Fault("error", f"{type(error).__name__}: {error}"[:500])
+
+
+def _ask(member: Agent, handle: Observation) -> Any:
+    """One answer of a member that answers at once."""
+    try:
+        return member.act_batch([handle])[0] if hasattr(member, "act_batch") else member.act(handle)
+    except Stop:
+        raise
+    except Exception as error:
+        return _fault(error)
+
+
+async def _wait(call: Any) -> Any:
+    try:
+        return await call
+    except Stop:
+        raise
+    except Exception as error:
+        return _fault(error)
+
+
+async def _together(members: Sequence[Agent], asks: Sequence[Ask], handles: Sequence[Observation]) -> list[Any]:
+    answers: list[Any] = []
+    for ask, handle in zip(asks, handles, strict=True):
+        member = members[ask.member]
+        answers.append(_wait(member.act(handle)) if mode(member) == "async" else _ask(member, handle))
+    waiting = [i for i, a in enumerate(answers) if inspect.isawaitable(a)]
+    if len(waiting) == 1:
+        answers[waiting[0]] = await answers[waiting[0]]
+    elif waiting:
+        # A Stop ends the run; the others' calls are paid, so they are waited for and their notes kept.
+        found = await asyncio.gather(*(answers[i] for i in waiting), return_exceptions=True)
+        for i, answer in zip(waiting, found, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            answers[i] = answer
+    return answers
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names; clones are numbered: solver, solver#2, solver#3."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = k = seen.get(name, 0) + 1
+        found.append(name if k == 1 else f"{name}#{k}")
+    return tuple(found)
+
+
+# -- making teams ----------------------------------------------------------------------------------
+def make_protocol(given: str | Mapping[str, Any], where: str = "protocol") -> TeamProtocol:
+    """The protocol of a name or a table such as {"name": "debate", "rounds": 3}; errors name the nearest."""
+    table = {"name": given} if isinstance(given, str) else dict(given)
+    name = table.pop("name", None)
+    if not isinstance(name, str):
+        raise CrossplayError(f'{where}: "name" is missing, e.g. protocol = {{ name = "debate", rounds = 2 }}')
+    factory = load("teams", name, "protocol")
+    made: TeamProtocol = read_options(factory, table, f"{where} {name}")
+    return made
+
+
+def make_team(
+    members: Sequence[Agent],
+    protocol: TeamProtocol | str | Mapping[str, Any] = "vote",
+    topology: Topology | str | Mapping[str, Any] | None = None,
+    *,
+    names: Sequence[str] = (),
+    name: str = "team",
+) -> Team:
+    """A team of these members: `make_team([a, b, c], {"name": "debate", "rounds": 2}, "ring")`."""
+    if isinstance(protocol, (str, Mapping)):
+        protocol = make_protocol(protocol)
+    if topology is not None and not isinstance(topology, Topology):
+        topology = make_topology(topology, len(members))
+    waits = any(mode(m) == "async" for m in members)
+    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name)
+
+
+_TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
+
+
+@options(
+    members={"type": "array", "default": [], "description": "agents of the study by name (clones may be named twice), or types"},
+    size={"type": "integer", "minimum": 1, "default": 1, "description": "every member that many times"},
+    protocol={**_TABLE, "default": "vote"},
+    topology={**_TABLE, "default": None},
+    names={"type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
+)  # fmt: skip
+def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
+    """A team; rest: the protocol, where it needs no settings ("team:debate")."""
+    chosen = options["members"]
+    if not chosen:
+        raise CrossplayError('team: name its members, e.g. members = ["solver", "solver", "critic"]')
+    members = [context.agent(m) for m in chosen for _ in range(options["size"])]
+    protocol = options["protocol"]
+    if rest:
+        protocol = {**protocol, "name": rest} if isinstance(protocol, Mapping) else rest
+    return make_team(members, protocol, options["topology"], names=options["names"])
+
+
