@@ -10,6 +10,8 @@ import msgspec
 
 from crossplay.agents.context import Context, options
 from crossplay.agents.prompt import (
+    MEMBER_TEMPLATE,
+    MEMBER_TEXTS,
     TEMPLATE,
     TEXTS,
     Choices,
@@ -18,8 +20,10 @@ from crossplay.agents.prompt import (
     find_json,
     label_grammar,
     read_choice,
+    read_fields,
     read_value,
     static_text,
+    talked,
 )
 from crossplay.kernel import Action, Agent, CrossplayError, Fault, Msg, Observation, draw
 
@@ -41,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     talk: bool = False
     confidence: bool = False
     instructions: str = ""
+    words: int = 60
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -54,6 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "talk": {"type": "boolean", "default": False, "description": "say something with each move, where the environment has hearers"},
     "confidence": {"type": "boolean", "default": False, "description": "report the model's probability of the chosen label"},
     "instructions": {"type": "string", "default": "", "description": "text added after the rules"},
+    "words": {"type": "integer", "minimum": 1, "maximum": 2000, "default": 60, "description": "of a reason at most, where a team asks for reasons"},
 }  # fmt: skip
 
 
@@ -97,7 +103,7 @@ class Llm(Agent):
         """
         s = self.settings
         shown = choices(obs, s.rotate) if obs.spec.kind == "names" else None
-        form = _Form(obs, shown, s.talk and bool(obs.audience), self.model)
+        form = _Form(obs, shown, s.talk and bool(obs.audience), self.model, s)
         turn = [9999, max(obs.spec.names, key=len, default="?" * 40), "repeat", -0.123456]
         memo = {"turn": -1, "past": [turn] * max(0, 2 * s.memory - 1)}
         per_in, per_out = self._request(obs, form, self._prompt(obs, form, memo), 0).bound()
@@ -113,10 +119,10 @@ class Llm(Agent):
         memo = _remember(obs, self.settings.memory)
         shown = choices(obs, self.settings.rotate) if obs.spec.kind == "names" else None
         talk = self.settings.talk and bool(obs.audience)
-        if shown is not None and len(shown.indices) == 1 and not talk:
+        if shown is not None and len(shown.indices) == 1 and not talk and not obs.wants:
             obs.count("forced")  # nothing to decide, nothing to pay
             return Action(shown.indices[0], memo=memo)
-        form = _Form(obs, shown, talk, self.model)
+        form = _Form(obs, shown, talk, self.model, self.settings)
         messages = self._prompt(obs, form, memo)
         return await self._decide(obs, form, messages, memo)
 
@@ -130,13 +136,14 @@ class Llm(Agent):
             except ModelError as error:
                 return Fault("error", str(error))
             try:
-                value, said = form.read(reply.text)
+                value, said, sure = form.read(reply.text)
             except Unreadable as error:
                 reason = str(error)
                 obs.count("parse_fail")
             else:
-                heard = [Msg("*", said)] if said else []
-                return Action(value, heard, confidence=self._confidence(form, value, reply), memo=memo)
+                heard = [Msg("*", said)] if said and form.talk else []
+                sure = self._confidence(form, value, reply) if sure is None else sure
+                return Action(value, heard, sure, None if form.talk else said or None, memo=memo)
             if attempt < self.settings.repairs:
                 obs.count("repair")
                 again = TEXTS["repair"].format(reason=reason, how=form.how)
@@ -149,11 +156,14 @@ class Llm(Agent):
         from crossplay.models import Message
 
         state, pictures = self._see(obs)
-        parts = [_past(memo["past"]), _news(obs), state]
+        parts = [_past(memo["past"]), _news(obs), state, talked(obs)]
         if form.shown is not None:
             parts.append(form.shown.text())
+        if form.member:  # what tells one member's request from another's comes last: the rest is shared
+            parts += [obs.brief, form.how]
         user = "\n\n".join(p for p in parts if p)
-        static = static_text(obs, form.how, form.shown is not None and form.shown.fixed, self.settings.instructions)
+        how = "" if form.member else form.how
+        static = static_text(obs, how, form.shown is not None and form.shown.fixed, self.settings.instructions)
         return [Message("system", static), Message("user", user, pictures)]
 
     def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
@@ -172,13 +182,13 @@ class Llm(Agent):
             seed=draw(obs.key("sample"), obs.tick, attempt) >> 33 if s.temperature > 0 else None,
             grammar=form.grammar,
             json_schema=form.schema,
-            top_logprobs=20 if s.confidence and self.model.capabilities.logprobs else 0,
-            template=TEMPLATE,
+            top_logprobs=20 if form.sure and self.model.capabilities.logprobs else 0,
+            template=MEMBER_TEMPLATE if form.member else TEMPLATE,
         )
 
     def _confidence(self, form: _Form, value: Any, reply: Reply) -> float | None:
         """The probability of the chosen label among the labels that the model reports, if it was asked for."""
-        if not self.settings.confidence or not reply.logprobs or form.shown is None or form.talk:
+        if not form.sure or not reply.logprobs or form.shown is None or form.says:
             return None
         known = dict(zip(form.shown.labels, form.shown.indices, strict=True))
         mass: dict[int, float] = {}
@@ -212,13 +222,20 @@ class Vlm(Llm):
 class _Form:
     """The form of one answer: what is said about it, what constrains it, how it is read."""
 
-    def __init__(self, obs: Observation, shown: Choices | None, talk: bool, model: Model) -> None:
-        self.spec, self.shown, self.talk = obs.spec, shown, talk
+    def __init__(self, obs: Observation, shown: Choices | None, talk: bool, model: Model, settings: Settings) -> None:
+        self.spec, self.shown, self.talk, self.words = obs.spec, shown, talk, settings.words
         can = model.capabilities
+        self.reason = "rationale" in obs.wants
+        self.says = talk or self.reason  # words stand before the choice
+        self.member = bool(obs.brief or obs.wants or any(m.channel == "team" for m in obs.inbox))
+        # Where one letter is all that is answered, its probability says how sure the model is.
+        by_letter = shown is not None and not self.says and can.logprobs
+        self.states = "confidence" in obs.wants and not by_letter
+        self.sure = by_letter and ("confidence" in obs.wants or settings.confidence)
         self.grammar: str | None = None
         self.schema: dict[str, Any] | None = None
         wanted = self._wanted()
-        if shown is not None and not talk and can.grammar:
+        if shown is not None and not self.says and not self.states and can.grammar:
             self.grammar = label_grammar(shown.labels)
         elif wanted is not None and can.json_schema:
             self.schema = wanted
@@ -228,13 +245,33 @@ class _Form:
     def _wanted(self) -> dict[str, Any] | None:
         """The schema that an answer is to fit, None for free text."""
         if self.shown is None:
-            return None if self.spec.kind == "text" else self.spec.json_schema()
-        props: dict[str, Any] = {"action": {"type": "string", "enum": list(self.shown.labels)}}
+            if not (self.reason or self.states):
+                return None if self.spec.kind == "text" else self.spec.json_schema()
+            props: dict[str, Any] = {"answer": self.spec.json_schema()}
+        else:
+            props = {"action": {"type": "string", "enum": list(self.shown.labels)}}
         if self.talk:
             props = {"say": {"type": "string", "maxLength": 200}, **props}
+        if self.reason:
+            props = {"reason": {"type": "string", "maxLength": 8 * self.words}, **props}
+        if self.states:
+            props["confidence"] = {"type": "integer", "minimum": 0, "maximum": 10}
         return {"type": "object", "properties": props, "required": list(props), "additionalProperties": False}
 
     def _how(self) -> str:
+        if self.reason or self.states:
+            fields = {
+                "answer" if self.shown is None else "action": MEMBER_TEXTS[
+                    "field_answer" if self.shown is None else "field_action"
+                ]
+            }
+            if self.talk:
+                fields = {"say": MEMBER_TEXTS["field_say"], **fields}
+            if self.reason:
+                fields = {"reason": MEMBER_TEXTS["field_reason"].format(words=self.words), **fields}
+            if self.states:
+                fields["confidence"] = MEMBER_TEXTS["field_confidence"]
+            return MEMBER_TEXTS["object"] + "; ".join(f'"{name}": {about}' for name, about in fields.items()) + "."
         if self.shown is None:
             if self.spec.kind == "text":
                 return TEXTS["text"]
@@ -242,16 +279,22 @@ class _Form:
         return TEXTS["talk" if self.talk else "choose_json" if self.schema else "choose"]
 
     def _length(self) -> int:
+        if self.reason:
+            return 64 + 2 * self.words + (256 if self.shown is None or self.talk else 0)
         if self.shown is None or self.talk:
             return 256
+        if self.states:
+            return 40
         if self.grammar is not None:
             return 1 if len(self.shown.labels[0]) == 1 and self.shown.labels[0].isalpha() else 4
         return 24
 
-    def read(self, text: str) -> tuple[Any, str]:
-        """(value, what is said), or `Unreadable`."""
+    def read(self, text: str) -> tuple[Any, str, float | None]:
+        """(value, what is said, how sure it says it is), or `Unreadable`."""
+        if self.reason or self.states:
+            return read_fields(text, self.spec, self.shown)
         if self.shown is None:
-            return read_value(text, self.spec), ""
+            return read_value(text, self.spec), "", None
         said = ""
         if self.talk and "{" in text:
             try:
@@ -260,7 +303,7 @@ class _Form:
                 found = None
             if isinstance(found, dict) and isinstance(found.get("say"), str):
                 said = found["say"].strip()[:200]
-        return read_choice(text, self.shown), said
+        return read_choice(text, self.shown), said, None
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -272,7 +315,7 @@ def _remember(obs: Observation, window: int) -> dict[str, Any]:
     """
     memo = obs.memo or {"turn": -1, "past": []}
     past = list(memo["past"])
-    if obs.last is not None and memo["turn"] >= 0:
+    if obs.last is not None and 0 <= memo["turn"] < obs.tick:  # a team may ask several times in one turn
         value, origin = obs.last
         name = obs.spec.names[value] if obs.spec.kind == "names" and 0 <= value < len(obs.spec.names) else str(value)
         past.append([memo["turn"], name, origin, obs.reward])
@@ -292,7 +335,7 @@ def _past(past: Sequence[Sequence[Any]]) -> str:
 
 def _news(obs: Observation) -> str:
     """What was said to this seat since its last turn."""
-    lines = [f"{m.src}: {m.body}" for m in obs.inbox]
+    lines = [f"{m.src}: {m.body}" for m in obs.inbox if m.channel != "team"]
     return "Said to you:\n" + "\n".join(lines) if lines else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ __all__ = [
     "labels",
     "read_choice",
     "static_text",
+    "talked",
 ]
 
 TEXTS = {
@@ -37,6 +38,19 @@ TEXTS = {
 TEMPLATE = hashlib.blake2b(pack(TEXTS), digest_size=8).hexdigest()
 """Digest of the fixed texts of the prompt; part of every request, so that another wording is another call."""
 
+
+MEMBER_TEXTS = {
+    "object": "Answer with one JSON object and nothing else. ",
+    "field_reason": "your reasoning in at most {words} words",
+    "field_say": "what the others hear (may be empty)",
+    "field_action": "the label of an action that is possible now",
+    "field_answer": "your answer",
+    "field_confidence": "how sure you are, a whole number from 0 (a guess) to 10 (certain)",
+    "team": "What your team has said so far:",
+    "own": "you",
+}
+MEMBER_TEMPLATE = hashlib.blake2b(pack([TEXTS, MEMBER_TEXTS]), digest_size=8).hexdigest()
+"""The same for requests of a team, whose texts come beside those."""
 
 FIXED = 52
 """Up to so many actions have one-letter labels that stay the same."""
@@ -99,11 +113,34 @@ def static_text(obs: Observation, how: str, fixed: bool, instructions: str = "")
         parts.append(f"Rules:\n{obs.rules.strip()}")
     if fixed:
         parts.append("Actions:\n" + listed(labels(len(obs.spec.names)), obs.spec.names))
-    parts.append(how)
+    if how:
+        parts.append(how)
     if instructions:
         parts.append(instructions.strip())
     parts.append(f"Your seat: {obs.seat}")  # what seats share comes before what tells them apart
     return "\n\n".join(parts)
+
+
+def talked(obs: Observation) -> str:
+    """The posts of team mates that this member is shown, in schedule order, one line each."""
+    posts = [m for m in obs.inbox if m.channel == "team"]
+    if not posts:
+        return ""
+    names = obs.seat_spec.names if obs.seat_spec.kind == "names" else ()
+    return "\n".join([MEMBER_TEXTS["team"], *(_post(m.src, m.body, names) for m in posts)])
+
+
+def _post(src: str, body: Mapping[str, Any], names: Sequence[str]) -> str:
+    """One line: who (what kind of post, the answer, how sure): the words."""
+    value, who = body.get("value"), MEMBER_TEXTS["own"] if body.get("own") else src
+    said = names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+    marks = [] if body["act"] in ("answer", "improve") else [body["act"]]
+    text = body.get("text") or ""
+    if said is not None and str(said) != text:
+        marks.append(f"answer {said}")
+    if body.get("confidence") is not None:
+        marks.append(f"{100 * body['confidence']:.0f} % sure")
+    return f"- {who}{' (' + ', '.join(marks) + ')' if marks else ''}{': ' + ' '.join(text.split()) if text else ''}"
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -121,6 +158,27 @@ def find_json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         raise Unreadable("there is no JSON in it") from None
+
+
+def read_fields(text: str, spec: ActionSpec, shown: Choices | None) -> tuple[Any, str, float | None]:
+    """(value, reason, confidence in 0..1 or None) of a JSON object; an answer outside of one is still read."""
+    try:
+        found = find_json(text[text.index("{") :]) if "{" in text else None
+    except Unreadable:
+        found = None
+    name = "answer" if shown is None else "action"
+    if not isinstance(found, dict) or name not in found:
+        return (read_value(text, spec) if shown is None else read_choice(text, shown)), "", None
+    value = found[name]
+    if shown is not None:
+        value = read_choice(str(value).replace("{", ""), shown)
+    else:
+        as_text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        value = read_value(as_text, spec)
+    said = found.get("reason") or found.get("say") or ""
+    sure = found.get("confidence")
+    known = isinstance(sure, (int, float)) and not isinstance(sure, bool) and 0 <= sure <= 10
+    return value, str(said).strip(), sure / 10 if known else None
 
 
 _WRAPPING = " \t\r\n*_`\"'()[]{}.:;,!"

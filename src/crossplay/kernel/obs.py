@@ -127,6 +127,11 @@ class Observation:
         return self._scope.seat
 
     @property
+    def seat_spec(self) -> ActionSpec:
+        """The seat's own form of answer, whatever is asked for here (`spec`)."""
+        return self._scope.spec
+
+    @property
     def env_id(self) -> str:
         """The environment's id."""
         return self._scope.env_id

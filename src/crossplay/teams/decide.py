@@ -173,7 +173,9 @@ class Voting(msgspec.Struct, frozen=True):
 
 
 def _own(form: str, found: Candidates) -> np.ndarray:
-    return _ballots(form, [None if c < 0 else _single(form, c, len(found.values)) for c in found.choice], len(found.values))
+    return _ballots(
+        form, [None if c < 0 else _single(form, c, len(found.values)) for c in found.choice], len(found.values)
+    )
 
 
 def _single(form: str, choice: int, n: int) -> list[Any]:

@@ -190,9 +190,8 @@ class Room:
             "value": post.value,
             "sees": list(post.sees),
         }
-        for name, value in (("text", post.text), ("confidence", post.confidence), ("fault", post.fault)):
-            if value or value == 0.0:
-                data[name] = value
+        known = {"text": post.text or None, "confidence": post.confidence, "fault": post.fault or None}
+        data |= {name: value for name, value in known.items() if value is not None}
         handle.note("post", data, usage)
         self.posts.append(post)
         return post

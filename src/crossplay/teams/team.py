@@ -93,7 +93,9 @@ class Team(Agent):
             if member.needs and kind not in member.needs:
                 raise CrossplayError(f"{self.name}: member {name} answers {', '.join(member.needs)}, not {kind}")
             if not set(member.views) & set(env.views):
-                raise CrossplayError(f"{self.name}: member {name} reads {', '.join(member.views)}, which {env.id} lacks")
+                raise CrossplayError(
+                    f"{self.name}: member {name} reads {', '.join(member.views)}, which {env.id} lacks"
+                )
             member.check(env, seat)
 
     def size(self, obs: Observation) -> tuple[int, int, int]:
@@ -249,5 +251,3 @@ def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if rest:
         protocol = {**protocol, "name": rest} if isinstance(protocol, Mapping) else rest
     return make_team(members, protocol, options["topology"], names=options["names"])
-
-

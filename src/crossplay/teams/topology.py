@@ -6,6 +6,7 @@ own. Members of one stage are asked together; stages follow one another within a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -124,7 +125,7 @@ def layered(n: int, sizes: Sequence[int] = (), own: bool = True) -> Topology:
     for size in sizes:
         layers.append(tuple(range(start, start + size)))
         start += size
-    edges = {(a, b) for low, high in zip(layers, layers[1:], strict=False) for a in low for b in high}
+    edges = {(a, b) for low, high in itertools.pairwise(layers) for a in low for b in high}
     return Topology(n, frozenset(edges | (_loops(n) if own else set())), tuple(layers), "layered")
 
 
