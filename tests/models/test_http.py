@@ -92,7 +92,7 @@ def test_passing_trouble_is_tried_again_with_one_key(problem):
     assert again.counts == at.counts  # replay counts the same
 
 
-@pytest.mark.parametrize(("problem", "kind"), [(429, "rate"), (500, "server"), ("disconnect", "server")])
+@pytest.mark.parametrize(("problem", "kind"), [(429, "rate"), (500, "server"), ("disconnect", "disconnect")])
 def test_lasting_trouble_is_an_error_after_bounded_attempts(problem, kind):
     with Loopback(script=lambda n, body: problem) as server:
         with pytest.raises(ModelError) as caught:
