@@ -144,6 +144,14 @@ class Env:
         """What votes compare of an answer, e.g. the number in a free text. A pure function."""
         return value
 
+    def verify(self, data: Any, value: Any) -> list[str]:
+        """What is wrong with a canonical value, given `data(seat)`: one line each, "kind: what"; [] when nothing is.
+
+        A pure function that uses no more than the seat may know (possible now, worth saying, entailed by what
+        is known), so that an answer can be looked at before it is played. Default: nothing is ever wrong.
+        """
+        return []
+
     def audience(self, seat: str) -> tuple[str, ...]:
         """Who may hear this seat; the engine carries the mail."""
         return ()

@@ -244,6 +244,12 @@ class Observation:
         """What votes compare of an answer (`Env.canonical`)."""
         return self._scope.env.canonical(value)
 
+    def verify(self, value: Any) -> list[str]:
+        """What is wrong with a canonical value, by what the seat may know now (`Env.verify`); [] when nothing is."""
+        self._check()
+        env = self._scope.env
+        return env.verify(env.data(self._scope.seat), value)
+
     def note(self, kind: str, data: Any, usage: Usage | None = None) -> None:
         """Record what happened inside the seat. Belongs to the handle: it outlives a cancelled answer.
 
