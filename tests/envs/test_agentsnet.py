@@ -150,7 +150,7 @@ def test_there_is_one_group_more_than_the_most_neighbours() -> None:
     env.reset(key("x"))
     env.step(dict.fromkeys(env.seats, 0), [])
     most = max(d for _, d in nx_graph(env.edges, env.n).degree())
-    assert sum(env.legal("Ada")) == 1 + most + 1  # with the answer "pass"
+    assert sum(env.legal(env.seats[0])) == 1 + most + 1  # with the answer "pass"
 
 
 def test_private_inputs_are_two_of_the_values() -> None:
@@ -158,9 +158,9 @@ def test_private_inputs_are_two_of_the_values() -> None:
     for block in range(40):
         env = family.make("consensus", {"private_inputs": True})
         env.reset(key("block", block))
-        assert len(set(env.inputs)) <= 2 and env.data("Ada")["input"] == env.inputs[0]
+        assert len(set(env.inputs)) <= 2 and env.data(env.seats[0])["input"] == env.inputs[0]
         seen |= set(env.inputs)
-    assert len(seen) > 12 and seen <= set(env.spec("Ada").names)
+    assert len(seen) > 12 and seen <= set(env.spec(env.seats[0]).names)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,18 @@
-"""First names for seats: different, one word each, from many places."""
+"""First names for seats: different, one word each, from many places, in no order."""
 
 from __future__ import annotations
 
 __all__ = ["NAMES"]
 
 _TEXT = """
-Ada Bruno Clara Dario Elif Farid Greta Hugo Ines Jonas Kira Leon Mina Nils Olga Pablo Quinn Rosa Sven Tara
-Ugo Vera Wanda Xenia Yara Zeno Amara Boris Chidi Daria Emil Fatima Goran Hana Ivo Jelena Kofi Luca Marta Nadia
-Otto Petra Qasim Rafael Selma Tomas Ursula Viktor Wren Ximena Yusuf Zara Arne Bianca Cyrus Dunja Enzo Freya Gita Hamid
-Irma Juma Kaspar Linnea Mateo Noor Oskar Priya Radek Saskia Tariq Uma Vasil Winona Xander Yuki Zelda Aiko Bashir Celeste
-Dimitri Esra Fabio Gwen Haruto Ilse Joaquin Katya Lamar Maja Nikolai Odette Pavel Renata Sakura Teo Umberto Violeta Wim Yolanda
-Zoran Anouk Benicio Carmen Dieter Eluned Florin Gaia Henrik Isla Jamal Kenji Lotte Milan Nkechi Orhan Paloma Rohan Sigrid Timo
-Ulrike Vuk Wilma Yannick Zuri Anselm Brigid Cosmin Delphine Egon Fiona Gustav Hilde Ismail Jorun Kamil Lucia Malik Nora Olek
-Pilar Reza Sanna Tobias Uriel Valentina Wolfgang Yasmin Zdenka Aldo Birgit Caspian Dalia Erik Fleur Gideon Halima Igor Josefa Kwame
+Birgit Yuki Ursula Teo Priya Nadia Kofi Qasim Esra Arne Xenia Tomas Selma Wilma Cosmin Violeta Zdenka Rohan Pilar Joaquin
+Juma Bianca Xander Boris Tariq Tobias Uriel Gaia Vasil Viktor Halima Daria Chidi Ximena Yasmin Bruno Dalia Zoran Clara Mateo
+Gustav Yusuf Henrik Zara Vuk Ines Uma Nils Emil Nora Nkechi Rafael Goran Saskia Hana Jorun Mina Fleur Igor Eluned
+Milan Olga Jonas Sanna Radek Yolanda Marta Noor Lamar Dimitri Farid Celeste Gwen Jamal Anselm Paloma Reza Aldo Pablo Fiona
+Leon Delphine Kaspar Gideon Nikolai Lotte Malik Petra Odette Wren Ismail Umberto Timo Jelena Ada Ugo Fatima Zelda Winona Olek
+Haruto Hamid Hugo Wolfgang Kenji Vera Bashir Benicio Enzo Rosa Linnea Kamil Quinn Caspian Ivo Isla Yannick Yara Elif Ulrike
+Kwame Maja Irma Zeno Lucia Gita Sigrid Sakura Oskar Hilde Zuri Orhan Renata Greta Carmen Freya Pavel Dieter Ilse Dario
+Dunja Valentina Brigid Aiko Florin Luca Kira Wim Amara Fabio Tara Josefa Otto Katya Anouk Wanda Egon Sven Erik Cyrus
 """
 
 NAMES: tuple[str, ...] = tuple(_TEXT.split())
