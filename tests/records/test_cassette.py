@@ -215,7 +215,7 @@ def test_many_writes_share_commits(tmp_path):
 
 def test_a_failed_commit_reaches_every_caller(tmp_path):
     with Cassette(tmp_path / "c.sqlite") as c:
-        bad = c._writer.submit("INSERT INTO nowhere VALUES (1)", (), None)
+        bad = c._writer.submit([("INSERT INTO nowhere VALUES (1)", ())], None)
         with pytest.raises(Exception, match="no such table"):
             bad.result()
         assert c.intend(call()).result().status == "intent"  # the writer goes on

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -13,12 +15,13 @@ import msgspec
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import entries, load, nearest
 from crossplay.kernel.types import CrossplayError, Stop, Usage, pack, unpack
+from crossplay.models._calls import TWICE, Asked, Done, Kind, ToolError, address_of, bound_of, missing, redacted
 from crossplay.models.budget import Budget
 from crossplay.models.prices import Price, price_of
-from crossplay.models.types import Backend, Capabilities, ModelDown, ModelError, Reply, Request
-from crossplay.records.cassette import Address, Call, Cassette, Missing, Row, call_key
+from crossplay.models.types import Backend, Capabilities, ModelDown, ModelError, Reply, Request, ToolCall
+from crossplay.records.cassette import Call, Cassette, Missing, Row, call_key
 
-__all__ = ["Door", "Model", "make_backend"]
+__all__ = ["Door", "Model", "ToolError", "make_backend"]
 
 _encode = msgspec.msgpack.encode
 _reply = msgspec.msgpack.Decoder(Reply)
@@ -96,9 +99,15 @@ class Door:
             return
         if self.budget.money is not None:
             model.price()  # an unknown price must be heard before the first call
+        price = model.price() if self.budget.money is not None else None
         past = self.cassette.spent().get(model.name)
         if past is not None:
-            self.budget.charge(past, model.price() if self.budget.money is not None else None)
+            self.budget.charge(past, price)
+        for row in self.cassette.doubtful():  # calls are counted above; of tokens, what they took at most
+            if row.call.model == model.name:
+                lost = row.attempts if row.status == "intent" else row.doubtful
+                tok_in, tok_out = bound_of(row.call.request)
+                self.budget.charge(Usage(0, lost * tok_in, lost * tok_out), price)
 
     async def ready(self, names: Sequence[str]) -> None:
         """Raise `ModelDown` for the first of these models that cannot be asked (record mode only)."""
@@ -122,39 +131,50 @@ class Door:
 
     def redact(self, text: str) -> str:
         """The text without keys, as hashed and stored."""
-        for model in self._models.values():
-            for secret in getattr(model.backend, "secrets", ()):
+        return self.redactor()(text)
+
+    def redactor(self) -> Callable[[str], str]:
+        """What removes keys from texts; `str` where there is nothing to remove."""
+        secrets = [s for model in self._models.values() for s in getattr(model.backend, "secrets", ())]
+        own = self._user_redact
+        if not secrets:
+            return own or str
+
+        def clean(text: str) -> str:
+            for secret in secrets:
                 text = text.replace(secret, "[redacted]")
-        return self._user_redact(text) if self._user_redact else text
+            return own(text) if own else text
+
+        return clean
 
     # -- one call ----------------------------------------------------------------------------------
-    async def call(
-        self,
-        model: Model,
-        body: bytes,
-        at: Observation,
-        send: Callable[[str], Awaitable[Any]],
-        bound: tuple[int, int],
-        same: bool = False,
-    ) -> Row:
-        """The settled row of a call: from the cassette, or sent and recorded now.
+    def look(self, who: str, body: bytes, at: Observation) -> tuple[Call, Row | None]:
+        """A call and its settled row, or None where it has to be made; raises `Missing` where it may not.
 
-        body: canonical bytes. send(idempotency key) -> Reply or ModelError. same: the model is
-        declared to answer an equal request equally, so one sending serves all (invariant 6).
+        who: the model's name, or tool:NAME. body: canonical bytes. Counts the call on the handle.
         """
         digest = hashlib.blake2b(body, digest_size=16).digest()
-        address = _address(at)
+        address = address_of(at)
         k = at.identical(digest)
-        call = Call(call_key(digest, address, k), digest, model.name, address, k, body)
+        call = Call(call_key(digest, address, k), digest, who, address, k, body)
         row = self.cassette.find(call)
         if row is not None and row.status != "intent":
-            return row
-        if self.cassette.mode == "strict":
-            raise Missing(_missing(self.cassette, call))
+            return call, row
+        if not self.cassette.live(address, k):
+            raise Missing(missing(self.cassette, call))
+        return call, None
+
+    async def fetch(self, asked: Asked, at: Observation) -> Row:
+        """The settled row of a call that `look` did not find: borrowed where the cassette's mode says so,
+        else sent and recorded now.
+        """
+        call = asked.call
+        donor = self.cassette.content(call, asked.sampled)
+        if donor is not None and donor.reply is not None:
+            return self.cassette.share(call, asked.bare(donor.reply), "hit-")
         task = self._flying.get(call.key)
         if task is None or task.get_loop() is not asyncio.get_running_loop():
-            share = self._share if same else self._send
-            task = asyncio.ensure_future(share(model, call, send, bound))
+            task = asyncio.ensure_future(self._share(asked) if asked.same else self._send(asked))
             self._flying[call.key] = task
             task.add_done_callback(lambda _: self._flying.pop(call.key, None))
             task.add_done_callback(_heard)
@@ -162,62 +182,128 @@ class Door:
             # A cancelled agent leaves its call in flight: it is paid, so its answer is kept.
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            at.note("model", {"model": model.name, "call": call.key.hex(), "cut": True}, Usage(calls=1))
+            at.note(_NOTED[asked.kind], {asked.kind: call.model, "call": call.key.hex(), "cut": True}, Usage(calls=1))
             raise
 
-    async def _share(
-        self, model: Model, call: Call, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]
-    ) -> Row:
+    async def _share(self, asked: Asked) -> Row:
         """As _send; a request that was answered before, or is being answered now, is not sent again."""
+        call = asked.call
         first = self._asking.get(call.digest)
         if first is None or first.get_loop() is not asyncio.get_running_loop():
             row = self.cassette.same(call.digest)
             if row is None:
-                first = asyncio.ensure_future(self._send(model, call, send, bound))
+                first = asyncio.ensure_future(self._send(asked))
                 self._asking[call.digest] = first
                 first.add_done_callback(lambda _: self._asking.pop(call.digest, None))
                 return await first
         else:
             row = await asyncio.shield(first)
         if row.reply is None or row.status != "answered":
-            return await self._send(model, call, send, bound)
-        reply = _reply.decode(row.reply)
-        reply.usage = Usage()
-        return self.cassette.share(call, _encode(reply))
+            return await self._send(asked)
+        return self.cassette.share(call, asked.bare(row.reply))
 
-    async def _send(
-        self, model: Model, call: Call, send: Callable[[str], Awaitable[Any]], bound: tuple[int, int]
-    ) -> Row:
-        async with self._gate(model.backend):
-            price = model.price() if self.budget is not None and self.budget.money is not None else None
-            ticket = self.budget.reserve(bound, price) if self.budget is not None else None
+    async def _send(self, asked: Asked) -> Row:
+        async with self._gate(asked.gate):
+            budget = self.budget if asked.bound is not None else None
+            price = asked.price() if budget is not None and budget.money is not None else None
+            ticket = budget.reserve(asked.bound or (0, 0), price) if budget is not None else None
             row: Row | None = None
-            usage, cached = Usage(), 0
+            done = Done(b"")
             try:
-                row = await asyncio.wrap_future(self.cassette.intend(call))
-                result = await send(row.idempotency)
-                if isinstance(result, ModelError):
-                    usage = Usage(calls=result.attempts)
-                    error = _encode([result.kind, self.redact(str(result))])
-                    done = self.cassette.fail(row, error, result.attempts, result.doubtful)
+                row = await asyncio.wrap_future(self.cassette.intend(asked.call, asked.harmless))
+                done = await asked.send(row.idempotency)
+                if done.failed:
+                    kept = self.cassette.fail(row, done.reply, done.usage, done.attempts, done.doubtful)
                 else:
-                    usage, cached = result.usage, result.cached
-                    result.text = self.redact(result.text)
-                    done = self.cassette.answer(row, _encode(result), usage, result.attempts, result.doubtful)
-                return await asyncio.wrap_future(done)
+                    kept = self.cassette.answer(row, done.reply, done.usage, done.attempts, done.doubtful)
+                return await asyncio.wrap_future(kept)
             except ModelDown as error:
                 if row is not None:
                     await asyncio.wrap_future(self.cassette.withdraw(row, error.doubtful))
                 raise
             finally:
-                if self.budget is not None and ticket is not None:
-                    self.budget.settle(ticket, usage, price, cached)
+                if budget is not None and ticket is not None:
+                    budget.settle(ticket, done.usage, price, done.cached)
 
-    def _gate(self, backend: Backend) -> asyncio.Semaphore:
+    def _gate(self, gate: tuple[str, int] | None) -> contextlib.AbstractAsyncContextManager[Any]:
+        if gate is None:
+            return contextlib.nullcontext()
+        name, width = gate
         gates = self._gates.setdefault(asyncio.get_running_loop(), {})
-        if backend.name not in gates:
-            gates[backend.name] = asyncio.Semaphore(backend.concurrency)
-        return gates[backend.name]
+        if name not in gates:
+            gates[name] = asyncio.Semaphore(width)
+        return gates[name]
+
+    # -- tools and people --------------------------------------------------------------------------
+    async def tool(
+        self, name: str, arguments: Any, at: Observation, run: Callable[[], Any], *, repeatable: bool = False
+    ) -> Any:
+        """The result of a tool, through the cassette as a model's answer goes: the intent is committed
+        before it runs, the result before it is used, and replay returns it without running anything.
+
+        arguments, result: what `pack` stores. run() gives the result, or an awaitable of it. A tool in
+        flight at a kill is run again, and counted as `maybe_done_twice` unless it is repeatable.
+        Raises `ToolError` when it failed, now or then.
+        """
+        return await self._outside("tool", name, arguments, at, run, repeatable)
+
+    async def person(self, name: str, question: Any, at: Observation, ask: Callable[[], Any]) -> Any:
+        """What a person answers, kept and replayed as the result of a tool is. A question that was open
+        at a kill is asked again, and counted as `maybe_asked_twice`.
+        """
+        return await self._outside("person", name, question, at, ask, False)
+
+    async def _outside(
+        self, kind: Kind, name: str, arguments: Any, at: Observation, run: Callable[[], Any], repeatable: bool
+    ) -> Any:
+        who, redact = f"{kind}:{name}", self.redact
+        call, row = self.look(who, pack({kind: name, "arguments": redacted(arguments, redact)}), at)
+
+        async def send(_: str) -> Done:
+            try:
+                result = run()
+                if inspect.isawaitable(result):
+                    result = await result
+                return Done(pack(redacted(result, redact)))
+            except Stop:
+                raise
+            except Exception as error:
+                return Done(pack([type(error).__name__, redact(str(error))]), failed=True)
+
+        if row is None:
+            asked = Asked(call, kind, send, sampled=not repeatable, harmless=repeatable)
+            row = await self.fetch(asked, at)
+        note_counts(row, at, kind)
+        assert row.reply is not None, "a settled row has a reply"
+        data = {kind: name, "call": row.call.key.hex()}
+        if row.status == "error":
+            error, text = unpack(row.reply)
+            at.note(_NOTED[kind], {**data, "error": error, "text": text})
+            raise ToolError(f'{kind} "{name}": {text or error}', error)
+        result = unpack(row.reply)
+        at.note(_NOTED[kind], {**data, "result": result})
+        return result
+
+
+_NOTED: dict[Kind, str] = {"model": "model", "tool": "tool", "person": "tool"}
+"""The kind of note that a call leaves in the trace."""
+
+
+def note_counts(row: Row, at: Observation, kind: Kind) -> None:
+    """Count on the handle how a settled call came about."""
+    if row.attempts != 1:
+        if row.attempts > 1:
+            at.count("retry", row.attempts - 1)
+        else:
+            at.count({"shared": "shared_answers", "hit": "content_hits", "given": "given_answers"}[row.borrowed])
+    if row.doubtful:
+        at.count(TWICE[kind], row.doubtful)
+
+
+def _heard(task: asyncio.Task[Row]) -> None:
+    """Mark the error of a call as seen: whoever still waits for it gets it, nobody else must."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Model:
@@ -227,6 +313,7 @@ class Model:
         self._door = door
         self.backend = backend
         self.name = backend.name
+        self._identity: msgspec.Raw | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -254,13 +341,18 @@ class Model:
 
         Raises ModelError (a call failed for good), or `Stop`: ModelDown, BudgetSpent, Missing.
         """
-        if len(requests) == 1:
-            return [self._use(await self._ask(requests[0], at), at)]
-        asked = await asyncio.gather(*(self._ask(r, at) for r in requests), return_exceptions=True)
+        found: list[Any] = [self._look(request, at) for request in requests]
+        if len(found) == 1 and not isinstance(found[0], Missing):
+            only = found[0]
+            return [self._use(await self._door.fetch(only, at) if isinstance(only, Asked) else only, at)]
+        sent = [f for f in found if isinstance(f, Asked)]
+        if sent:
+            settled = iter(await asyncio.gather(*(self._door.fetch(f, at) for f in sent), return_exceptions=True))
+            found = [next(settled) if isinstance(f, Asked) else f for f in found]
         # Notes come in the order of the requests, whatever order the answers came in.
         replies: list[Reply] = []
         failed: BaseException | None = None
-        for row in asked:
+        for row in found:
             try:
                 if isinstance(row, BaseException):
                     raise row
@@ -271,96 +363,103 @@ class Model:
             raise failed
         return replies
 
-    async def _ask(self, request: Request, at: Observation) -> Row:
-        body = pack(request.canonical(self.backend.identity(), self._door.redact))
+    def _look(self, request: Request, at: Observation) -> Row | Asked | Missing:
+        """The settled row of a request, how to ask it, or why it may not be asked."""
+        plain = request.canonical({}, self._door.redactor())
+        plain["model"] = self._packed_identity()
+        try:
+            call, row = self._door.look(self.name, pack(plain), at)
+        except Missing as error:
+            return error
+        if row is not None:
+            return row
 
-        async def send(idempotency: str) -> Reply | ModelError:
-            return (await self.backend.generate([request], [idempotency]))[0]
+        async def send(idempotency: str) -> Done:
+            return self._done((await self.backend.generate([request], [idempotency]))[0])
 
-        same = request.temperature == 0 and self.backend.repeats
-        return await self._door.call(self, body, at, send, request.bound(), same)
+        sampled = request.temperature > 0
+        return self._asked(call, send, request.bound(), sampled, not sampled and self.backend.repeats)
+
+    def _asked(
+        self,
+        call: Call,
+        send: Callable[[str], Awaitable[Done]],
+        bound: tuple[int, int],
+        sampled: bool = False,
+        same: bool = False,
+    ) -> Asked:
+        gate = (self.backend.name, self.backend.concurrency)
+        return Asked(call, "model", send, bound, gate, self.price, sampled, same, bare=_bare)
+
+    def _packed_identity(self) -> msgspec.Raw:
+        """The identity as it stands in a canonical request; packed once."""
+        if self._identity is None:
+            self._identity = msgspec.Raw(pack(self.backend.identity()))
+        return self._identity
+
+    def _done(self, result: Reply | ModelError) -> Done:
+        """An answer of the backend as the cassette keeps it."""
+        redact = self._door.redact
+        if isinstance(result, ModelError):
+            error = _encode([result.kind, redact(str(result))])
+            return Done(error, True, Usage(calls=result.attempts), 0, result.attempts, result.doubtful)
+        result.text = redact(result.text)
+        result.tool_calls = [ToolCall(c.id, c.name, redact(c.arguments)) for c in result.tool_calls]
+        return Done(_encode(result), False, result.usage, result.cached, result.attempts, result.doubtful)
 
     def _use(self, row: Row, at: Observation) -> Reply:
         """Note a settled call on the handle; give its reply or raise its error."""
-        if row.attempts == 0:
-            at.count("shared_answers")
-        if row.attempts > 1:
-            at.count("retry", row.attempts - 1)
-        if row.doubtful:
-            at.count("maybe_paid_twice", row.doubtful)
+        if row.attempts != 1 or row.doubtful:
+            note_counts(row, at, "model")
         data = {"model": self.name, "call": row.call.key.hex()}
-        assert row.reply is not None, "a settled row has a reply"
         if row.status == "error":
-            kind, text = unpack(row.reply)
-            at.note("model", {**data, "error": kind, "text": text}, row.usage)
-            raise ModelError(text, kind, row.attempts, row.doubtful)
+            self._fail(row, data, at)
+        assert row.reply is not None, "a settled row has a reply"
         reply = _reply.decode(row.reply)
         if reply.estimated:
             at.count("usage_estimated")
-        at.note("model", {**data, "text": reply.text, "finish": reply.finish}, row.usage)
+        if reply.cached:
+            at.count("tok_cached", reply.cached)
+        for word in reply.doubt.split():
+            at.count(f"{word}_doubted")
+        data["text"] = reply.text
+        data["finish"] = reply.finish
+        at.note("model", data, row.usage)
         return reply
+
+    def _fail(self, row: Row, data: dict[str, Any], at: Observation) -> NoReturn:
+        """Note a call that failed, and raise its error."""
+        kind, text = unpack(row.reply or b"")
+        at.note("model", {**data, "error": kind, "text": text}, row.usage)
+        raise ModelError(text, kind, row.attempts, row.doubtful)
 
     async def embed(self, texts: Sequence[str], at: Observation) -> list[list[float]]:
         """One vector per text, through the same cassette and budget."""
-        redacted = [self._door.redact(t) for t in texts]
-        body = pack({"model": self.backend.identity(), "embed": redacted})
+        redacted_texts = [self._door.redact(t) for t in texts]
+        body = pack({"model": self._packed_identity(), "embed": redacted_texts})
         bound = (sum(len(t.encode()) + 16 for t in texts), 0)
 
-        async def send(idempotency: str) -> Reply | ModelError:
+        async def send(_: str) -> Done:
             try:
                 vectors = await self.backend.embed(texts)
             except ModelError as error:
-                return error
+                return self._done(error)
             packed = msgspec.json.encode(vectors).decode()
-            return Reply(text=packed, finish="embedding", usage=Usage(1, bound[0]), estimated=True)
+            return self._done(Reply(text=packed, finish="embedding", usage=Usage(1, bound[0]), estimated=True))
 
-        row = await self._door.call(self, body, at, send, bound)
-        assert row.reply is not None, "a settled row has a reply"
+        call, row = self._door.look(self.name, body, at)
+        if row is None:
+            row = await self._door.fetch(self._asked(call, send, bound), at)
+        note_counts(row, at, "model")
         if row.status == "error":
-            kind, text = unpack(row.reply)
-            raise ModelError(text, kind, row.attempts, row.doubtful)
+            self._fail(row, {"model": self.name, "call": row.call.key.hex()}, at)
+        assert row.reply is not None, "a settled row has a reply"
         at.note("model", {"model": self.name, "call": row.call.key.hex(), "embedded": len(texts)}, row.usage)
         return msgspec.json.decode(_reply.decode(row.reply).text, type=list[list[float]])
 
 
-def _heard(task: asyncio.Task[Row]) -> None:
-    """Mark the error of a call as seen: whoever still waits for it gets it, nobody else must."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _address(at: Observation) -> Address:
-    """The structural address; calls of begin and end are told from those of act at the same tick."""
-    *front, path = at.ordinal
-    return (*front, path if at.op == "act" else ({"begin": -1, "end": -2}[at.op], *path))
-
-
-def _missing(cassette: Cassette, call: Call) -> str:
-    """What strict replay looked for, and how it differs from what stands in its place."""
-    root, env_id, block, replicate, seat, tick, path = call.address
-    where = f"{env_id}, root {root}, block {block}, replicate {replicate}, seat {seat}, tick {tick}"
-    where += f", path {'/'.join(map(str, path))}" if path else ""
-    text = f'cassette: no answer of model "{call.model}" to this request at {where}'
-    there = [r for r in cassette.at(call.address) if r.call.k == call.k]
-    if not there:
-        return f"{text}, and nothing else was asked there. Was the run recorded with these agents?"
-    return f"{text}. What was asked there differs {_difference(unpack(call.request), unpack(there[0].call.request))}"
-
-
-def _difference(now: Any, then: Any, where: str = "") -> str:
-    """The first place where two canonical requests differ."""
-    if isinstance(now, dict) and isinstance(then, dict):
-        for name in sorted(now.keys() | then.keys()):
-            if now.get(name) != then.get(name):
-                return _difference(now.get(name), then.get(name), f"{where}.{name}" if where else name)
-    if isinstance(now, list) and isinstance(then, list):
-        if len(now) != len(then):
-            return f"in {where}: {len(now)} items now, {len(then)} then"
-        for i, (a, b) in enumerate(zip(now, then, strict=True)):
-            if a != b:
-                return _difference(a, b, f"{where}[{i}]")
-    if isinstance(now, str) and isinstance(then, str):
-        same = next((i for i, (a, b) in enumerate(zip(now, then, strict=False)) if a != b), min(len(now), len(then)))
-        start = max(0, same - 20)
-        return f"in {where} from character {same}: {now[start : same + 40]!r} now, {then[start : same + 40]!r} then"
-    return f"in {where}: {now!r} now, {then!r} then"
+def _bare(reply: bytes) -> bytes:
+    """A reply as a call keeps it that did not spend for it."""
+    found = _reply.decode(reply)
+    found.usage, found.cached = Usage(), 0
+    return _encode(found)

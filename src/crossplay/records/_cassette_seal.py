@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from crossplay.kernel.types import pack, unpack
+from crossplay.records._cassette_rows import Damaged, read_row, select_all
 
 __all__ = ["Damage", "check_seal", "seal_path", "verify_cassette", "write_seal"]
 
@@ -94,8 +95,6 @@ def check_seal(path: Path) -> str:
 
 def verify_cassette(path: Path | str) -> Damage:
     """Check every byte of a cassette against its row seals and, where it was closed, its seal file."""
-    from crossplay.records.cassette import Damaged, read_row, select_all
-
     path = Path(path)
     damage = Damage(file=check_seal(path))
     if not path.is_file():

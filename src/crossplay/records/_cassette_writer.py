@@ -6,13 +6,17 @@ import contextlib
 import queue
 import sqlite3
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-__all__ = ["Writer"]
+__all__ = ["Statement", "Writer"]
 
 GROUP = 256
 """Most writes of one commit. A group is what has queued up while the last one was committed."""
+
+Statement = tuple[str, tuple[Any, ...]]
+_Item = tuple[Sequence[Statement], Any, "Future[Any]"]
 
 
 class Writer:
@@ -24,16 +28,18 @@ class Writer:
     def __init__(self, db: sqlite3.Connection, lock: threading.Lock | None = None) -> None:
         self._db = db
         self._lock = lock or contextlib.nullcontext()
-        self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...], Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cassette", daemon=True)
         self._thread.start()
         self.commits = 0
 
-    def submit(self, statement: str, values: tuple[Any, ...], result: Any) -> Future[Any]:
-        """Queue one statement; the future gives `result`, or the error that its commit met."""
+    def submit(self, statements: Sequence[Statement], result: Any) -> Future[Any]:
+        """Queue statements that are committed together; the future gives `result`, or the error that the
+        commit met.
+        """
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._queue.put((statement, values, result, future))
+        self._queue.put((statements, result, future))
         return future
 
     def close(self) -> None:
@@ -61,13 +67,14 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, group: list[tuple[str, tuple[Any, ...], Any, Future[Any]]]) -> None:
+    def _commit(self, group: list[_Item]) -> None:
         try:
             with self._lock:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
-                    for statement, values, _, _ in group:
-                        self._db.execute(statement, values)
+                    for statements, _, _ in group:
+                        for statement, values in statements:
+                            self._db.execute(statement, values)
                     self._db.execute("COMMIT")
                 except BaseException:
                     self._db.execute("ROLLBACK")
@@ -77,5 +84,5 @@ class Writer:
                 future.set_exception(error)
             return
         self.commits += 1
-        for _, _, result, future in group:
+        for _, result, future in group:
             future.set_result(result)

@@ -3,7 +3,7 @@
 One SQLite file. A call's key is a hash of (canonical request, structural address); its life is
 *intent* (committed before it is sent) and then *answered* or *error* (committed before it is used).
 After SIGKILL an answered call is never sent again; one that was in flight is sent once more with
-the same idempotency key and counted as possibly paid twice.
+the same idempotency key and counted as possibly paid twice. Calls are to models, tools and people.
 """
 
 from __future__ import annotations
@@ -14,18 +14,45 @@ import secrets
 import sqlite3
 import threading
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from crossplay.kernel.seeds import key as hash_key
-from crossplay.kernel.types import CrossplayError, Stop, Usage, pack, unpack
+from crossplay.kernel.types import CrossplayError, Usage, pack
+from crossplay.records._cassette_modes import Fork, Mode, check_mode, same_place
+from crossplay.records._cassette_pack import SUFFIX as PACKED
+from crossplay.records._cassette_pack import Packed
+from crossplay.records._cassette_rows import (
+    DELETE,
+    EPISODE,
+    FIND,
+    SAME,
+    SCHEMA,
+    SELECT,
+    UPSERT,
+    VERSION,
+    Address,
+    Call,
+    Damaged,
+    Missing,
+    Row,
+    Status,
+    Stored,
+    call_key,
+    check_row,
+    columns_of,
+    read_row,
+    row_seal,
+    select_all,
+    stored_of,
+    superseded_key,
+)
 from crossplay.records._cassette_seal import Damage, check_seal, seal_path, verify_cassette, write_seal
-from crossplay.records._cassette_writer import Writer
+from crossplay.records._cassette_shelf import Shelf, episode_rows
+from crossplay.records._cassette_writer import Statement, Writer
 
 __all__ = [
     "Address",
@@ -33,6 +60,7 @@ __all__ = [
     "Cassette",
     "Damage",
     "Damaged",
+    "Fork",
     "Missing",
     "Mode",
     "Row",
@@ -40,191 +68,69 @@ __all__ = [
     "verify_cassette",
 ]
 
-VERSION = 1
-Mode = Literal["record", "strict"]
-Address = tuple[Any, ...]
-"""(root, env id, block, replicate, seat, tick, path): where in a study a call is made."""
-
-_COLUMNS = (
-    "key",
-    "digest",
-    "model",
-    "root",
-    "env_id",
-    "block",
-    "replicate",
-    "seat",
-    "tick",
-    "path",
-    "k",
-    "status",
-    "request",
-    "reply",
-    "calls",
-    "tok_in",
-    "tok_out",
-    "cpu_us",
-    "attempts",
-    "doubtful",
-    "idempotency",
-    "asked",
-    "settled",
-)
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS calls (
-  key BLOB PRIMARY KEY, digest BLOB NOT NULL, model TEXT NOT NULL,
-  root BLOB NOT NULL, env_id TEXT NOT NULL, block BLOB NOT NULL, replicate INTEGER NOT NULL,
-  seat TEXT NOT NULL, tick INTEGER NOT NULL, path BLOB NOT NULL, k INTEGER NOT NULL,
-  status TEXT NOT NULL, request BLOB NOT NULL, reply BLOB,
-  calls INTEGER NOT NULL, tok_in INTEGER NOT NULL, tok_out INTEGER NOT NULL, cpu_us INTEGER NOT NULL,
-  attempts INTEGER NOT NULL, doubtful INTEGER NOT NULL, idempotency TEXT NOT NULL,
-  asked REAL NOT NULL, settled REAL, seal BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_digest ON calls (digest);
-PRAGMA user_version = {VERSION};
-"""
-_SELECT = f"SELECT {', '.join(_COLUMNS)}, seal FROM calls"
-_FIND = f"{_SELECT} WHERE key = ?"
-_SAME = f"{_SELECT} WHERE digest = ? AND status = 'answered' AND calls > 0 ORDER BY settled LIMIT 1"
-_UPSERT = f"INSERT OR REPLACE INTO calls ({', '.join(_COLUMNS)}, seal) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
-
-
-class Missing(Stop):
-    """Strict replay: the cassette holds no answer to this call, and nothing may be sent."""
-
-
-class Damaged(CrossplayError):
-    """A row, or the file, is not what was written."""
-
-    exit_code = 1
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A call before it is made. request: canonical bytes; digest: 16 bytes of them; k: how many
-    identical requests were made before at this address.
-    """
-
-    key: bytes
-    digest: bytes
-    model: str
-    address: Address
-    k: int
-    request: bytes
-
-
-class Row(msgspec.Struct):
-    """A call as the cassette holds it. reply: bytes of the caller's own format.
-
-    attempts: times it was sent. doubtful: sendings that may have been paid without an answer kept.
-    asked, settled: seconds since 1970, outside every digest but the seal.
-    """
-
-    call: Call
-    status: Literal["intent", "answered", "error"]
-    reply: bytes | None
-    usage: Usage
-    attempts: int
-    doubtful: int
-    idempotency: str
-    asked: float
-    settled: float | None
-
-    @property
-    def episode(self) -> Address:
-        """(root, env id, block, replicate): which episodes it belongs to."""
-        return self.call.address[:4]
-
-
-def call_key(digest: bytes, address: Address, k: int) -> bytes:
-    """16 bytes: H(digest of the canonical request, structural address, k)."""
-    return hash_key("call", digest, list(address), k)
-
-
-def _columns(row: Row) -> tuple[Any, ...]:
-    c, u = row.call, row.usage
-    root, env_id, block, replicate, seat, tick, path = c.address
-    return (
-        c.key,
-        c.digest,
-        c.model,
-        pack(root),
-        env_id,
-        pack(block),
-        replicate,
-        seat,
-        tick,
-        pack(path),
-        c.k,
-        row.status,
-        zlib.compress(c.request, 6),
-        row.reply,
-        u.calls,
-        u.tok_in,
-        u.tok_out,
-        u.cpu_us,
-        row.attempts,
-        row.doubtful,
-        row.idempotency,
-        row.asked,
-        row.settled,
-    )
-
-
-def _seal(columns: tuple[Any, ...]) -> bytes:
-    return hashlib.sha256(pack(columns)).digest()
-
-
-def _check_seal(columns: tuple[Any, ...]) -> None:
-    if _seal(columns[:-1]) != columns[-1]:
-        raise Damaged(f"cassette: the record of call {_hex(columns[0])} is damaged")
-
-
-def select_all(order: str) -> str:
-    """The query that gives all rows, as `read_row` takes them."""
-    return f"{_SELECT} ORDER BY {order}"
-
-
-def read_row(columns: tuple[Any, ...]) -> Row:
-    """The row of a record, or `Damaged` when its seal does not fit."""
-    _check_seal(columns)
-    values = columns
-    address = (unpack(values[3]), values[4], unpack(values[5]), values[6], values[7], values[8], _tuple(values[9]))
-    call = Call(values[0], values[1], values[2], address, values[10], zlib.decompress(values[12]))
-    return Row(call, values[11], values[13], Usage(*values[14:18]), *values[18:23])
-
-
-def _tuple(path: bytes) -> tuple[Any, ...]:
-    return tuple(unpack(path))
-
-
-def _hex(key: Any) -> str:
-    return key.hex() if isinstance(key, bytes) else repr(key)
-
 
 class Cassette:
     """The cassette of one run, or of several that are to share their calls.
 
-    path: the file (made with its folder), a folder for `cassette.sqlite`, or None for memory only.
-    mode: "record" uses what is there and keeps what is new; "strict" never sends.
+    path: the file (made with its folder), a folder for `cassette.sqlite`, an exported `.mcz` (strict
+    only, read as it is), or None for memory only. mode:
+
+    - "record" uses what is there and keeps what is new;
+    - "strict" never sends;
+    - "lenient" takes, where the slot is empty, the answer of an equal request that this cassette held
+      when it was opened, or one of `others`. A sampled call (temperature above 0) takes only an answer
+      given at the same place of another block, so that no answer serves two calls of one block;
+      shared = True, for a study that declares a shared prefix, lifts that;
+    - "fork" reads `fork.base` up to a place and goes on live; what was read is kept here as well;
+    - "refresh" asks again for what was settled before `since` (seconds since 1970; default: now).
+      The old answer stays, as superseded. A refresh that was killed goes on with the same `since`;
+    - "off" keeps nothing and looks nothing up.
+
     Writes are committed in groups by one thread; each write returns a `Future` that is done after
     its commit. A commit survives SIGKILL of this process; `durable=True` waits for the disk as well,
     so that it survives a power cut.
     """
 
-    def __init__(self, path: Path | str | None = None, mode: Mode = "record", durable: bool = False) -> None:
-        if mode not in ("record", "strict"):
-            raise CrossplayError(f'cassette: mode "{mode}" is not "record" or "strict"')
-        self.path = None if path is None else Path(path)
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        mode: Mode = "record",
+        durable: bool = False,
+        *,
+        others: Sequence[Cassette] = (),
+        shared: bool = False,
+        fork: Fork | None = None,
+        since: float | None = None,
+    ) -> None:
+        check_mode(mode, fork)
+        self.path = None if path is None or mode == "off" else Path(path)
         if self.path is not None and (self.path.is_dir() or not self.path.suffix):
             self.path /= "cassette.sqlite"
         self.mode: Mode = mode
+        self.fork, self._others, self._shared = fork, tuple(others), shared
+        self._since = (time.time() if since is None else since) if mode == "refresh" else 0.0
+        self._before: dict[bytes, Row] = {}  # what this sitting asks again, until it is answered
         self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
-        self._read = self._open(durable)
         self._writer: Writer | None = None
-        if mode == "record":
-            self._write = self._read if self.path is None else self._open(durable)
-            self._writer = Writer(self._write, self._lock if self.path is None else None)
+        self._shelf: Shelf | None = None
+        self._packed: Packed | None = None
+        self._db: sqlite3.Connection | None = None
+        if self.path is not None and self.path.suffix == PACKED:
+            if mode != "strict":
+                raise CrossplayError(
+                    f"cassette: {self.path} is an exported file; it is read in strict mode, or imported"
+                )
+            self._packed = Packed.open(self.path)
+            self._shelf = Shelf(self._packed.episode)
+            return
+        self._db = self._open(durable)
+        if mode == "strict":
+            self._shelf = Shelf(self._fetcher())
+            return
+        self._newest = int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM calls").fetchone()[0])
+        self._write = self._db if self.path is None else self._open(durable)
+        self._writer = Writer(self._write, self._lock if self.path is None else None)
 
     def _open(self, durable: bool) -> sqlite3.Connection:
         strict = self.mode == "strict"
@@ -248,139 +154,238 @@ class Cassette:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             if self.path is None or not (strict or self._sealed):
                 db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(_SCHEMA)
+                db.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
         return db
 
     # -- reading -----------------------------------------------------------------------------------
-    def get(self, key: bytes) -> Row | None:
-        """The committed row of a key, or None; raises `Damaged` when it is not as written."""
-        found = self._fetch(key)
-        return None if found is None else read_row(found)
+    @property
+    def _read(self) -> sqlite3.Connection:
+        """The rows as SQLite; those of an exported file are unpacked into memory when first asked for."""
+        if self._db is None:
+            assert self._packed is not None, "only an exported file is opened without its rows"
+            self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+            self._db.executescript(SCHEMA)
+            for row in self._packed.rows():
+                columns = columns_of(row)
+                self._db.execute(UPSERT, (*columns, row_seal(columns)))
+        return self._db
 
-    def find(self, call: Call) -> Row | None:
-        """The same for a call that is at hand, whose address and request need not be unpacked again."""
-        found = self._fetch(call.key)
-        if found is None:
-            return None
-        _check_seal(found)
-        return Row(call, found[11], found[13], Usage(*found[14:18]), *found[18:23])
+    def _fetcher(self) -> Callable[[Address], Mapping[bytes, Stored]]:
+        """How rows come into memory: by episode, or all at once where an older file has no index of episodes."""
+        db = self._read
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'by_episode'").fetchone():
+            return self._episode
+        whole: dict[Address, dict[bytes, Stored]] = {}
+        for columns in self._query(SELECT):
+            row = read_row(columns)
+            whole.setdefault(row.episode, {})[row.call.key] = stored_of(columns)
+        return lambda episode: whole.get(episode, {})
 
-    def same(self, digest: bytes) -> Row | None:
-        """The first answered row of an equal request at any address that was sent, or None."""
-        with self._lock:
-            found = self._read.execute(_SAME, (digest,)).fetchone()
-        return None if found is None else read_row(found)
+    def _episode(self, episode: Address) -> Mapping[bytes, Stored]:
+        root, env_id, block, replicate = episode
+        return episode_rows(self._query(EPISODE, env_id, pack(root), pack(block), replicate))
 
-    def _fetch(self, key: bytes) -> Any:
+    def _query(self, query: str, *values: Any) -> list[Any]:
         try:
             with self._lock:
-                return self._read.execute(_FIND, (key,)).fetchone()
+                return self._read.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
 
+    def get(self, key: bytes) -> Row | None:
+        """The committed row of a key, or None; raises `Damaged` when it is not as written."""
+        found = self._query(FIND, key)
+        return read_row(found[0]) if found else None
+
+    def _own(self, call: Call) -> Row | None:
+        """The committed row of a call that is at hand, whose request need not be unpacked again."""
+        if self._shelf is not None:
+            return self._shelf.find(call)
+        found = self._query(FIND, call.key)
+        if not found:
+            return None
+        check_row(found[0])
+        return Row.of(call, stored_of(found[0]))
+
+    def find(self, call: Call) -> Row | None:
+        """The row that stands for a call in this mode, or None.
+
+        An intent is not an answer: whoever gets None or an intent sends, if `live` allows it.
+        """
+        if self.mode == "off":
+            return None
+        row = self._own(call)
+        if self.mode == "refresh" and row is not None and row.status != "intent" and self._stale(row):
+            return None
+        if self.fork is not None and (row is None or row.status == "intent"):
+            return self._forked(self.fork, call) or row
+        return row
+
+    def live(self, address: Address, k: int) -> bool:
+        """Whether a call that has no answer here may be sent."""
+        return self.mode != "strict" and (self.fork is None or self.fork.live(address, k))
+
+    def _stale(self, row: Row) -> bool:
+        return row.settled is not None and row.settled < self._since
+
+    def _forked(self, fork: Fork, call: Call) -> Row | None:
+        """What a fork takes from its base: the replaced answer, or the record's; kept here as well."""
+        if fork.replaces(call):
+            return self.share(call, fork.reply or b"", "given-")
+        row = fork.base.find(call) if fork.recorded(call.address) else None
+        if row is None or row.status == "intent":
+            return None
+        self._put(row)
+        return row
+
+    def content(self, call: Call, sampled: bool) -> Row | None:
+        """Lenient mode: the answer of an equal request at another address that may serve this call.
+
+        Of several the first in structural order, whatever order they were made in.
+        """
+        if self.mode != "lenient":
+            return None
+        for source in (self, *self._others):
+            newest = " AND rowid <= ?" if source is self else ""
+            values = (call.digest, self._newest) if source is self else (call.digest,)
+            found = source._query(
+                f"{SAME}{newest} ORDER BY env_id, root, block, replicate, seat, tick, path, k", *values
+            )
+            for row in map(read_row, found):
+                if not sampled or self._shared or same_place(row, call):
+                    return row
+        return None
+
+    def same(self, digest: bytes) -> Row | None:
+        """The first answered row of an equal request at any address that was sent, or None."""
+        if self.mode == "off":
+            return None
+        found = self._query(f"{SAME} AND settled >= ? ORDER BY settled LIMIT 1", digest, self._since)
+        return read_row(found[0]) if found else None
+
     def rows(self) -> Iterator[Row]:
         """All rows, in order of (episode, seat, tick, path, k); raises `Damaged` at a bad one."""
-        with self._lock:
-            found = self._read.execute(select_all("env_id, root, block, replicate, seat, tick, path, k")).fetchall()
+        found = self._query(select_all("env_id, root, block, replicate, seat, tick, path, k, settled, key"))
         return (read_row(columns) for columns in found)
 
     def at(self, address: Address) -> list[Row]:
-        """All calls made at one address, by k."""
+        """All calls made at one address, by k; superseded answers are left out."""
         root, env_id, block, replicate, seat, tick, path = address
-        query = f"""SELECT * FROM ({select_all("k")}) WHERE env_id = ? AND root = ? AND block = ? AND replicate = ?
-                    AND seat = ? AND tick = ? AND path = ?"""
-        with self._lock:
-            found = self._read.execute(
-                query, (env_id, pack(root), pack(block), replicate, seat, tick, pack(path))
-            ).fetchall()
+        query = f"{EPISODE} AND seat = ? AND tick = ? AND path = ? AND status != 'superseded' ORDER BY k"
+        found = self._query(query, env_id, pack(root), pack(block), replicate, seat, tick, pack(path))
         return [read_row(columns) for columns in found]
 
     def __len__(self) -> int:
-        with self._lock:
-            return int(self._read.execute("SELECT count(*) FROM calls").fetchone()[0])
+        return int(self._query("SELECT count(*) FROM calls")[0][0])
 
     def spent(self) -> dict[str, Usage]:
         """What was spent per model: settled calls, and calls of lost sendings (without tokens)."""
         query = """SELECT model, sum(CASE WHEN status = 'intent' THEN attempts ELSE calls + doubtful END),
                    sum(tok_in), sum(tok_out), sum(cpu_us) FROM calls GROUP BY model ORDER BY model"""
-        with self._lock:
-            return {model: Usage(*map(int, sums)) for model, *sums in self._read.execute(query)}
+        return {model: Usage(*map(int, sums)) for model, *sums in self._query(query)}
+
+    def doubtful(self) -> list[Row]:
+        """Rows with sendings that may have been paid without an answer kept."""
+        return list(map(read_row, self._query(f"{SELECT} WHERE doubtful > 0 OR status = 'intent'")))
 
     def counts(self) -> dict[str, int]:
         """Rows per status, and `maybe_paid_twice`: sendings that may have been paid in vain."""
-        with self._lock:
-            counts = dict(self._read.execute("SELECT status, count(*) FROM calls GROUP BY status ORDER BY status"))
-            doubtful = self._read.execute("SELECT coalesce(sum(doubtful), 0) FROM calls").fetchone()[0]
+        counts = dict(self._query("SELECT status, count(*) FROM calls GROUP BY status ORDER BY status"))
+        doubtful = self._query("SELECT coalesce(sum(doubtful), 0) FROM calls")[0][0]
         return {**counts, "maybe_paid_twice": int(doubtful)}
 
     # -- writing -----------------------------------------------------------------------------------
-    def intend(self, call: Call) -> Future[Row]:
+    def intend(self, call: Call, harmless: bool = False) -> Future[Row]:
         """Log that a call will be sent now. Committed when the future is done.
 
         The row keeps its idempotency key; an earlier intent without an answer was in flight when
-        its process died, so it counts as possibly paid.
+        its process died, so it counts as possibly paid, unless the call is harmless (a repeatable
+        tool). An answer that is asked for again is kept as superseded, and the new sending has a key
+        of its own: under the old one an endpoint might repeat its answer.
         """
-        before = self.find(call)
         row = Row(call, "intent", None, Usage(), 1, 0, secrets.token_hex(16), time.time(), None)
-        if before is not None:
-            row.idempotency, row.asked = before.idempotency, before.asked
-            row.attempts = before.attempts + 1
-            row.doubtful = before.doubtful + (1 if before.status == "intent" else 0)
+        before = None if self.mode == "off" else self._own(call)
+        if before is None:
+            return self._put(row)
+        if before.status != "intent" and self._stale(before):
+            self._before[call.key] = before
+            return self._submit([_statement(_superseded(before)), _statement(row)], row)
+        row.idempotency, row.asked = before.idempotency, before.asked
+        row.attempts = before.attempts + 1
+        row.doubtful = before.doubtful + (1 if before.status == "intent" and not harmless else 0)
         return self._put(row)
 
     def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
         """Keep an answer. attempts, doubtful: of this sending, retries included."""
         return self._settle(row, "answered", reply, usage, attempts, doubtful)
 
-    def share(self, call: Call, reply: bytes) -> Row:
-        """Keep the answer of an equal request as this call's own.
+    def share(self, call: Call, reply: bytes, origin: str = "") -> Row:
+        """Keep an answer that was not made for this call as its own. origin: see `Row.idempotency`.
 
         Nothing was sent and nothing paid, so nobody waits for the commit: after a kill the answer is
         shared again.
         """
         now = time.time()
-        row = Row(call, "answered", reply, Usage(), 0, 0, secrets.token_hex(16), now, now)
-        self._put(row)
+        row = Row(call, "answered", reply, Usage(), 0, 0, origin + secrets.token_hex(16), now, now)
+        before = self._own(call) if self.mode == "refresh" else None
+        if before is not None and self._stale(before):
+            self._submit([_statement(_superseded(before)), _statement(row)], row)
+        else:
+            self._put(row)
         return row
 
-    def fail(self, row: Row, error: bytes, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
+    def fail(
+        self, row: Row, error: bytes, usage: Usage | None = None, attempts: int = 1, doubtful: int = 0
+    ) -> Future[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""
-        return self._settle(row, "error", error, Usage(calls=attempts), attempts, doubtful)
+        return self._settle(row, "error", error, usage or Usage(), attempts, doubtful)
 
     def withdraw(self, row: Row, doubtful: int = 0) -> Future[Row]:
-        """The call could not be made (endpoint down). Forgotten, unless it may have been paid once."""
+        """The call could not be made (endpoint down). Forgotten, unless it may have been paid once; an
+        answer that was to be asked for again is put back.
+        """
         if row.attempts > 1 or doubtful:
             return self._put(msgspec.structs.replace(row, doubtful=row.doubtful + doubtful))
-        return self._submit("DELETE FROM calls WHERE key = ?", (row.call.key,), row)
+        before = self._before.pop(row.call.key, None)
+        if before is not None:
+            return self._submit([_statement(before), (DELETE, (superseded_key(before),))], row)
+        return self._submit([(DELETE, (row.call.key,))], row)
 
     def _settle(
-        self, row: Row, status: Literal["answered", "error"], reply: bytes, usage: Usage, attempts: int, doubtful: int
+        self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int
     ) -> Future[Row]:
         done = msgspec.structs.replace(row, status=status, reply=reply, usage=usage, settled=time.time())
         done.attempts += attempts - 1
         done.doubtful += doubtful
+        self._before.pop(row.call.key, None)
         return self._put(done)
 
-    def _put(self, row: Row) -> Future[Row]:
-        columns = _columns(row)
-        return self._submit(_UPSERT, (*columns, _seal(columns)), row)
+    def keep(self, rows: Sequence[Row]) -> Future[None]:
+        """Write rows of another cassette as they are, times and attempts included; one commit."""
+        return self._submit([_statement(row) for row in rows], None)
 
-    def _submit(self, statement: str, values: tuple[Any, ...], row: Row) -> Future[Row]:
+    def _put(self, row: Row) -> Future[Row]:
+        return self._submit([_statement(row)], row)
+
+    def _submit(self, statements: Sequence[Statement], result: Any) -> Future[Any]:
         if self._writer is None:
             raise Missing("cassette: strict replay writes nothing")
+        if self.mode == "off":
+            done: Future[Any] = Future()
+            done.set_result(result)
+            return done
         if self._sealed and self.path is not None:
             seal_path(self.path).unlink(missing_ok=True)
             self._write.execute("PRAGMA journal_mode = WAL")
             self._sealed = False
-        return self._writer.submit(statement, values, row)
+        return self._writer.submit(statements, result)
 
     # -- the end -----------------------------------------------------------------------------------
     def seal(self) -> str:
         """sha256 over the seals of all rows, hexadecimal: what a run's manifest keeps."""
-        with self._lock:
-            seals = self._read.execute("SELECT seal FROM calls ORDER BY key").fetchall()
+        seals = self._query("SELECT seal FROM calls ORDER BY key")
         return hashlib.sha256(b"".join(s[0] for s in seals)).hexdigest()
 
     def close(self) -> None:
@@ -398,10 +403,22 @@ class Cassette:
                 if not self._sealed:
                     write_seal(self.path)
                 return
-        self._read.close()
+        if self._db is not None:
+            self._db.close()
 
     def __enter__(self) -> Cassette:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _statement(row: Row) -> Statement:
+    columns = columns_of(row)
+    return UPSERT, (*columns, row_seal(columns))
+
+
+def _superseded(row: Row) -> Row:
+    """An answer that is asked for again, under a key of its own."""
+    call = msgspec.structs.replace(row.call, key=superseded_key(row))
+    return msgspec.structs.replace(row, call=call, status="superseded")
