@@ -1,0 +1,142 @@
+"""`relay` and `pipeline`: one member after the other, each taking over what the one before left."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import msgspec
+
+from crossplay.kernel import ActionSpec, CrossplayError
+from crossplay.teams.protocols.common import TEXT, Settings, verdict_of
+from crossplay.teams.room import Ask, Post, Room, Talk
+from crossplay.teams.texts import BRIEFS
+from crossplay.teams.topology import Topology, chain
+
+__all__ = ["Gate", "Pipeline", "Relay", "Stage"]
+
+
+class Relay(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each member takes the task over from the one before (hand-off); the last one's answer counts.
+
+    laps: how often the baton goes round. window: how many posts of the predecessor are shown.
+    """
+
+    name: ClassVar[str] = "relay"
+    laps: int = 1
+    window: int = 1
+    rationale: bool = True
+
+    def run(self, room: Room) -> Talk:
+        """One ask at a time."""
+        last: Post | None = None
+        for lap in range(self.laps):
+            room.round = lap
+            for m in range(room.n):
+                sees = (last.id,) if last is not None and last.ok else room.visible(m, self.window)
+                brief = BRIEFS["continue"] if sees else BRIEFS["draft"]
+                [post] = yield [Ask(m, "answer", brief if room.n > 1 else "", sees=sees, wants=self.wants)]
+                last = post if post.ok or last is None else last
+        return verdict_of(last, "nobody answered")
+
+    def default_topology(self, n: int) -> Topology:
+        """A chain."""
+        return chain(n)
+
+    def calls(self, n: int) -> int:
+        """One ask per member and lap."""
+        return n * self.laps
+
+
+class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a contribution must pass. words: at least so many. matches: a regular expression that must be
+    found in it. by: a member that judges it. retries: how often it is asked for again, with the reason.
+    """
+
+    words: int = 0
+    matches: str = ""
+    by: str = ""
+    retries: int = 1
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One stage: what is asked of its member, and the gate behind it. sees: "last" or "all" before it."""
+
+    do: str
+    member: str = ""
+    gate: Gate = Gate()
+    sees: str = "last"
+
+
+class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stages in a fixed order, each behind a validation gate; the last one answers in the seat's form.
+
+    A stage that does not pass its gate after its retries ends the decision without an answer.
+    """
+
+    name: ClassVar[str] = "pipeline"
+    stages: list[Stage] = []
+
+    def __post_init__(self) -> None:
+        for i, stage in enumerate(self.stages):
+            if stage.sees not in ("last", "all"):
+                raise CrossplayError(f'pipeline: stages[{i}].sees = "{stage.sees}" is not "last" or "all"')
+            try:
+                re.compile(stage.gate.matches)
+            except re.error as error:
+                raise CrossplayError(f"pipeline: stages[{i}].gate.matches: {error}") from None
+
+    def run(self, room: Room) -> Talk:
+        """Stage after stage."""
+        stages = self.stages or [Stage("")]
+        done: list[Post] = []
+        for i, stage in enumerate(stages):
+            room.round = i
+            member = self._member(room, stage.member, i)
+            spec = None if i == len(stages) - 1 else TEXT
+            post = yield from self._stage(room, stage, member, spec, done)
+            if post is None:
+                room.obs.count("gates_failed")
+                return verdict_of(None, f"stage {i + 1} did not pass its gate")
+            done.append(post)
+        return verdict_of(done[-1], "no answer")
+
+    def _stage(self, room: Room, stage: Stage, member: int, spec: ActionSpec | None, done: list[Post]) -> Talk:
+        before = tuple(p.id for p in (done if stage.sees == "all" else done[-1:]))
+        sees, brief = before, BRIEFS["stage"].format(instruction=stage.do)
+        for _ in range(stage.gate.retries + 1):
+            [post] = yield [Ask(member, "answer" if spec is None else "stage", brief, spec, sees, self.wants)]
+            passed, reasons = yield from self._gate(room, stage, post)
+            if passed:
+                return post  # type: ignore[return-value]
+            room.obs.count("gate_retries")
+            sees = (*before, *((post.id,) if post.ok else ()), *reasons)
+            brief = f"{stage.do}\n{BRIEFS['retry']}"
+        return None  # type: ignore[return-value]
+
+    def _gate(self, room: Room, stage: Stage, post: Post) -> Talk:
+        """(whether it passed, ids of posts that say why not)."""
+        gate = stage.gate
+        words = post.value if isinstance(post.value, str) else post.text
+        if not post.ok or len(words.split()) < gate.words or (gate.matches and not re.search(gate.matches, words)):
+            return False, ()  # type: ignore[return-value]
+        if not gate.by:
+            return True, ()  # type: ignore[return-value]
+        form = ActionSpec("names", names=("accept", "reject"))
+        judge = self._member(room, gate.by, 0)
+        brief = BRIEFS["gate"].format(instruction=stage.do)
+        [said] = yield [Ask(judge, "gate", brief, form, (post.id,), ("rationale",))]
+        return said.ok and said.value == 0, (said.id,) if said.ok else ()  # type: ignore[return-value]
+
+    def _member(self, room: Room, name: str, i: int) -> int:
+        if not name:
+            return min(i, room.n - 1)
+        return self.named(room, name)
+
+    def default_topology(self, n: int) -> Topology:
+        """A chain."""
+        return chain(n)
+
+    def calls(self, n: int) -> int:
+        """Every stage with all its retries and judgements."""
+        return sum((s.gate.retries + 1) * (2 if s.gate.by else 1) for s in self.stages or [Stage("")])

@@ -1,0 +1,81 @@
+"""`route`: one member of several answers; who, is decided by a member, by what they are about, or by chance."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from crossplay.kernel import ActionSpec, CrossplayError
+from crossplay.teams.protocols.common import Settings, verdict_of
+from crossplay.teams.room import Ask, Room, Talk
+from crossplay.teams.texts import BRIEFS
+from crossplay.teams.topology import Topology, none
+
+__all__ = ["Route", "bm25"]
+
+
+class Route(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """by: "member" (the first one, role router, chooses among the others), "words" (BM25 of the task over
+    `about`) or "random" (the control). about: member -> what it is good at. top: so many answer, and the
+    rule decides among them.
+    """
+
+    name: ClassVar[str] = "route"
+    strategy: ClassVar[str] = "model"
+    parts: ClassVar[tuple[str, ...]] = ("router",)
+    by: Literal["member", "words", "random"] = "member"
+    about: dict[str, str] = {}
+    top: int = 1
+
+    def run(self, room: Room) -> Talk:
+        """Choose, then ask."""
+        for name in self.about:
+            self.named(room, name)
+        workers = self.others(room, "router") if self.by == "member" else list(range(room.n))
+        if self.by == "member":
+            listed = "\n".join(f"- {room.names[w]}: {self.about.get(room.names[w], 'no description')}" for w in workers)
+            form = ActionSpec("names", names=tuple(room.names[w] for w in workers))
+            [said] = yield [Ask(self.who(room, "router"), "route", BRIEFS["route"].format(workers=listed), form)]
+            if not said.ok:
+                return verdict_of(said, "the router chose nobody")
+            chosen = [workers[said.value]]
+        elif self.by == "words":
+            if "text" not in room.obs.views:
+                raise CrossplayError('route: by = "words" needs an environment with a text view')
+            scores = bm25(room.obs.view("text"), [self.about.get(room.names[w], "") for w in workers])
+            ranked = sorted(range(len(workers)), key=lambda i: (-scores[i], i))
+            chosen = [workers[i] for i in ranked[: self.top]]
+        else:
+            chosen = [workers[room.obs.pick(len(workers), 7)]]
+        room.round += 1
+        posts = yield [Ask(m, wants=self.wants) for m in chosen]
+        if len(posts) == 1:
+            return verdict_of(posts[0], "no answer", routed=[room.names[m] for m in chosen])
+        return (yield from self.voting.decide(room, posts))
+
+    def default_topology(self, n: int) -> Topology:
+        """Nobody sees anybody."""
+        return none(n)
+
+    def calls(self, n: int) -> int:
+        """The choice and the answers."""
+        return (self.by == "member") + self.top
+
+
+def bm25(query: str, documents: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Scores of documents for a query. Source: Robertson and Zaragoza 2009, "The probabilistic relevance
+    framework: BM25 and beyond"; idf = ln(1 + (N - n + 0.5) / (n + 0.5)).
+    """
+    words = [re.findall(r"\w+", d.casefold()) for d in documents]
+    mean = sum(map(len, words)) / max(1, len(words)) or 1.0
+    scores = [0.0] * len(words)
+    for term in dict.fromkeys(re.findall(r"\w+", query.casefold())):
+        n = sum(term in d for d in words)
+        if n:
+            idf = math.log(1 + (len(words) - n + 0.5) / (n + 0.5))
+            for i, d in enumerate(words):
+                tf = d.count(term)
+                scores[i] += idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * len(d) / mean))
+    return scores
