@@ -25,7 +25,8 @@ class Budget:
     """Hard limits: calls, tokens (in and out), money (USD), wall_s (seconds since it was made).
 
     A call reserves its upper bound before it is sent and settles for what it was; so the sum can
-    never go over, at the price that a run may stop a little early. None is no limit.
+    never go over, at the price that a run may stop a little early. None is no limit. What a backend
+    sends again by itself, and may have to pay twice, is charged at its upper bound when the call settles.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Budget:
         self._clock, self._start = clock, clock()
         self.spent = Usage()
         self.spent_money = 0.0
-        self._held: set[Ticket] = set()
+        self._held = Ticket(0, 0.0)  # the sum of what is in flight
+        self._flying = 0
 
     def charge(self, usage: Usage, price: Price | None = None, cached: int = 0) -> None:
         """Count what was already spent (earlier in this call's life, or before a restart)."""
@@ -53,16 +55,16 @@ class Budget:
 
     def reserve(self, bound: tuple[int, int], price: Price | None = None) -> Ticket:
         """Hold the upper bound (tokens in, tokens out) of a call, or raise `BudgetSpent`."""
-        ticket = Ticket(sum(bound), price.cost(*bound) if price else 0.0)
-        held = self._held
-        self._check("calls", self.calls, self.spent.calls + len(held), 1)
-        spent = self.spent.tok_in + self.spent.tok_out
-        self._check("tokens", self.tokens, spent + sum(t.tokens for t in held), ticket.tokens)
-        self._check("money", self.money, self.spent_money + sum(t.money for t in held), ticket.money)
+        ticket, held = Ticket(sum(bound), price.cost(*bound) if price else 0.0), self._held
+        self._check("calls", self.calls, self.spent.calls + self._flying, 1)
+        self._check("tokens", self.tokens, self.spent.tok_in + self.spent.tok_out + held.tokens, ticket.tokens)
+        self._check("money", self.money, self.spent_money + held.money, ticket.money)
         wall = self._clock() - self._start
         if self.wall_s is not None and wall >= self.wall_s:
             raise BudgetSpent(f"budget: {wall:.0f} s of wall_s = {self.wall_s:g} s are over; the call was not sent")
-        held.add(ticket)
+        held.tokens += ticket.tokens
+        held.money += ticket.money
+        self._flying += 1
         return ticket
 
     @staticmethod
@@ -74,10 +76,12 @@ class Budget:
             )
 
     def settle(self, ticket: Ticket, usage: Usage, price: Price | None = None, cached: int = 0) -> None:
-        """Replace the reservation by what the call was."""
-        self._held.discard(ticket)
+        """Replace the reservation by what the call was (nothing, where it was not made)."""
+        self._flying -= 1
+        self._held.tokens -= ticket.tokens
+        self._held.money = self._held.money - ticket.money if self._flying else 0.0  # no rounding is carried along
         self.charge(usage, price, cached)
 
     def release(self, ticket: Ticket) -> None:
         """The call was not made."""
-        self._held.discard(ticket)
+        self.settle(ticket, Usage())

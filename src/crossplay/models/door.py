@@ -224,6 +224,9 @@ class Door:
             finally:
                 if budget is not None and ticket is not None:
                     budget.settle(ticket, done.usage, price, done.cached)
+                    tok_in, tok_out = asked.bound or (0, 0)
+                    lost = done.doubtful
+                    budget.charge(Usage(0 if done.failed else lost, lost * tok_in, lost * tok_out), price)
 
     def _gate(self, gate: tuple[str, int] | None) -> contextlib.AbstractAsyncContextManager[Any]:
         if gate is None:

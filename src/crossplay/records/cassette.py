@@ -69,6 +69,10 @@ __all__ = [
 ]
 
 
+MAPPED = 1 << 30
+"""Bytes of a file that strict replay maps into memory instead of copying pages."""
+
+
 class Cassette:
     """The cassette of one run, or of several that are to share their calls.
 
@@ -150,6 +154,8 @@ class Cassette:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise CrossplayError(f"cassette: {self.path} has format {version}; this release reads up to {VERSION}")
+            if strict:
+                db.execute(f"PRAGMA mmap_size = {MAPPED}")
             if self.path is None or not strict:
                 db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             if self.path is None or not (strict or self._sealed):
