@@ -31,11 +31,17 @@ for name, group in (
     ("export", _studies),
     ("train", _more),
     ("play", _more),
+    ("call", _more),
     ("doctor", _look),
 ):
-    where = {"train": "training", "play": "playing", "replay": "playing", "doctor": "looking", "demo": "studies"}.get(
-        name, "studies"
-    )
+    where = {
+        "train": "training",
+        "play": "playing",
+        "replay": "playing",
+        "doctor": "looking",
+        "demo": "studies",
+        "call": "models",
+    }.get(name, "studies")
     app.command(f"crossplay.cli.{where}:{name}", name=name, group=group)
 
 env = App(name="env", help="Environments: list, show, check.", group=_look)
@@ -48,8 +54,10 @@ agent = App(name="agent", help="Agents: list.", group=_look)
 agent.command("crossplay.cli.looking:agent_list", name="list")
 app.command(agent)
 
-models = App(name="models", help="Models: list, pull, add.", group=_look)
-models.command("crossplay.cli.looking:models_list", name="list")
-models.command("crossplay.cli.looking:models_pull", name="pull")
-models.command("crossplay.cli.looking:models_add", name="add")
+models = App(name="models", help="Models: list, pull, add, probe, bench.", group=_look)
+models.command("crossplay.cli.models:models_list", name="list")
+models.command("crossplay.cli.models:models_pull", name="pull")
+models.command("crossplay.cli.models:models_add", name="add")
+models.command("crossplay.cli.models:models_probe", name="probe")
+models.command("crossplay.cli.models:models_bench", name="bench")
 app.command(models)

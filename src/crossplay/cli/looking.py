@@ -1,15 +1,14 @@
-"""Commands that look around: environments, agents, models, doctor."""
+"""Commands that look around: environments, agents, doctor."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from crossplay.cli import out
 
-__all__ = ["agent_list", "doctor", "env_check", "env_list", "env_show", "models_add", "models_list", "models_pull"]
+__all__ = ["agent_list", "doctor", "env_check", "env_list", "env_show"]
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
@@ -126,47 +125,6 @@ def agent_list(*, json: Json = False) -> int:
         return 0
     lines = [(r["type"], r["summary"], ", ".join(r["options"])) for r in rows]
     out.table("Agents", ("type", "what it is", "options"), lines, 'In a study: [agents.NAME] type = "TYPE"')
-    return 0
-
-
-def models_list(*, json: Json = False) -> int:
-    """List known models and whether they are here."""
-    from crossplay.models.catalog import status
-
-    found = status()
-    if json:
-        out.print_json(found)
-        return 0
-    rows = [(s.model.name, s.state, f"{s.model.size / 1e6:.0f} MB", s.model.licence, str(s.path)) for s in found]
-    columns = ("name", "state", ">size", "licence", "file")
-    out.table(
-        "Models", columns, rows, "Get one: crossplay models pull NAME. Register any GGUF: crossplay models add FILE"
-    )
-    return 0
-
-
-def models_pull(name: str, /, *, json: Json = False) -> int:
-    """Get the weights of a known model; its checksum is pinned."""
-    from crossplay.models.catalog import pull
-
-    with out.progress(f"getting {name}") as (update, _):
-        path = pull(name, lambda done, total, *_: update(done, total))
-    if json:
-        out.print_json({"name": name, "path": str(path)})
-    else:
-        out.line(f"{name}: {path}")
-    return 0
-
-
-def models_add(file: Path, /, *, name: str = "", json: Json = False) -> int:
-    """Register a GGUF file as a model."""
-    from crossplay.models.catalog import add
-
-    known = add(file, name)
-    if json:
-        out.print_json({"name": known.name, "path": str(file.resolve())})
-    else:
-        out.line(f'added {known.name}; use it in a study: type = "llm", model = "{known.name}"')
     return 0
 
 

@@ -21,6 +21,7 @@ import msgspec
 
 from crossplay.kernel.types import CrossplayError, Usage
 from crossplay.models.catalog import context_of, file_sha256, known, locate
+from crossplay.models.local_tools import calls_in, without_tools
 from crossplay.models.options import read_options
 from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
 
@@ -54,7 +55,7 @@ class LocalOptions(msgspec.Struct, forbid_unknown_fields=True):
 class LocalBackend:
     """A GGUF file. Calls run one at a time on a thread of their own; the event loop stays free."""
 
-    capabilities = Capabilities(grammar=True, json_schema=True, logprobs=True)
+    capabilities = Capabilities(grammar=True, json_schema=True, logprobs=True, tools=True)
     concurrency = 1
     priced = ""
     repeats = True
@@ -124,19 +125,25 @@ class LocalBackend:
     def _one(self, request: Request) -> Reply | ModelError:
         if any(m.images for m in request.messages):
             return ModelError(f'model "{self.name}" reads no images: local weights are text models', "request")
-        body = _body(request) | {"cache_prompt": self.options.caching}
-        answer, cpu_us = self._loaded().ask("handle_chat_completions", body)
+        try:
+            body = _body(without_tools(request)) | {"cache_prompt": self.options.caching}
+            answer, cpu_us = self._loaded().ask("handle_chat_completions", body)
+        except ModelError as error:
+            return ModelError(f'model "{self.name}": {error}', error.kind)
         if "error" in answer:
             text = str(answer["error"].get("message", answer["error"]))
             return ModelError(f'model "{self.name}": {text}', "request")
         choice, usage = answer["choices"][0], answer["usage"]
+        text = choice["message"].get("content") or ""
+        calls = calls_in(text, request.tools) if request.tools and request.tool_choice != "none" else []
         return Reply(
-            text=choice["message"].get("content") or "",
-            finish=choice["finish_reason"],
+            text="" if calls else text,
+            finish="tool_calls" if calls else choice["finish_reason"],
             usage=Usage(1, usage["prompt_tokens"], usage["completion_tokens"], cpu_us),
             cached=(usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
             served=f"sha256:{self.identity()['sha256'][:16]} xllamacpp {_version()}",
             logprobs=read_logprobs(choice),
+            tool_calls=calls,
         )
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -256,7 +263,10 @@ class _Engine:
     def ask(self, verb: str, body: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """(answer, CPU time in microseconds of the engine's threads)."""
         before = self._cpu_ns()
-        answer: dict[str, Any] = getattr(self._server, verb)(body)
+        try:
+            answer: dict[str, Any] = getattr(self._server, verb)(body)
+        except ValueError as error:  # what the engine refuses before it has begun
+            raise ModelError(" ".join(str(error).split()), "request") from None
         return answer, (self._cpu_ns() - before) // 1000
 
     def _cpu_ns(self) -> int:
