@@ -117,10 +117,17 @@ def identity(stage: Stage) -> dict[str, Any]:
 
 
 def _model(stage: Stage, name: str) -> dict[str, Any]:
-    """A model's identity and what it costs: under which name the price table knows it, or its own price."""
+    """A model's identity, what it may be asked for, and what it costs: under which name the price table
+    knows it, or its own price.
+    """
     model = stage.door.model(name)
     given = getattr(model.backend, "price", None)
-    return {**model.identity(), "priced": model.backend.priced, "price": msgspec.to_builtins(given) if given else None}
+    return {
+        **model.identity(),
+        "capabilities": msgspec.to_builtins(model.capabilities),
+        "priced": model.backend.priced,
+        "price": msgspec.to_builtins(given) if given else None,
+    }
 
 
 async def _run(

@@ -24,14 +24,16 @@ LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 class Costs(msgspec.Struct):
     """What a lineup's episodes spent and how cleanly they were played, summed over its seats.
 
-    money: USD by the dated price table, None where a model has no price (local models cost CPU
-    seconds). fallbacks: links of the conduct that were served instead of an agent's own move.
+    tok_cached: of tok_in, what the endpoint read from its own cache. money: USD by the dated price
+    table, None where a model has no price (local models cost CPU seconds). fallbacks: links of the
+    conduct that were served instead of an agent's own move.
     """
 
     decisions: int = 0
     calls: int = 0
     tok_in: int = 0
     tok_out: int = 0
+    tok_cached: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
     money: float | None = None
@@ -331,6 +333,7 @@ def _costs(episodes: Sequence[_Episode], study: Study, identity: dict[str, Any])
             ("calls", "calls"),
             ("tok_in", "tok_in"),
             ("tok_out", "tok_out"),
+            ("tok_cached", "tok_cached"),
             ("invalid", "invalid"),
             ("errors", "error"),
             ("timeouts", "timeout"),
@@ -361,7 +364,7 @@ def _money(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> floa
         return 0.0
     try:
         price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
-        return price.cost(counts.get("tok_in", 0), counts.get("tok_out", 0))
+        return price.cost(counts.get("tok_in", 0), counts.get("tok_out", 0), counts.get("tok_cached", 0))
     except CrossplayError:
         return None
 
