@@ -101,19 +101,6 @@ def test_action_similarity_is_scipys_jensen_shannon():
     assert metrics.action_similarity([list("a"), list("b")]) == 0.0
 
 
-def test_calibration():
-    c = metrics.calibration([0.9, 0.8, 0.3, 0.2], [1, 1, 0, 1], range(4))
-    assert c.brier.value == pytest.approx((0.01 + 0.04 + 0.09 + 0.64) / 4)
-    assert c.auroc == pytest.approx(2 / 3)
-    assert c.ece == pytest.approx((0.1 + 0.2 + 0.3 + 0.8) / 4)
-    assert metrics.calibration([0.5, 0.5], [1, 1], range(2)).auroc is None
-    r = generator(key("test", "calibrated"))
-    p = r.uniform(size=20_000)
-    fair = metrics.calibration(p, r.uniform(size=p.size) < p, range(p.size))
-    assert fair.ece < 0.02
-    assert fair.brier.value == pytest.approx(1 / 6, abs=0.01)
-
-
 # ---- cost against score --------------------------------------------------------------------------
 points = hs.lists(hs.tuples(hs.integers(0, 6), hs.integers(0, 6)), min_size=1, max_size=9)
 

@@ -3,7 +3,8 @@
 Pure functions on columns with one row per episode (or per decision, where said). Shares come as
 `Estimate`s whose interval treats the block as the unit, because decisions inside one block are not
 independent. Reliability measures follow the definitions of the HAL reliability suite (outcome,
-trajectory and resource consistency, predictability), with its known bias offered as a choice.
+trajectory and resource consistency), with its known bias offered as a choice; predictability is in
+`calibration`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ import msgspec
 import numpy as np
 
 from crossplay.kernel.types import CrossplayError
+from crossplay.measure.agreement import jensen_shannon
 from crossplay.measure.stats.blocks import block_means, factorise, finite
-from crossplay.measure.stats.intervals import check_level, constant_interval, mean_t, t_interval, varies
+from crossplay.measure.stats.intervals import constant_interval, mean_t, t_interval, varies
 from crossplay.measure.stats.results import Estimate
 
 __all__ = [
-    "Calibration",
     "action_similarity",
-    "calibration",
     "distinct",
     "endings",
     "outcome_consistency",
@@ -184,47 +184,4 @@ def action_similarity(sequences: Sequence[Sequence[Hashable]]) -> float:
     names, flat = factorise([a for s in sequences for a in s])
     coded = np.split(flat, np.cumsum([len(s) for s in sequences])[:-1])
     p = np.stack([np.bincount(c, minlength=len(names)) / c.size for c in coded])
-    return float(np.mean([1 - _divergence(p[i], p[j]) for i, j in combinations(range(len(p)), 2)]))
-
-
-def _divergence(p: np.ndarray, q: np.ndarray) -> float:
-    middle = (p + q) / 2
-    terms = [np.sum(x[x > 0] * np.log2(x[x > 0] / middle[x > 0])) for x in (p, q)]
-    return float(max(0.0, min(1.0, sum(terms) / 2)))
-
-
-class Calibration(msgspec.Struct, frozen=True):
-    """How far stated confidence foretells success.
-
-    brier: mean squared error, lower is better. ece: expected calibration error over equal-width bins.
-    auroc: chance that a success was stated with more confidence than a failure (ties half), None
-    without both. n: answers with a confidence.
-    """
-
-    brier: Estimate
-    ece: float
-    auroc: float | None
-    n: int
-
-
-def calibration(
-    confidence: Any, success: Any, blocks: Sequence[Hashable] | np.ndarray, bins: int = 10, level: float = 0.95
-) -> Calibration:
-    """Calibration of confidences[n] in [0, 1] against success[n] (0 or 1); the block is the unit.
-
-    ece = sum over bins of n_b / n |mean success - mean confidence|; with few answers it is above 0 by
-    chance alone, so compare it at equal n only.
-    """
-    check_level(level)
-    c, y = finite(confidence, "confidence"), finite(success, "success")
-    if c.size != y.size or (c < 0).any() or (c > 1).any() or not np.isin(y, (0, 1)).all():
-        raise CrossplayError("calibration: expected equally many confidences in [0, 1] and successes as 0 or 1")
-    brier = mean_t(block_means((c - y) ** 2, blocks).means, level, (0.0, 1.0))
-    at = np.minimum((c * bins).astype(np.int64), bins - 1)
-    gaps = np.abs(np.bincount(at, weights=y - c, minlength=bins))
-    won, lost = np.sort(c[y == 1]), np.sort(c[y == 0])
-    auroc = None
-    if won.size and lost.size:
-        below = np.searchsorted(lost, won, "left") + np.searchsorted(lost, won, "right")
-        auroc = float(below.sum() / (2 * won.size * lost.size))
-    return Calibration(brier, float(gaps.sum() / c.size), auroc, c.size)
+    return float(np.mean([1 - jensen_shannon(p[i], p[j]) for i, j in combinations(range(len(p)), 2)]))
