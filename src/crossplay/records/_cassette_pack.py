@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from crossplay.kernel.types import Usage, pack, unpack
-from crossplay.records._cassette_rows import Address, Call, Damaged, Row, Stored, call_key
+from crossplay.records._cassette_rows import Address, Call, Damaged, Missing, Row, Stored, call_key
 
 __all__ = ["SUFFIX", "Packed", "write_packed"]
 
@@ -149,7 +149,9 @@ class Packed:
 
     @classmethod
     def open(cls, path: Path) -> Packed:
-        """The file, its seal checked; raises `Damaged`, or an error that names another format."""
+        """The file, its seal checked; raises `Damaged`, or `Missing` where there is none."""
+        if not path.is_file():
+            raise Missing(f"cassette: {path} does not exist")
         try:
             first, _, body = lzma.decompress(path.read_bytes()).partition(b"\n")
             header = msgspec.json.decode(first, type=dict[str, Any])
