@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from crossplay.kernel import Agent
     from crossplay.models import Door, Model
 
-__all__ = ["Context", "options", "read_options"]
+__all__ = ["Context", "NeedsTrust", "options", "read_options"]
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class NeedsTrust(CrossplayError):
+    """Code or a command that a file names was not allowed: the local command line must say --trust."""
 
 
 class Context(msgspec.Struct, dict=True):
@@ -25,12 +29,16 @@ class Context(msgspec.Struct, dict=True):
     door: the models of the run (None: a door without records, made when first asked). folder: of
     the study file, for files that agents name. trust: whether code named on the command line may run.
     agents: name -> agent of the study (None: only types are known), for agents made of others.
+    fit: (team, by) -> what equal-cost controls are to play, measured on a run (None: outside of one).
+    closing: called, in any order, when the run that made the agents is over.
     """
 
     door: Any = None
     folder: Path = Path()
     trust: bool = False
     agents: Any = None
+    fit: Any = None
+    closing: list[Callable[[], None]] = []
 
     def agent(self, given: str | Mapping[str, Any]) -> Agent:
         """Another agent: one of the study by its name, or of a type or table of its own."""

@@ -74,6 +74,7 @@ class Llm(Agent):
     kind = "llm"
     views = ("text",)
     deterministic = False
+    replays = True
 
     def __init__(self, model: Model, settings: Settings | None = None, name: str = "") -> None:
         self.model = model

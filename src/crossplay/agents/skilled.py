@@ -66,7 +66,7 @@ class Skilled(Agent):
         self.agent = agent
         self.name = f"{agent.name}+skills"
         self.views, self.kind = agent.views, agent.kind
-        self.deterministic, self.overlap = agent.deterministic, agent.overlap
+        self.deterministic, self.replays, self.overlap = agent.deterministic, agent.replays, agent.overlap
         if inspect.iscoroutinefunction(agent.act):
             self.act = self._act_async  # type: ignore[method-assign]
         if hasattr(agent, "act_batch"):

@@ -47,14 +47,14 @@ def _why(marks: Sequence[str]) -> str:
 
 def _scores(result: Result, env: str, rows: list[Any]) -> None:
     best = max((r.summary.mean.value for r in rows), default=None)
-    lines = []
+    lines, n = [], result.digits
     for r in rows:
         s, c = r.summary, r.comparison
         mark = "* " if r.summary.mean.value == best else "  "
         difference, verdict = ("baseline", "") if r.lineup == result.baseline else ("", "")
         if c is not None:
             i = c.adjusted_interval
-            difference = f"{c.difference:+.1f} " + (f"[{i.low:.1f}, {i.high:.1f}]" if i else f"({_why(c.marks)})")
+            difference = f"{c.difference:+.{n}f} " + (f"[{i.low:.{n}f}, {i.high:.{n}f}]" if i else f"({_why(c.marks)})")
             verdict = c.verdict
         marks = [m for m in s.marks if m != s.mean.mark]  # that one stands beside the value already
         if c is not None and c.episodes_needed:
@@ -65,7 +65,7 @@ def _scores(result: Result, env: str, rows: list[Any]) -> None:
             (
                 mark + r.lineup,
                 r.role.removeprefix("control: "),
-                estimate(s.mean),
+                estimate(s.mean, n),
                 difference,
                 verdict,
                 f"{s.distinct}/{s.episodes}",

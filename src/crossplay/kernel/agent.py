@@ -29,6 +29,7 @@ class Agent:
     name: str = "agent"
     views: tuple[str, ...] = ("data",)  # what it can read, best first
     deterministic: bool = True  # equal observations, keys and memos give equal answers
+    replays: bool = False  # what it asks outside is in the cassette: it can be asked again after the run
     overlap: bool = False  # may be asked again while an answer is outstanding
     kind: str = "script"  # script, policy, llm, vlm, human, team, remote, random, ...
     needs: tuple[str, ...] = ()  # action kinds it can answer; () is all

@@ -87,12 +87,6 @@ def report_html(run: RunFolder, study: Study) -> str:
 
 
 # -- words and numbers -----------------------------------------------------------------------------------
-def _digits(result: Result) -> int:
-    """Decimal places that show the metric: three to four significant digits of its largest value."""
-    largest = max((abs(r.summary.mean.value) for r in result.rows), default=0.0)
-    return 3 if largest < 1 else 2 if largest < 50 else 1
-
-
 def _estimate(e: Estimate, digits: int) -> str:
     """`106.7 [88.3, 125.0]`, or the value with the reason why it has no interval."""
     n = svg.number
@@ -154,7 +148,7 @@ def _tone(row: Row, result: Result) -> str:
 
 # -- sections ----------------------------------------------------------------------------------------------
 def _answers(result: Result) -> str:
-    digits = _digits(result)
+    digits = result.digits
     parts = []
     for env in _envs(result):
         rows = [r for r in result.rows if r.env == env]
@@ -235,7 +229,7 @@ def _asked(study: Study, result: Result, agents: dict[str, dict[str, Any]], run:
 
 
 def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> str:
-    digits = _digits(result)
+    digits = result.digits
     parts = []
     for env in _envs(result):
         rows = [r for r in result.rows if r.env == env]
@@ -308,7 +302,7 @@ def _orders(rows: Sequence[Row], env: str, digits: int) -> str:
 
 
 def _differences(result: Result) -> str:
-    digits = _digits(result)
+    digits = result.digits
     parts = []
     for env in _envs(result):
         scores = {s.lineup: s for s in result.scores if s.env == env}
@@ -343,7 +337,7 @@ def _paired(candidate: Scores, baseline: Scores) -> list[tuple[str, float]]:
 
 
 def _payoff(payoff: Payoff, result: Result) -> str:
-    digits = _digits(result)
+    digits = result.digits
     values = [[None if c is None else c.mean.value for c in row] for row in payoff.cells]
     title = f"{payoff.env}: {result.metric}, first seat by row, second seat by column"
     numbers: list[tuple[object, ...]] = []
@@ -471,7 +465,7 @@ def _unit(result: Result) -> tuple[str, Callable[[Costs], float]]:
 
 
 def _controls(result: Result) -> str:
-    digits = _digits(result)
+    digits = result.digits
     lines = [
         f"<li>{escape(r.role.removeprefix('control: '))}: <b>{escape(r.lineup)}</b>"
         f"{f' in {escape(r.env)}' if len(_envs(result)) > 1 else ''}, "

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,24 +139,13 @@ async def _run(
     on_start: Callable[[int, int], None] | None,
 ) -> dict[str, int]:
     done, tried = run.done(), run.attempts()
-    fast: list[Chunk] = []
-    slow: list[Waiting] = []
-    total = 0
-    for cell in stage.cells:
-        ats = [Block(stage.study.root, b, r) for b in cell.blocks for r in range(stage.study.replicates)]
-        total += len(ats)
-        left: dict[int, list[Block]] = {}  # by attempt: void episodes of an earlier sitting stay, and are counted
-        for at in ats:
-            if (place := (cell.key, at.block, at.replicate)) not in done:
-                left.setdefault(tried.get(place, 0), []).append(at)
-        if waits(stage, cell):
-            slow += [Waiting(cell, at, attempt) for attempt, some in left.items() for at in some]
-            continue
-        width = WIDTH if wide(stage, cell) else min(PIECE, WIDTH)
-        for attempt, some in left.items():
-            fast += [Chunk(cell.key, tuple(some[i : i + width]), attempt) for i in range(0, len(some), width)]
+    fast, slow, total = _work(stage, done, tried, lambda cell: not _measured(stage, cell))
+    # What is sized by what the others spent plays when they have played.
+    last_fast, last, more = _work(stage, done, tried, lambda cell: _measured(stage, cell))
+    assert not last_fast, "a control that is sized by a run waits for it"
+    total += more
     if on_start is not None:
-        on_start(total - sum(len(c.ats) for c in fast) - len(slow), total)
+        on_start(total - sum(len(c.ats) for c in fast) - len(slow) - len(last), total)
     counts: dict[str, int] = {}
 
     def finished(records: Iterable[EpisodeRecord]) -> list[EpisodeRecord]:
@@ -172,7 +161,7 @@ async def _run(
                 on_episode(record)
         return again
 
-    models = stage.models() if slow else []
+    models = stage.models() if slow or last else []
     if models:
         await stage.door.ready(models)  # before anything is played: a model that is down is heard at once
     pool = open_pool(stage, runner, jobs)
@@ -184,6 +173,9 @@ async def _run(
                 await playing
             if slow:
                 group.create_task(_play_slow(stage, slow, finished))
+        if last:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_play_slow(stage, last, finished))
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     finally:
@@ -192,6 +184,34 @@ async def _run(
         with contextlib.suppress(Exception):
             await stage.aclose()
     return counts
+
+
+def _measured(stage: Stage, cell: Cell) -> bool:
+    """Whether an agent of a cell is sized by what others spent in this run."""
+    return any(getattr(stage.agent(a), "after", False) for a in cell.seats)
+
+
+def _work(
+    stage: Stage, done: Container[Any], tried: Mapping[Any, int], wanted: Callable[[Cell], bool]
+) -> tuple[list[Chunk], list[Waiting], int]:
+    """(chunks, waiting episodes, how many there are in all) of what is left of the wanted cells."""
+    fast: list[Chunk] = []
+    slow: list[Waiting] = []
+    total = 0
+    for cell in filter(wanted, stage.cells):
+        ats = [Block(stage.study.root, b, r) for b in cell.blocks for r in range(stage.study.replicates)]
+        total += len(ats)
+        left: dict[int, list[Block]] = {}  # by attempt: void episodes of an earlier sitting stay, and are counted
+        for at in ats:
+            if (place := (cell.key, at.block, at.replicate)) not in done:
+                left.setdefault(tried.get(place, 0), []).append(at)
+        if waits(stage, cell):
+            slow += [Waiting(cell, at, attempt) for attempt, some in left.items() for at in some]
+            continue
+        width = WIDTH if wide(stage, cell) else min(PIECE, WIDTH)
+        for attempt, some in left.items():
+            fast += [Chunk(cell.key, tuple(some[i : i + width]), attempt) for i in range(0, len(some), width)]
+    return fast, slow, total
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -47,7 +47,8 @@ class LineupSpec(msgspec.Struct):
     blocks: int | None = None
     shared_memory: bool = False
     mail: str | None = None  # overrides conduct.mail.mode: "off" is the zero-message control
-    role: str = ""  # "control: floor", "control: ceiling", "control: zero-message", "solo"
+    role: str = ""  # "control: floor", "control: ceiling", "control: zero-message", "solo", "dev", ...
+    dev: int | None = None  # plays so many blocks beside the study's: the split that chooses members
 
 
 class Controls(msgspec.Struct):
@@ -56,6 +57,8 @@ class Controls(msgspec.Struct):
     floor: str | bool = "random"
     ceiling: str | bool = True  # the name of an agent; True: the environment's expert, if it names one
     zero_message: bool = True
+    equal_cost: bool = True  # teams: first votes, silent, and the best single member at equal tokens and cost
+    dev: int = 20  # blocks of the split that says which member is the best
 
 
 class Question(msgspec.Struct):
@@ -86,6 +89,7 @@ class Cell(msgspec.Struct, frozen=True):
         """The lineup's name in a run: the agents in seat order, and what else tells it from another."""
         marks = [f"{self.mail} mail"] if self.mail else []
         marks += ["shared memory"] if self.shared_memory else []
+        marks += ["dev"] if self.role == "dev" else []
         return self.lineup + "".join(f" [{mark}]" for mark in marks)
 
     @property
@@ -133,7 +137,7 @@ class Study(msgspec.Struct):
             names = seats[label]
             self.check_seats(label, names)
             for group, spec in self.lineups.items():
-                blocks = tuple(self.blocks if spec.blocks is None else self.blocks[: spec.blocks])
+                blocks = self.blocks_of(spec)
                 for order in seat_orders(spec):
                     cell = Cell(label, group, "+".join(order), order, blocks, spec.shared_memory, spec.mail, spec.role)
                     other = found.setdefault(cell.key, cell)
@@ -143,6 +147,13 @@ class Study(msgspec.Struct):
                             'leave one of them out, or set orders = "given"'
                         )
         return list(found.values())
+
+    def blocks_of(self, spec: LineupSpec) -> tuple[int | str, ...]:
+        """The blocks that a lineup plays: the study's, the first of them, or those of the dev split."""
+        if spec.dev is not None:
+            first = 1 + max((b for b in self.blocks if isinstance(b, int)), default=-1)
+            return tuple(range(first, first + spec.dev))
+        return tuple(self.blocks if spec.blocks is None else self.blocks[: spec.blocks])
 
     def check_seats(self, label: str, names: Sequence[str]) -> None:
         """Raise CrossplayError where a lineup does not fill the seats of an environment."""
@@ -413,5 +424,6 @@ class _Reader:
                 self.flag(f"{where}.shared_memory", table.get("shared_memory", False)),
                 mail,
                 self.value(f"{where}.role", table.get("role", ""), str),
+                None if table.get("dev") is None else self.at_least(f"{where}.dev", table["dev"], 1),
             )
         return found

@@ -149,7 +149,7 @@ class Stage:
                     f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
                 )
             door = _LazyDoor(self)
-            context = Context(door=door, folder=self.base, trust=self.trust, agents=self._named)
+            context = Context(door=door, folder=self.base, trust=self.trust, agents=self._named, fit=self.fit)
             self._making.append(name)
             try:
                 self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
@@ -160,6 +160,27 @@ class Stage:
     def _named(self, name: str) -> Agent | None:
         """A member of a team: an agent of the study, or None where the name is a type."""
         return self.agent(name) if name in self.study.agents else None
+
+    def fit(self, team: str, by: str) -> Any:
+        """What the equal-cost control of a team plays, measured on the episodes of this run."""
+        from crossplay.records import RunFolder
+        from crossplay.study.equal import fit_of
+        from crossplay.study.tables import metric_of
+
+        if self.folder is None:
+            raise CrossplayError(f"{team}: its equal-cost control needs a run folder to be measured on")
+        with RunFolder.open(self.folder) as run:
+            value = metric_of(run, self.study)
+            return fit_of(
+                self.cells,
+                self.seats,
+                run.records(),
+                self.agent,
+                lambda m: self.door.model(m).price(),
+                value,
+                team,
+                by,
+            )
 
     def check(self) -> None:
         """Make every agent and ask it whether it can play its seats; raises CrossplayError."""

@@ -5,7 +5,7 @@ The unit is the block: all seat orders and replicates of a lineup in a block are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,9 +14,10 @@ from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.compare import Cell as StatCell
 from crossplay.measure.stats.compare import compare, summarise
 from crossplay.measure.stats.results import CellSummary, Comparison
+from crossplay.study.equal import DEV
 from crossplay.study.spec import Study, seat_orders
 
-__all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "result_of"]
+__all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "metric_of", "result_of"]
 
 LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 
@@ -111,6 +112,12 @@ class Result(msgspec.Struct):
     planned: int
     notes: list[str]
 
+    @property
+    def digits(self) -> int:
+        """Decimal places that show the metric: three to four significant digits of its largest value."""
+        largest = max((abs(r.summary.mean.value) for r in self.rows), default=0.0)
+        return 3 if largest <= 1 else 2 if largest < 50 else 1
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for --json."""
         return msgspec.to_builtins(self)
@@ -157,6 +164,8 @@ def result_of(run: Any, study: Study) -> Result:
         cells = {g: c for g, c in cells.items() if len(c.values)}
         comparisons: dict[str, Comparison] = {}
         baseline = study.baseline or ""
+        # The dev split chooses; it is no part of the comparison.
+        cells = {g: c for g, c in cells.items() if study.lineups[g].role != DEV}
         others = [g for g in study.lineups if g in cells and g != baseline]
         if baseline in cells and others:
             family = compare(
@@ -167,7 +176,7 @@ def result_of(run: Any, study: Study) -> Result:
             if group in cells:
                 rows.append(_row(env, group, groups[group], cells[group], comparisons.get(group), study, identity))
                 scores.append(_scores(env, cells[group]))
-            elif group in groups:
+            elif group in groups and study.lineups[group].role != DEV:
                 notes.append(
                     f"{env}, {group}: no episode has a score ({', '.join(sorted({e.status for e in groups[group]}))})"
                 )
@@ -180,9 +189,9 @@ def result_of(run: Any, study: Study) -> Result:
         answers += _answers(env, study, cells, metric)
     payoffs = [p for env in study.environments if (p := _payoff(env, episodes, study, seeds))]
     planned = sum(
-        len(study.blocks if s.blocks is None else study.blocks[: s.blocks]) * len(seat_orders(s)) * study.replicates
-        for s in study.lineups.values()
+        len(study.blocks_of(s)) * len(seat_orders(s)) * study.replicates for s in study.lineups.values()
     ) * len(study.environments)
+    notes += _samples(rows)
     notes += _control_notes(study) + _paid(run, rows)
     return Result(
         study.name,
@@ -210,6 +219,22 @@ def _metric(run: Any, study: Study) -> tuple[str, str]:
         described.update(cell.extra.get("metrics", {}))
     metric = study.metric or next(iter(described))
     return metric, described.get(metric, "")
+
+
+def metric_of(run: Any, study: Study) -> Callable[[Any], float | None]:
+    """The metric of a record of that run: of the agent that its lineup names first, where seats earn apart."""
+    metric, _ = _metric(run, study)
+    cells = {c.name: c for c in run.cells()}
+
+    def value(record: Any) -> float | None:
+        cell = cells[record.cell]
+        seats = tuple(cell.extra.get("seats", cell.agents))
+        agents = [cell.agents[s] for s in seats]
+        spec = study.lineups.get(cell.extra["group"])
+        first = spec.seats[0] if spec is not None else agents[0]
+        return _value(record, cell, metric, seats, agents.index(first) if first in agents else 0)
+
+    return value
 
 
 def _episodes(run: Any, metric: str, study: Study) -> list[_Episode]:
@@ -357,16 +382,24 @@ def _money(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> floa
     from crossplay.models.prices import Price, price_of
 
     names = identity.get("agents", {}).get(agent, {}).get("models", ())
-    if len(names) != 1 or names[0] not in identity.get("models", {}):
-        return None
-    model = identity["models"][names[0]]
-    if not model["priced"]:
-        return 0.0
-    try:
-        price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
-        return price.cost(counts.get("tok_in", 0), counts.get("tok_out", 0), counts.get("tok_cached", 0))
-    except CrossplayError:
-        return None
+    several = len(names) > 1
+    if several and sum(counts.get(f"calls:{n}", 0) for n in names) != counts["calls"]:
+        return None  # a call that was cut off is not known by model
+    total = 0.0
+    for name in names:
+        model = identity.get("models", {}).get(name)
+        if model is None:
+            return None
+        if not model["priced"]:
+            continue
+        mark = f":{name}" if several else ""
+        try:
+            price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
+        except CrossplayError:
+            return None
+        tok_in, tok_out, cached = (counts.get(f"{k}{mark}", 0) for k in ("tok_in", "tok_out", "tok_cached"))
+        total += price.cost(tok_in, tok_out, cached)
+    return total if names else None
 
 
 def _answers(env: str, study: Study, cells: dict[str, StatCell], metric: str) -> list[Answer]:
@@ -425,6 +458,19 @@ def _payoff(env: str, episodes: Sequence[_Episode], study: Study, seeds: dict[st
         for a in agents
     ]
     return Payoff(env, agents, cells)
+
+
+def _samples(rows: Sequence[Row]) -> list[str]:
+    """What the equal-cost controls came to."""
+    notes = []
+    for row in rows:
+        for agent, counts in row.costs.by_agent.items():
+            for name, k in counts.items():
+                what, _, member = name.partition(":")
+                if what == "samples" and counts.get("decisions"):
+                    per = k / counts["decisions"]
+                    notes.append(f"{row.env}, {agent}: {per:g} answers of {member}, the best single member, and a vote")
+    return notes
 
 
 def _paid(run: Any, rows: Sequence[Row]) -> list[str]:

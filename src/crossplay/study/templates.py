@@ -12,6 +12,7 @@ from collections.abc import Container, Sequence
 import msgspec
 
 from crossplay.kernel import CrossplayError, load, nearest, split_name
+from crossplay.study.equal import add_team_controls
 from crossplay.study.spec import AgentSpec, LineupSpec, Study, seat_orders
 
 __all__ = ["expand", "expert_of"]
@@ -46,6 +47,8 @@ def expand(study: Study, seats: int, talks: bool, idle: bool = True) -> Study:
     if not new.lineups:
         raise CrossplayError('lineups: name at least one, e.g. "a+b" = ["a", "b"], or set study.template = "mix"')
     _controls(new, seats, talks)
+    if new.controls.equal_cost:
+        add_team_controls(new, max(1, new.controls.dev))
     if new.baseline is None:
         new.baseline = next(iter(new.lineups))
     if new.baseline not in new.lineups:

@@ -230,7 +230,7 @@ def _opaque(stage: Stage, cell: Cell) -> str:
         if spec.type.startswith("python:") and not stage.trust:
             return f"{name} is code of its own; --trust asks it again"
         agent = stage.agent(name)
-        if not agent.deterministic and agent.kind not in ("llm", "vlm"):
+        if not (agent.deterministic or agent.replays):
             return f"{name} ({agent.kind}) can only be replayed"
     return ""
 

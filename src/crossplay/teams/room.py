@@ -139,6 +139,8 @@ class Room:
         slot = (self.round, ask.member)
         k = self._asked.get(slot, 0)
         self._asked[slot] = k + 1
+        if self.team.silent:
+            ask.sees = ()
         inbox = [self._message(self.posts[i], ask.member) for i in ask.sees]
         outer = self.obs.brief
         return self.obs.for_member(
@@ -164,6 +166,7 @@ class Room:
     def take(self, ask: Ask, handle: Observation, answer: Any) -> Post:
         """Settle an answer into a post, note it, keep the member's memo. Nothing is substituted."""
         post = Post(len(self.posts), self.round, ask.member, ask.act, sees=ask.sees)
+        handle.count("asks")
         usage: Usage | None = None
         if isinstance(answer, Fault):
             post.fault = f"{answer.kind}: {answer.detail}"[:300]
@@ -195,6 +198,16 @@ class Room:
         handle.note("post", data, usage)
         self.posts.append(post)
         return post
+
+    def account(self) -> None:
+        """Count calls and tokens per model, so that a team of several models has a price."""
+        if self.obs.path:
+            return  # the outermost team counts for all
+        for _, kind, data, usage in self.obs.notes:
+            if kind == "model" and usage is not None:
+                for name in ("calls", "tok_in", "tok_out", "cpu_us"):
+                    if amount := getattr(usage, name):
+                        self.obs.count(f"{name}:{data['model']}", amount)
 
     def adopt(self, member: int, post: Post) -> Post:
         """A member starts from an answer that was sampled for the pool; no call is made."""

@@ -50,7 +50,8 @@ class TeamProtocol(Protocol):
 class Team(Agent):
     """A team whose members all answer at once; `WaitingTeam` is the one with models or people in it.
 
-    members: in order; names: unique, in the same order.
+    members: in order; names: unique, in the same order. silent: nobody is shown anybody's posts, the
+    zero-message control.
     """
 
     kind = "team"
@@ -62,6 +63,7 @@ class Team(Agent):
         topology: Topology | None = None,
         names: Sequence[str] = (),
         name: str = "team",
+        silent: bool = False,
     ) -> None:
         if not members:
             raise CrossplayError(f"{name}: a team needs members")
@@ -72,7 +74,9 @@ class Team(Agent):
         if self.topology.n != len(members):
             raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(members)} members")
         self.name = name
+        self.silent = silent
         self.deterministic = all(m.deterministic for m in members)
+        self.replays = all(m.deterministic or m.replays for m in members)
         self.views = tuple(dict.fromkeys(v for m in members for v in m.views))
 
     def manifest(self) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class Team(Agent):
             "models": list(dict.fromkeys(x for m in self.members for x in m.manifest().get("models", ()))),
             "protocol": self.protocol.manifest(),
             "topology": self.topology.to_dict(),
+            **({"silent": True} if self.silent else {}),
         }
 
     def check(self, env: Any, seat: str) -> None:
@@ -149,6 +154,8 @@ class WaitingTeam(Team):
                 asks = talk.send([room.take(*x) for x in zip(asks, handles, answers, strict=True)])
         except StopIteration as stop:
             return room.close(stop.value)
+        finally:
+            room.account()  # paid calls count per model, also when the clock cut the decision off
 
 
 def _fault(error: Exception) -> Fault:
@@ -221,6 +228,7 @@ def make_team(
     *,
     names: Sequence[str] = (),
     name: str = "team",
+    silent: bool = False,
 ) -> Team:
     """A team of these members: `make_team([a, b, c], {"name": "debate", "rounds": 2}, "ring")`."""
     if isinstance(protocol, (str, Mapping)):
@@ -228,7 +236,7 @@ def make_team(
     if topology is not None and not isinstance(topology, Topology):
         topology = make_topology(topology, len(members))
     waits = any(mode(m) == "async" for m in members)
-    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name)
+    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name, silent)
 
 
 _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
@@ -239,6 +247,7 @@ _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
     size={"type": "integer", "minimum": 1, "default": 1, "description": "every member that many times"},
     protocol={**_TABLE, "default": "vote"},
     topology={**_TABLE, "default": None},
+    silent={"type": "boolean", "default": False, "description": "show nobody's posts to anybody: the zero-message control"},
     names={"type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
 )  # fmt: skip
 def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
@@ -250,4 +259,4 @@ def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     protocol = options["protocol"]
     if rest:
         protocol = {**protocol, "name": rest} if isinstance(protocol, Mapping) else rest
-    return make_team(members, protocol, options["topology"], names=options["names"])
+    return make_team(members, protocol, options["topology"], names=options["names"], silent=options["silent"])

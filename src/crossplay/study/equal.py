@@ -1,0 +1,174 @@
+"""The equal-cost control of teams in a study: its lineups, and what it is measured from.
+
+For every lineup with a team there are added: the vote of its first answers, the team without
+messages, the best single member at equal tokens and at equal cost, and short lineups on a dev split
+that say which member is the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crossplay.kernel import CrossplayError
+from crossplay.study.spec import AgentSpec, LineupSpec, Study, seat_orders
+from crossplay.teams.equal import Fit
+
+if TYPE_CHECKING:
+    from crossplay.kernel import Agent
+    from crossplay.records import EpisodeRecord
+    from crossplay.study.spec import Cell
+
+__all__ = ["DEV", "EQUAL", "ROUND0", "add_team_controls", "fit_of", "is_team"]
+
+DEV, ROUND0, SILENT = "dev", "control: first votes", "control: zero-message"
+EQUAL = {"tokens": "control: equal tokens", "cost": "control: equal cost"}
+OPENING = ("vote", "debate", "graph", "compose", "select")
+"""Protocols whose round 0 is an independent answer of every member."""
+
+
+def is_team(spec: AgentSpec) -> bool:
+    """Whether an agent of a study is a team of members (not a control made from one)."""
+    return spec.type.partition(":")[0] == "team"
+
+
+def add_team_controls(study: Study, dev: int) -> None:
+    """Add the controls of every lineup with a team; dev: blocks of the split that chooses the best member."""
+    for name, lineup in list(study.lineups.items()):
+        if lineup.role or lineup.mail is not None:
+            continue
+        for team in dict.fromkeys(s for s in lineup.seats if is_team(study.agents[s])):
+            for agent, kind, options, role in _controls_of(study, team):
+                if agent not in study.agents:
+                    study.agents[agent] = AgentSpec(kind, options)
+                _seat(study, lineup, {team: agent}, role, name)
+            for member in _members(study, team):
+                _seat(study, lineup, {team: member}, DEV, name, dev=dev)
+
+
+def _controls_of(study: Study, team: str) -> list[tuple[str, str, dict[str, Any], str]]:
+    """(name, type, options, role) of the control agents of a team."""
+    spec = study.agents[team]
+    options = dict(spec.options)
+    found = []
+    if _protocol(spec) in OPENING and _protocol(spec) != "vote":
+        first = {k: options[k] for k in ("members", "size", "names") if k in options} | {"protocol": _first(spec)}
+        found.append((f"{team} first votes", "team", first, ROUND0))
+    if _protocol(spec) != "vote":
+        found.append((f"{team} silent", spec.type, options | {"silent": True}, SILENT))
+    found += [(f"{team} equal {by}", "equal", {"of": team, "by": by}, EQUAL[by]) for by in ("tokens", "cost")]
+    return found
+
+
+def _protocol(spec: AgentSpec) -> str:
+    given = spec.options.get("protocol", "vote")
+    return spec.type.partition(":")[2] or (given if isinstance(given, str) else str(given.get("name", "")))
+
+
+def _first(spec: AgentSpec) -> dict[str, Any]:
+    """Round 0 of a team as a vote: the same questions, so the same calls."""
+    given = spec.options.get("protocol")
+    table = given if isinstance(given, Mapping) else {}
+    asked = _protocol(spec) in ("debate", "graph", "compose", "select")  # these ask for reasons unless told otherwise
+    return {"name": "vote", "rationale": table.get("rationale", asked), "confidence": table.get("confidence", False)}
+
+
+def _members(study: Study, team: str) -> list[str]:
+    """The distinct members of a team, as agents of the study (types are added under their own name)."""
+    found = []
+    for member in dict.fromkeys(m for m in study.agents[team].options.get("members", ()) if isinstance(m, str)):
+        if member not in study.agents:
+            study.agents[member] = AgentSpec(member)
+        found.append(member)
+    return found
+
+
+def _seat(
+    study: Study, lineup: LineupSpec, change: Mapping[str, str], role: str, of: str, dev: int | None = None
+) -> None:
+    seats = [change.get(s, s) for s in lineup.seats]
+    name = "+".join(seats) + (f" ({DEV})" if dev else "")
+    new = msgspec.structs.replace(lineup, seats=seats, role=role, dev=dev)
+    same = [s for s in study.lineups.values() if s.dev == dev and s.mail == new.mail]
+    if name in study.lineups or {o for s in same for o in seat_orders(s)}.issuperset(seat_orders(new)):
+        return
+    study.lineups[name] = new
+
+
+def fit_of(
+    cells: Sequence[Cell],
+    seats: Mapping[str, Sequence[str]],
+    records: Iterable[EpisodeRecord],
+    agents: Callable[[str], Agent],
+    prices: Callable[[str], Any],
+    metric_of: Callable[[EpisodeRecord], float | None],
+    team: str,
+    by: str,
+) -> Fit:
+    """What the equal-cost control of a team plays.
+
+    Spend per decision of the team in its own lineups, and of each member alone on the dev split; the
+    best member by its mean there (the cheaper of equals); samples: as many as fit, at least one.
+    seats: environment label -> its seats. prices(model) -> Price or None. Raises CrossplayError while episodes that it needs are missing.
+    """
+    members = dict(zip(agents(team).names, agents(team).members, strict=True))  # type: ignore[attr-defined]
+    names = list(dict.fromkeys(m.name for m in members.values()))
+    cells_by = {c.key: c for c in cells}
+    own = {c.key for c in cells if not c.role and team in c.seats}
+    alone = {c.key: m for c in cells if c.role == DEV for m in names if m in c.seats and team not in c.seats}
+    spent: dict[str, dict[str, int]] = {}
+    scores: dict[str, list[float]] = {}
+    for record in records:
+        who = team if record.cell in own else alone.get(record.cell)
+        if who is None or record.status in ("void", "env-fault"):
+            continue
+        total = spent.setdefault(who, {})
+        cell = cells_by[record.cell]
+        for seat, agent in zip(seats[cell.env], cell.seats, strict=True):
+            if agent == who:
+                for name, k in record.counts.get(seat, {}).items():
+                    total[name] = total.get(name, 0) + k
+        value = metric_of(record)
+        if who != team and value is not None:
+            scores.setdefault(who, []).append(value)
+    if team not in spent:
+        raise CrossplayError(f"{team}: its own episodes come first; none is there")
+    dev = {m: sum(v) / len(v) for m in names if (v := scores.get(m))}
+    if not dev and len(names) > 1:
+        raise CrossplayError(f"{team}: no episode of the dev split says which member is the best")
+    unit = _unit(by, [spent[team], *(spent[m] for m in dev)], agents(team), prices)
+    cost = {w: _spend(s, unit, agents(w), prices) / max(1, s.get("decisions", 0)) for w, s in spent.items()}
+    best = max(dev, key=lambda m: (dev[m], -cost[m])) if dev else names[0]
+    single = cost.get(best, 0.0)
+    samples = max(1, int(cost[team] / single + 1e-9)) if single else 1
+    shown = next(n for n, m in members.items() if m.name == best)
+    return Fit(shown, samples, unit, cost[team], single, dev)
+
+
+def _unit(by: str, spent: Sequence[Mapping[str, int]], team: Agent, prices: Callable[[str], Any]) -> str:
+    """What is made equal: tokens; for cost, USD where all models have a price, else CPU seconds; answers where neither is."""
+    if not any(s.get("calls") for s in spent):
+        return "answers"
+    if by == "tokens":
+        return "tokens"
+    models = team.manifest().get("models", ())
+    if models and all(prices(m) is not None for m in models):
+        return "USD"
+    return "CPU s" if all(s.get("cpu_us") for s in spent) else "tokens"
+
+
+def _spend(counts: Mapping[str, int], unit: str, agent: Agent, prices: Callable[[str], Any]) -> float:
+    if unit == "answers":
+        return float(counts.get("asks") or counts.get("decisions", 0))
+    if unit == "tokens":
+        return float(counts.get("tok_in", 0) + counts.get("tok_out", 0))
+    if unit == "CPU s":
+        return counts.get("cpu_us", 0) / 1e6
+    models = agent.manifest().get("models", ())
+    total = 0.0
+    for model in models:
+        mark = f":{model}" if f"calls:{model}" in counts else ""
+        total += prices(model).cost(counts.get(f"tok_in{mark}", 0), counts.get(f"tok_out{mark}", 0))
+    return total
