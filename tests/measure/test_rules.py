@@ -19,7 +19,7 @@ K = key("test", "rules")
 
 
 def test_every_rule_is_named_and_says_what_it_asks_for():
-    forms = {"choice", "confidence", "score", "approval", "points", "ranking"}
+    forms = {"choice", "confidence", "score", "approval", "points", "ranking", "verdict"}
     for name, kind in RULES.items():
         rule = make_rule(name)
         assert type(rule) is kind

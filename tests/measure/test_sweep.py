@@ -86,6 +86,12 @@ def test_stopping_equals_a_discussion_that_stops():
 def test_a_form_that_was_not_recorded_costs_calls():
     row = sweep(Ballots(choices=CHOICES), ["borda"], 3, key=K, truth=[0, 0, 0])[0]
     assert (row.mark, row.accuracy, row.further_calls) == ("not recorded: ranking", None, 9)
+    row = sweep(Ballots(choices=CHOICES), ["judge"], 3, key=K, truth=[0, 0, 0])[0]
+    assert (row.mark, row.further_calls) == ("not recorded: verdict", 3)
+    verdicts = np.full((3, 3, 1), -1)
+    verdicts[:, 2] = 0
+    judged = sweep(Ballots(choices=CHOICES, verdicts=verdicts), ["judge"], 3, key=K, truth=[0, 0, 1])[0]
+    assert judged.accuracy.value == pytest.approx(2 / 3)
 
 
 def test_blocks_are_questions():
@@ -101,6 +107,7 @@ def test_blocks_are_questions():
         ({"start": 4}, "start"),
         ({"truth": [0]}, "truth"),
         ({"ballots": Ballots()}, "no ballots"),
+        ({"ballots": Ballots(choices=CHOICES, verdicts=np.zeros((3, 2, 1)))}, "disagree"),
         ({"ballots": Ballots(choices=[[0, 1]])}, "expected \\[elections"),
         ({"ballots": Ballots(choices=CHOICES, approvals=np.zeros((3, 3, 2, 3)))}, "disagree"),
         ({"rules": ["majorty"]}, 'Did you mean "majority"'),

@@ -52,7 +52,7 @@ class Decision(msgspec.Struct, frozen=True, eq=False):
 class Ballots(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The ballots of a batch of elections, in the forms that were asked for (the others are None).
 
-    choices: int[..., V], -1 = absent. confidences: float[..., V] in [0, 1], of the choices.
+    verdicts: int[..., 1], what a judge says, who is not one of the V voters. choices: int[..., V], -1 = absent. confidences: float[..., V] in [0, 1], of the choices.
     scores: float[..., V], a verifier's score of each choice. approvals: bool[..., V, M], or integers
     with a row of -1 = absent. points: float[..., V, M], a row of NaN = absent. rankings:
     int[..., V, R], rankings[v, r] = option at rank r, padded with -1; a row of -1 = absent.
@@ -64,6 +64,7 @@ class Ballots(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     approvals: Any = None
     points: Any = None
     rankings: Any = None
+    verdicts: Any = None
 
 
 def options_checked(n_options: int) -> int:

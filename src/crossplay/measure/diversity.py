@@ -204,7 +204,7 @@ def diversity_table(results: Mapping[str, Diversity]) -> list[dict[str, Any]]:
         raise CrossplayError(f"K* of different modes in one table: {named}; make one table per mode")
     rows = []
     for name, d in results.items():
-        row = {"name": name, "mode": d.mode, "mean": d.mean}
+        row: dict[str, Any] = {"name": name, "mode": d.mode, "mean": d.mean}
         for field in ("kstar", "share", "kish", "n"):
             value = getattr(d, field)
             row[field] = value.tolist() if d.mean is None else float(np.mean(value))

@@ -108,7 +108,7 @@ def profile_distances(rates: Any, distance: Distance = "cosine") -> np.ndarray:
         d = jensen_shannon(r[:, None], r[None])
     else:
         raise CrossplayError(f'distance: expected "cosine" or "jensen-shannon", got {distance!r}')
-    none = ~r.any(-1)
+    none = np.asarray(~r.any(-1))
     return np.where(none[:, None] & none[None], 0.0, np.where(none[:, None] | none[None], 1.0, d))
 
 

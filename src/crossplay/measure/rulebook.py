@@ -1,8 +1,9 @@
 """Decision rules by name: `make_rule({"name": "supermajority", "share": 0.66})`.
 
 Each rule is a frozen Struct of its parameters, so that a study file, a form or a record can hold it.
-`asks` says which ballots the members must be asked for, `stops` whether the rule may find no decision
-although ballots are valid (then a discussion goes on).
+`asks` says what must be asked for: of the members a choice, confidence, approval, points or ranking, of
+a verifier a score of each choice, of a judge a verdict. `stops` says whether the rule may find no
+decision although ballots are valid (then a discussion goes on).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from crossplay.measure.ballots import Ballots, Decision
 
 __all__ = ["RULES", "Rule", "make_rule"]
 
-FIELD: Mapping[str, str] = {  # what is asked of a member: where the ballots hold it
+FIELD: Mapping[str, str] = {  # what is asked: where the ballots hold it
     "choice": "choices",
     "confidence": "confidences",
     "score": "scores",
     "approval": "approvals",
     "points": "points",
     "ranking": "rankings",
+    "verdict": "verdicts",
 }
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Of = Literal["valid", "all"]
@@ -150,6 +152,7 @@ class Judge(Rule, frozen=True, tag="judge"):
     """What one judge says."""
 
     function = staticmethod(rules.judge)
+    asks = ("verdict",)
 
 
 class Approval(Rule, frozen=True, tag="approval"):

@@ -214,10 +214,10 @@ def best_of_n(
     return elected(best.reshape(chosen.shape), valid, rejected, key, index, chosen, exact=True)
 
 
-def judge(choices: Any, n_options: int, *, key: bytes, index: Any = None) -> Decision:
-    """What one judge says; choices int[..., 1]. No valid ballot, no decision; never a tie."""
+def judge(verdicts: Any, n_options: int, *, key: bytes, index: Any = None) -> Decision:
+    """What one judge says; verdicts int[..., 1]. No valid ballot, no decision; never a tie."""
     m = options_checked(n_options)
-    c, valid, rejected = choices_of(choices, m)
+    c, valid, rejected = choices_of(verdicts, m)
     if c.shape[-1] != 1:
         raise CrossplayError(f"judge: expected one ballot, got {c.shape[-1]}; several judges vote by another rule")
     return elected(tallied(c, m), valid, rejected, key, index, tallied(c, m) > 0)

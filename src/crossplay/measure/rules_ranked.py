@@ -99,7 +99,8 @@ def _runoff(r: np.ndarray, m: int, key: bytes, index: Any) -> tuple[np.ndarray, 
     n = r.shape[0]
     alive = np.ones((n, m), bool)
     tally, tied = np.zeros((n, m)), np.zeros(n, bool)
-    going = (r >= 0).any((-1, -2))
+    voted = np.asarray((r >= 0).any((-1, -2)))
+    going = voted.copy()
     while going.any():
         votes = tallied(_standing(r, alive), m)
         tally = np.where(alive & going[:, None], votes, tally)
@@ -113,7 +114,7 @@ def _runoff(r: np.ndarray, m: int, key: bytes, index: Any) -> tuple[np.ndarray, 
         tied |= going & ~empty.any(-1) & (low.sum(-1) > 1)
         alive &= ~(out & going[:, None])
     # An election that went on has a majority among the options left; the highest of them holds it.
-    standing = np.where(alive & (r >= 0).any((-1, -2))[:, None], tally, -1.0)
+    standing = np.where(alive & voted[:, None], tally, -1.0)
     return np.where(standing.max(-1) > 0, standing.argmax(-1), -1), tally, tied
 
 

@@ -23,7 +23,7 @@ from crossplay.measure.stats.results import Estimate
 
 __all__ = ["SweepRow", "sweep"]
 
-VOTER_AXIS = {"choices": -1, "confidences": -1, "scores": -1, "approvals": -2, "points": -2, "rankings": -2}
+TABLES = ("approvals", "points", "rankings")  # forms with a row per voter
 
 
 class SweepRow(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class SweepRow(msgspec.Struct, frozen=True):
     of elections. turn: mean turn of the decision. rejected: malformed ballots met at the turns that
     the rule read. calls: recorded calls up to the decision, summed. spare_calls: recorded calls after it.
     further_calls: what is missing at least: for an election left open, one more turn of its members;
-    for a form that was not recorded, one call per recorded ballot of the last turn.
+    for a form that was not recorded, one call of each member (for a verdict: of the judge) per election.
     mark: "" | "open elections" | "not recorded: ...".
     """
 
@@ -60,13 +60,17 @@ def _sizes(ballots: Ballots) -> tuple[int, int, int]:
         value = getattr(ballots, name)
         if value is not None:
             shape = np.shape(value)
-            if len(shape) != 2 - VOTER_AXIS[name]:
+            if len(shape) != (4 if name in TABLES else 3):
                 raise CrossplayError(f"sweep: {name}: expected [elections, turns, voters, ...], got shape {shape}")
             sizes[name] = shape[:3]
+    judged = sizes.pop("verdicts", None)
     if not sizes:
-        raise CrossplayError("sweep: no ballots of any form were recorded")
-    if len(set(sizes.values())) > 1:
-        raise CrossplayError("sweep: the forms disagree about [elections, turns, voters]: " + str(sizes))
+        raise CrossplayError("sweep: no ballots of members were recorded")
+    if len(set(sizes.values())) > 1 or (judged and judged[:2] != next(iter(sizes.values()))[:2]):
+        raise CrossplayError(
+            "sweep: the forms disagree about [elections, turns, voters]: "
+            + str(sizes | ({"verdicts": judged} if judged else {}))
+        )
     e, t, v = next(iter(sizes.values()))
     if not e or not t:
         raise CrossplayError("sweep: needs at least one election and one turn")
@@ -135,7 +139,7 @@ def sweep(
         parameters = msgspec.structs.asdict(rule)
         lacking = rule.lacks(ballots)
         if lacking:
-            need = int(members.sum())
+            need = e if lacking == ("verdict",) else int(members.sum())
             mark = "not recorded: " + ", ".join(lacking)
             rows.append(SweepRow(rule.name, parameters, e, None, None, 0.0, 0.0, None, 0, 0, 0, need, mark))
             continue
