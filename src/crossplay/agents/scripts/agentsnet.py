@@ -309,10 +309,10 @@ METHODS = ("local", "gather", "random", "constant")
 class Node(Agent):
     """A scripted player of one method; `noisy` is the chance that a message of its own is not sent."""
 
-    def __init__(self, method: str = "local", noisy: float = 0.0) -> None:
-        """method: of `METHODS`."""
-        self.method, self.noisy = method, noisy
-        self.name = f"node:{method}" + (f"(noisy={noisy:g})" if noisy else "")
+    def __init__(self, method: str = "local", noisy: float = 0.0, talk: bool = True) -> None:
+        """method: of `METHODS`. talk: whether it sends messages at all."""
+        self.method, self.noisy, self.talk = method, noisy, talk
+        self.name = f"node:{method}" + (f"(noisy={noisy:g})" if noisy else "") + ("" if talk else "(silent)")
 
     def act(self, obs: Observation) -> Action:
         """Messages to neighbours while there are rounds, then the answer."""
@@ -332,7 +332,7 @@ class Node(Agent):
 
     def _messages(self, obs: Observation, near: Sequence[str], said: str) -> list[Msg]:
         """One message for each neighbour, but for those that are dropped."""
-        if not said:
+        if not said or not self.talk:
             return []
         if not self.noisy:
             return [Msg(name, said) for name in near]
@@ -347,8 +347,8 @@ class Node(Agent):
             raise CrossplayError(f"node: plays agentsnet, not {env.id}")
 
     def manifest(self) -> dict[str, Any]:
-        """Kind, name, method and noise."""
-        return {"kind": self.kind, "name": self.name, "method": self.method, "noisy": self.noisy}
+        """Kind, name, method, noise and whether it talks."""
+        return {"kind": self.kind, "name": self.name, "method": self.method, "noisy": self.noisy, "talk": self.talk}
 
 
 def _read(body: Any) -> dict[str, str]:
@@ -358,17 +358,18 @@ def _read(body: Any) -> dict[str, str]:
 
 
 @options(
+    talk={"type": "boolean", "default": True, "description": "send messages; said aloud, studies add a lineup without"},
     noisy={
         "type": "number",
         "minimum": 0,
         "maximum": 1,
         "default": 0.0,
         "description": "chance that a message to a neighbour is not sent",
-    }
+    },
 )
 def node(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A scripted player of `agentsnet`; rest: local (default), gather, random or constant."""
     method = rest or "local"
     if method not in METHODS:
         raise CrossplayError(f'node: unknown method "{method}".{nearest(method, METHODS)}')
-    return Node(method, float(options.get("noisy", 0.0)))
+    return Node(method, float(options.get("noisy", 0.0)), bool(options.get("talk", True)))

@@ -332,5 +332,5 @@ def _now(r: int, rounds: int) -> str:
 
 
 def _shown(body: Any) -> str:
-    """A message body as text."""
-    return body if isinstance(body, str) else msgspec.json.encode(body).decode()
+    """A message body as text; further lines are indented, so that nobody can write a line of somebody else."""
+    return body.replace("\n", "\n    ") if isinstance(body, str) else msgspec.json.encode(body).decode()
