@@ -1,6 +1,7 @@
 """Local weights: the real SmolLM2-135M, a few decisions of it."""
 
 import asyncio
+import json
 import math
 import threading
 
@@ -9,7 +10,8 @@ from asked import handle, request
 
 from crossplay.kernel import CrossplayError
 from crossplay.models import Door, LocalBackend, ModelDown, ModelError, catalog
-from crossplay.models.types import Message, Request
+from crossplay.models.local_tools import calls_in, without_tools
+from crossplay.models.types import Message, Request, Tool, ToolCall
 
 pytest.importorskip("xllamacpp")
 RULES = "You walk on a line. The goal lies to the right. " * 8
@@ -151,6 +153,63 @@ def test_what_local_weights_cannot_do_is_said():
     assert a == b
 
 
+ADD = Tool(
+    "add",
+    "Adds two numbers.",
+    {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"]},
+)
+LOOK = Tool("look", "Looks around.", {"type": "object", "properties": {}})
+
+
+def test_a_required_tool_is_called_whatever_the_weights_would_rather_say():
+    backend = LocalBackend("smollm2-135m", context=1024)
+
+    async def run():
+        one = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="add", max_tokens=60)
+        any_ = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="required", max_tokens=60)
+        none = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="none", max_tokens=4)
+        return await backend.generate([one, any_, none])
+
+    one, any_, none = asyncio.run(run())
+    [call] = one.tool_calls
+    assert call.name == "add"
+    assert set(json.loads(call.arguments)) == {"a", "b"}
+    assert (one.text, one.finish) == ("", "tool_calls")
+    assert [c.name for c in any_.tool_calls] in (["add"], ["look"])
+    assert none.tool_calls == [] and none.text
+
+
+def test_tools_in_words():
+    """What weights without a template for tools are shown, and what is read as a call."""
+    call = ToolCall("1", "add", '{"a":2,"b":3}')
+    asked = Request(
+        messages=(
+            Message("user", "2 + 3?"),
+            Message("assistant", "", tool_calls=(call,)),
+            Message("tool", "5", tool_call_id="1"),
+        ),
+        tools=(ADD,),
+        json_schema={"type": "object"},
+    )
+    shown = without_tools(asked)
+    assert [m.role for m in shown.messages] == ["system", "user", "assistant", "user"]
+    assert "- add: Adds two numbers." in shown.messages[0].text
+    assert shown.messages[2].text == '{"name": "add", "arguments": {"a":2,"b":3}}'
+    assert shown.messages[3].text == "Result of add: 5"
+    assert shown.json_schema["anyOf"][1] == {"type": "object"}
+    assert not shown.tools
+    plain = request("x")
+    assert without_tools(plain) is plain
+    with pytest.raises(ModelError, match="a grammar and tools"):
+        without_tools(request("x", tools=(ADD,), grammar='root ::= "a"'))
+
+    good = '{"name": "add", "arguments": {"a": 1, "b": 2}}'
+    for text in (good, f"```json\n{good}\n```", f"<tool_call>\n{good}\n</tool_call>"):
+        assert calls_in(text, (ADD,)) == [ToolCall("call-0", "add", '{"a":1,"b":2}')]
+    for text in ("5", f"I think {good}", '{"name": "sub", "arguments": {}}', '{"name": "add", "arguments": 3}', "[]"):
+        assert calls_in(text, (ADD,)) == []
+
+
 def test_schema_and_logprobs():
     backend = LocalBackend("smollm2-135m", context=512)
     schema = {"type": "object", "properties": {"action": {"enum": ["A", "B"]}}, "required": ["action"]}
@@ -159,8 +218,6 @@ def test_schema_and_logprobs():
 
     async def run():
         return await backend.generate([as_json, free])
-
-    import json
 
     one, two = asyncio.run(run())
     assert json.loads(one.text)["action"] in ("A", "B")

@@ -223,7 +223,7 @@ def _tables(study: Path | None) -> dict[str, dict[str, Any]]:
 
 def call(
     model: str,
-    prompt: str,
+    prompt: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     study: Path | None = None,

@@ -24,7 +24,7 @@ TEAL = {
 }
 PREFIX_WORDS = 1300
 """Words of the shared beginning; endpoints cache prompts from 1024 tokens on, local weights any."""
-LOCAL_WORDS = 150
+LOCAL_WORDS = 84
 
 Verdict = Literal["yes", "no", "unclear"]
 
