@@ -139,7 +139,10 @@ def test_a_cycle_goes_to_the_fallback():
 
 # --- properties of rules -----------------------------------------------------------------------
 
-COUNTING = ["plurality", "majority", "supermajority", "unanimity", "confidence", "best-of-n", "approval", "cumulative"]
+COUNTING = [
+    *("plurality", "majority", "supermajority", "unanimity", "hybrid"),
+    *("confidence", "best-of-n", "approval", "cumulative"),
+]
 RANKED = ["borda", "irv", "condorcet"]
 SPECS = [*COUNTING, *RANKED, {"name": "borda", "top": 2}, {"name": "condorcet", "fallback": "copeland"}]
 
@@ -190,28 +193,28 @@ def renamed(b, name, m):
 @settings(max_examples=25, deadline=None)
 def test_anonymity_neutrality_and_batches(spec, seed, m, random):
     rule, b = make_rule(spec), cast(seed, m)
-    d = rule(b, m, key=K)
+    d = rule(b, m, key=K, turn=6)
     order = list(range(7))
     random.shuffle(order)
-    same = rule(changed(b, lambda x: x[:, order]), m, key=K)
+    same = rule(changed(b, lambda x: x[:, order]), m, key=K, turn=6)
     assert same.winner.tolist() == d.winner.tolist()
     assert same.tally == pytest.approx(d.tally)
     assert (same.tied.tolist(), same.rejected.tolist()) == (d.tied.tolist(), d.rejected.tolist())
 
     name = list(range(m))
     random.shuffle(name)
-    other = rule(renamed(b, name, m), m, key=K)
+    other = rule(renamed(b, name, m), m, key=K, turn=6)
     assert other.tied.tolist() == d.tied.tolist()
     for i in np.flatnonzero(~d.tied):
         assert other.winner[i] == (name[d.winner[i]] if d.winner[i] >= 0 else -1)
 
     for i in (0, 5, 11):
         alone = changed(b, lambda x, i=i: x[i])
-        one = rule(alone, m, key=K, index=i)
+        one = rule(alone, m, key=K, index=i, turn=6)
         assert one.winner == d.winner[i]
         assert one.tally == pytest.approx(d.tally[i])
     grid = changed(b, lambda x: x.reshape(3, 4, *x.shape[1:]))
-    assert rule(grid, m, key=K).winner.reshape(-1).tolist() == d.winner.tolist()
+    assert rule(grid, m, key=K, turn=6).winner.reshape(-1).tolist() == d.winner.tolist()
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -227,7 +230,7 @@ def test_unanimity(spec):
             points=np.tile(np.eye(m)[o], (v, 1)),
             rankings=[ranking] * v,
         )
-        d = make_rule(spec)(b, m, key=K)
+        d = make_rule(spec)(b, m, key=K, turn=6)
         assert d.winner == o
         assert not d.tied
 
@@ -251,9 +254,9 @@ def test_raising_the_winner_keeps_it(case, index, data):
 def test_one_more_vote_keeps_the_winner():
     for seed in range(30):
         b = cast(seed, 4)
-        for name in ("plurality", "majority", "approval", "cumulative", "best-of-n", "confidence"):
+        for name in COUNTING:
             rule = make_rule(name)
-            d = rule(b, 4, key=K)
+            d = rule(b, 4, key=K, turn=6)
             w = d.winner[:, None]
             plus = Ballots(
                 choices=np.append(b.choices, w, 1),
@@ -264,7 +267,7 @@ def test_one_more_vote_keeps_the_winner():
                     b.points, np.where(w[..., None] == np.arange(4), 2.0, np.where(w[..., None] < 0, np.nan, 0)), 1
                 ),
             )
-            after = rule(plus, 4, key=K)
+            after = rule(plus, 4, key=K, turn=6)
             assert (after.winner == d.winner)[d.winner >= 0].all(), name
 
 
@@ -290,6 +293,8 @@ def test_condorcet_takes_the_champion_and_borda_never_the_loser(case, index):
     losers = [a for a in range(m) if m > 1 and beats[:, a].sum() == m - 1]
     assert int(rr.borda(rows, m, key=K, index=index).winner) not in losers
     assert int(rr.instant_runoff(rows, m, key=K, index=index).winner) not in losers
+    for fallback in ("borda", "irv"):
+        assert int(rr.condorcet(rows, m, key=K, index=index, fallback=fallback).winner) not in losers
 
 
 def test_a_million_rankings():
