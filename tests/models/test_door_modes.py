@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossplay.kernel import CrossplayError
 from crossplay.models import Budget, BudgetSpent, Door, ModelDown, Reply, ScriptedBackend
-from crossplay.models.door import _encode
+from crossplay.models.door import given as given_answer
 from crossplay.records.cassette import Cassette, Fork, Missing, verify_cassette
 
 
@@ -136,7 +136,7 @@ def test_a_declared_shared_prefix_lifts_the_rule(tmp_path):
 
 # -- refresh ---------------------------------------------------------------------------------------
 def test_refresh_asks_again_and_loses_nothing(tmp_path):
-    [old] = recorded(tmp_path, handle())
+    recorded(tmp_path, handle())
     with Cassette(tmp_path, "strict") as c:
         before = next(c.rows())
     refresh = Cassette(tmp_path, "refresh")
@@ -181,8 +181,8 @@ def test_a_greedy_answer_is_not_shared_across_a_refresh(tmp_path):
 def test_fork_is_strict_before_and_live_after(tmp_path):
     then = recorded(tmp_path, *(handle(tick=t) for t in range(4)))
     base = Cassette(tmp_path, "strict")
-    given_ = _encode(Reply(text="replaced"))
-    door = door_of(Cassette(None, "fork", fork=Fork(base, 1, "p0", (), 0, given_)), 50)
+    [at_1] = [r.call for r in base.rows() if r.call.address[5] == 1]
+    door = door_of(Cassette(None, "fork", fork=Fork(base, 1, "p0", (), at_1.key, given_answer("m", "replaced"))), 50)
     handles = [handle(tick=t) for t in range(4)]
     texts = [ask(door, request("q"), at=h)[0] for h in handles]
     assert texts == [then[0], "replaced", "51", "52"]  # after it, even the very same question is asked anew
@@ -198,7 +198,9 @@ def test_fork_is_strict_before_and_live_after(tmp_path):
 def test_a_fork_inside_a_seat_keeps_the_other_calls_of_its_tick(tmp_path):
     at = [handle(tick=1).child(i) for i in range(3)] + [handle(tick=1, seat="p1")]
     then = recorded(tmp_path, *at)
-    fork = Fork(Cassette(tmp_path, "strict"), 1, "p0", (1,), 0, _encode(Reply(text="new")))
+    base = Cassette(tmp_path, "strict")
+    [place] = [r.call for r in base.rows() if r.call.address[6] == (1,)]
+    fork = Fork(base, 1, "p0", (1,), place.key, given_answer("m", "new"))
     door = door_of(Cassette(None, "fork", fork=fork), 50)
     assert ask(door, request("q"), at=handle(tick=1).child(0)) == [then[0]]
     with pytest.raises(Missing):  # before the place, what was not recorded is a divergence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -32,35 +32,33 @@ def check_mode(mode: str, fork: Fork | None) -> None:
 class Fork(msgspec.Struct):
     """Where a replay leaves the record of `base`: strict before, live after.
 
-    tick: the tick that forks. seat, path, k: the one call inside it whose answer is replaced by
-    `reply`; without a reply no answer is replaced, and all of the tick is strict. The tick's other
-    calls are read from the record where they are the very same (their request does not depend on
-    an answer of the same tick, or it would differ).
+    tick: the tick that forks. key: the one call inside it whose answer is replaced by `reply`; seat
+    and path: where that call stands. Without a key no answer is replaced, and all of the tick is
+    strict. The tick's other calls are read from the record where they are the very same: asked
+    beside the replaced answer, not because of it.
     """
 
     base: Cassette
     tick: int
     seat: str = ""
-    path: tuple[int, ...] = ()
-    k: int = 0
-    reply: bytes | None = None
+    path: tuple[Any, ...] = ()
+    key: bytes = b""
+    reply: bytes = b""
 
     def replaces(self, call: Call) -> bool:
         """Whether this is the call whose answer is replaced."""
-        *_, seat, tick, path = call.address
-        place = (seat, tick, tuple(path), call.k)
-        return self.reply is not None and place == (self.seat, self.tick, self.path, self.k)
+        return call.key == self.key
 
     def recorded(self, address: Address) -> bool:
         """Whether the record is looked at."""
-        return bool(_time(address) <= self.tick)
+        return _time(address) <= self.tick
 
-    def live(self, address: Address, k: int) -> bool:
+    def live(self, address: Address) -> bool:
         """Whether a call that the record does not hold may be sent."""
         *_, seat, _, path = address
         if _time(address) != self.tick:
-            return bool(_time(address) > self.tick)
-        return self.reply is not None and (seat != self.seat or (tuple(path), k) > (self.path, self.k))
+            return _time(address) > self.tick
+        return bool(self.key) and (seat != self.seat or tuple(path) >= self.path)
 
 
 def _time(address: Address) -> float:

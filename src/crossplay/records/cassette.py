@@ -229,9 +229,9 @@ class Cassette:
             return self._forked(self.fork, call) or row
         return row
 
-    def live(self, address: Address, k: int) -> bool:
+    def live(self, address: Address) -> bool:
         """Whether a call that has no answer here may be sent."""
-        return self.mode != "strict" and (self.fork is None or self.fork.live(address, k))
+        return self.mode != "strict" and (self.fork is None or self.fork.live(address))
 
     def _stale(self, row: Row) -> bool:
         return row.settled is not None and row.settled < self._since
@@ -239,7 +239,7 @@ class Cassette:
     def _forked(self, fork: Fork, call: Call) -> Row | None:
         """What a fork takes from its base: the replaced answer, or the record's; kept here as well."""
         if fork.replaces(call):
-            return self.share(call, fork.reply or b"", "given-")
+            return self.share(call, fork.reply, "given-")
         row = fork.base.find(call) if fork.recorded(call.address) else None
         if row is None or row.status == "intent":
             return None
