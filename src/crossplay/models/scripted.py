@@ -14,9 +14,9 @@ from crossplay.kernel.seeds import key, pick, uniform
 from crossplay.kernel.types import Usage, pack
 from crossplay.models.options import read_options
 from crossplay.models.prices import Price
-from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
+from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request, Tool, ToolCall
 
-__all__ = ["ScriptedBackend", "choices", "labels_in"]
+__all__ = ["ScriptedBackend", "called", "choices", "example_of", "labels_in"]
 
 
 class ScriptedOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,16 +33,19 @@ class ScriptedOptions(msgspec.Struct, forbid_unknown_fields=True):
     answers: tuple[str, ...] = ()
     concurrency: int = 64
     price: dict[str, Any] | None = None
-    capabilities: Capabilities = Capabilities(grammar=True, json_schema=True, images=True)
+    capabilities: Capabilities = Capabilities(grammar=True, json_schema=True, images=True, tools=True)
 
 
 class ScriptedBackend:
     """Answers by a hash of the request: equal requests get equal answers, seeds included.
 
-    answer: a function of the request, instead of the hash (then the name should say what it does).
+    Where tools are offered it calls one, and answers in words once it has the result. answer: a
+    function of the request, instead of the hash (then the name should say what it does).
     """
 
-    def __init__(self, name: str = "scripted", answer: Callable[[Request], str] | None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str = "scripted", answer: Callable[[Request], str | Reply] | None = None, **options: Any
+    ) -> None:
         self.name = name
         self.options = read_options(ScriptedOptions, options, f"models.{name}")
         self.capabilities = self.options.capabilities
@@ -79,15 +82,23 @@ class ScriptedBackend:
         chance = key("scripted", pack(request.canonical(self.identity())))
         if uniform(chance, 0) < self.options.error_rate:
             return ModelError(f'model "{self.name}": scripted failure', "server")
+        calls: list[ToolCall] = []
         if self._answer is not None:
-            text = self._answer(request)
+            answer = self._answer(request)
+            if isinstance(answer, Reply):
+                return answer
+            text = answer
+        elif call := called(request.tools, request.tool_choice, request.messages[-1].role == "tool", chance):
+            text, calls = "", [call]
         elif uniform(chance, 1) < self.options.malformed_rate:
             text = "Let me think about this."
         else:
             known = self.options.answers or choices(request) or ("ok",)
             text = known[pick(chance, len(known), 2)]
-        usage = Usage(calls=1, tok_in=_tokens(request), tok_out=min(max(1, len(text) // 4), request.max_tokens))
-        return Reply(text=text, usage=usage, served=self.name)
+        said = len(text) + sum(len(c.arguments) for c in calls)
+        usage = Usage(calls=1, tok_in=_tokens(request), tok_out=min(max(1, said // 4), request.max_tokens))
+        finish = "tool_calls" if calls else "stop"
+        return Reply(text=text, finish=finish, usage=usage, served=self.name, tool_calls=calls)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Unit vectors of 16 numbers: each word adds its hash, so shared words bring texts closer."""
@@ -105,6 +116,37 @@ class ScriptedBackend:
 def _tokens(request: Request) -> int:
     """A token is taken as four characters; a double has no tokenizer."""
     return sum(len(m.text) // 4 + 4 + 256 * len(m.images) for m in request.messages)
+
+
+def called(tools: Sequence[Tool], choice: str, answered: bool, chance: bytes) -> ToolCall | None:
+    """The call that a double makes: of the tool that must be called, or of one drawn from `chance`.
+
+    choice: as in `Request.tool_choice`. answered: the result of a call came last, so that words are
+    next. None where nothing is called.
+    """
+    if not tools or choice == "none" or (choice == "auto" and answered):
+        return None
+    named = [t for t in tools if t.name == choice]
+    tool = named[0] if named else tools[pick(chance, len(tools), 3)]
+    arguments = msgspec.json.encode(example_of(tool.parameters, key(chance, tool.name))).decode()
+    return ToolCall(f"call_{chance.hex()[:8]}", tool.name, arguments)
+
+
+def example_of(schema: Mapping[str, Any], chance: bytes) -> Any:
+    """A value that a JSON schema allows, drawn from `chance`: enums, types, required fields, bounds of integers."""
+    if "enum" in schema:
+        return schema["enum"][pick(chance, len(schema["enum"]), 0)]
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    if kind == "object":
+        fields: Mapping[str, Any] = schema.get("properties", {})
+        return {name: example_of(fields.get(name, {}), key(chance, name)) for name in schema.get("required", fields)}
+    if kind == "array":
+        items = schema.get("items", {})
+        return [example_of(items, key(chance, i)) for i in range(schema.get("minItems", 1))]
+    if kind in ("integer", "number"):
+        low = schema.get("minimum", 0)
+        return low + pick(chance, max(1, int(schema.get("maximum", low + 9) - low) + 1), 0)
+    return {"boolean": bool(pick(chance, 2, 0)), "null": None}.get(kind, "ok")
 
 
 def choices(request: Request) -> tuple[str, ...]:
