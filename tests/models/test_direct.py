@@ -38,6 +38,8 @@ def test_names_addresses_and_tables():
     assert far.priced == "gpt-4.1-nano"  # another machine's model has a price, or is said to have none
     with pytest.raises(CrossplayError, match=r"does not say which model: write https://api.example.org/v1#MODEL"):
         connect("https://api.example.org/v1")
+    with pytest.raises(CrossplayError, match='unknown model "mine". Did you mean "mina"'):
+        connect("mine", {"mina": table})
     with pytest.raises(CrossplayError, match='unknown model "smollm2-135n". Did you mean "smollm2-135m"'):
         connect("smollm2-135n")
 
@@ -54,7 +56,7 @@ def test_the_same_question_again_is_free_and_fresh_asks_again(tmp_path):
     assert (first.sent, again.sent) == (2, 0)
     assert again.replies == first.replies
     u = [r.usage for r in first.replies]
-    assert first.usd == pytest.approx(sum(x.tok_in * 1.0 + x.tok_out * 2.0 for x in u) / 1e6)
+    assert first.cost.usd == pytest.approx(sum(x.tok_in * 1.0 + x.tok_out * 2.0 for x in u) / 1e6)
     more = run(door(), question(), question(seed=2), question(seed=3))
     assert more.sent == 1
     fresh = run(door("refresh"), question())
@@ -83,10 +85,10 @@ def test_an_unknown_price_is_said_and_never_nothing():
     with Loopback(script=lambda number, body: "hi") as server:
         table = {"backend": "http", "url": server.url, "model": "nobody-7b"}
         asked = run(Door({"m": connect("m", {"m": table})}), question())
-        assert asked.usd is None
-        assert 'no price is known for model "nobody-7b"' in asked.unpriced
+        assert asked.cost.usd is None
+        assert 'no price is known for model "nobody-7b"' in asked.cost.unpriced
         free = run(Door({"m": connect(f"{server.url}#nobody-7b")}), question())
-        assert (free.usd, free.unpriced, free.price) == (0.0, "", None)
+        assert (free.cost.usd, free.cost.unpriced, free.cost.price) == (0.0, "", None)
 
 
 def test_cached_tokens_are_charged_as_such():
@@ -97,7 +99,7 @@ def test_cached_tokens_are_charged_as_such():
         table = {"backend": "http", "url": server.url, "model": "m", "price": price}
         asked = run(Door({"m": connect("m", {"m": table})}), question("word " * 1200))
     assert asked.replies[0].cached == 800
-    assert asked.usd == pytest.approx((200 * 2.0 + 800 * 0.5 + 10 * 8.0) / 1e6)
+    assert asked.cost.usd == pytest.approx((200 * 2.0 + 800 * 0.5 + 10 * 8.0) / 1e6)
 
 
 def test_an_error_that_was_kept_says_so(tmp_path):

@@ -11,7 +11,7 @@ from crossplay.cli import out
 
 if TYPE_CHECKING:
     from crossplay.models.bench import Range
-    from crossplay.models.direct import Asked
+    from crossplay.models.direct import Asked, Cost
     from crossplay.models.types import Backend, Capabilities
 
 __all__ = ["call", "models_add", "models_bench", "models_list", "models_probe", "models_pull"]
@@ -28,8 +28,18 @@ def models_list(*, json: Json = False) -> int:
     if json:
         out.print_json(found)
         return 0
-    rows = [(s.model.name, s.state, f"{s.model.size / 1e6:.0f} MB", s.model.licence, str(s.path)) for s in found]
-    columns = ("name", "state", ">size", "licence", "file")
+    rows = [
+        (
+            s.model.name,
+            s.state,
+            f"{s.model.size / 1e6:.0f} MB",
+            str(s.model.context or "unknown"),
+            s.model.licence,
+            str(s.path),
+        )
+        for s in found
+    ]
+    columns = ("name", "state", ">size", ">context", "licence", "file")
     out.table(
         "Models", columns, rows, "Get one: crossplay models pull NAME. Register any GGUF: crossplay models add FILE"
     )
@@ -123,8 +133,7 @@ def models_probe(
         return 1 if broken else 0
     rows = [(f.name.replace("_", " "), f.found, f.said) for f in found.findings]
     out.table(f"{found.model} ({found.served or 'says no name'})", ("what", "works", "seen"), rows)
-    u = found.usage
-    out.line(f"asked with {u.calls} calls, {u.tok_in} tokens in, {u.tok_out} out")
+    out.line(_took("asked", backend, found))
     if broken:
         out.fail(f"declared, but not seen to work: {', '.join(broken)}")
     out.line(f"In the table of an endpoint: capabilities = {{ {line} }}")
@@ -198,9 +207,29 @@ def models_bench(
         ("what", ">figure", "unit"),
         [(what, figure or "not measurable", unit) for what, figure, unit in measured],
     )
-    u = found.usage
-    out.line(f"measured with {u.calls} calls, {u.tok_in} tokens in ({found.tok_cached} cached), {u.tok_out} out")
+    out.line(_took("measured", backend, found))
     return 0
+
+
+def _took(did: str, backend: Backend, found: Any) -> str:
+    """What a probe or a bench took: calls, tokens, money."""
+    from crossplay.models import Door
+    from crossplay.models.direct import cost_of
+
+    u = found.usage
+    cost = cost_of(Door({"m": backend}).model("m"), u, found.tok_cached)
+    return (
+        f"{did} with {u.calls} calls, {u.tok_in} tokens in ({found.tok_cached} cached), {u.tok_out} out; "
+        f"cost: {_money(cost, u.cpu_us)}"
+    )
+
+
+def _money(cost: Cost, cpu_us: int) -> str:
+    if cost.unpriced:
+        return f"UNKNOWN: {cost.unpriced}"
+    if cost.price:
+        return f"{cost.usd:.6f} USD (price of {cost.price.date or 'the table'}: {cost.price.source})"
+    return f"{cpu_us / 1e6:.2f} CPU s of this machine" if cpu_us else "nothing is paid, as its table or address says"
 
 
 def _range(value: Range | None) -> str:
@@ -314,7 +343,7 @@ def call(
     if json:
         out.print_json(_asked(model, asked))
     else:
-        _show(asked, bool(getattr(backend, "local", False)))
+        _show(asked)
     return 0
 
 
@@ -362,14 +391,14 @@ def _asked(model: str, asked: Asked) -> dict[str, Any]:
         "answers": answers,
         "sent": asked.sent,
         "from_cassette": len(asked.replies) - asked.sent,
-        "usd": asked.usd,
-        "price": asked.price,
-        "unpriced": asked.unpriced,
+        "usd": asked.cost.usd,
+        "price": asked.cost.price,
+        "unpriced": asked.cost.unpriced,
         "wall_s": asked.wall_s,
     }
 
 
-def _show(asked: Asked, local: bool) -> None:
+def _show(asked: Asked) -> None:
     many = len(asked.replies) > 1
     for i, reply in enumerate(asked.replies, 1):
         cut = "" if reply.finish != "length" else "  [cut at --max-tokens]"
@@ -377,16 +406,7 @@ def _show(asked: Asked, local: bool) -> None:
     cached = sum(r.cached for r in asked.replies)
     tok_in, tok_out, cpu_us = (sum(getattr(r.usage, k) for r in asked.replies) for k in ("tok_in", "tok_out", "cpu_us"))
     roughly = " (upper bounds: the endpoint reports none)" if any(r.estimated for r in asked.replies) else ""
-    if asked.unpriced:
-        cost = f"UNKNOWN: {asked.unpriced}"
-    elif asked.price:
-        cost = f"{asked.usd:.6f} USD (price of {asked.price.date or 'the table'}: {asked.price.source})"
-    else:
-        cost = (
-            f"{cpu_us / 1e6:.2f} CPU s of this machine"
-            if local
-            else "nothing is paid for it, as its table or address says"
-        )
+    cost = _money(asked.cost, cpu_us)
     known = len(asked.replies) - asked.sent
     if not known:
         when = f"asked now, in {asked.wall_s:.2f} s"

@@ -10,20 +10,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from crossplay.kernel import ActionSpec, Block, Env, Observation
+from crossplay.kernel import ActionSpec, Block, Env, Observation, nearest
 from crossplay.kernel.obs import Scope
-from crossplay.kernel.types import CrossplayError
-from crossplay.models.catalog import models_folder
+from crossplay.kernel.types import CrossplayError, Usage
+from crossplay.models.catalog import known, models_folder
 from crossplay.models.door import Door, Model, make_backend
 from crossplay.models.prices import Price
 from crossplay.models.types import Backend, Capabilities, ModelError, Reply, Request
 
-__all__ = ["Asked", "ask", "calls_file", "connect", "on_this_machine"]
+__all__ = ["Asked", "Cost", "ask", "calls_file", "connect", "cost_of"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def on_this_machine(url: str) -> bool:
+def _on_this_machine(url: str) -> bool:
     """Whether an address is of this machine, where nobody sends a bill."""
     return urlsplit(url).hostname in _LOOPBACK
 
@@ -43,9 +43,14 @@ def connect(
     if tables and name in tables:
         return make_backend(name, tables[name])
     if not name.startswith(("http://", "https://")):
+        names = [*(tables or {}), *known(), "scripted"]
+        if name.partition(":")[0] not in names:
+            raise CrossplayError(
+                f'unknown model "{name}".{nearest(name, names)} Or an address: http://host:port/v1#MODEL'
+            )
         return make_backend(name)
     url, _, served = name.partition("#")
-    table: dict[str, Any] = {"backend": "http", "url": url, "model": served, "paid": not on_this_machine(url)}
+    table: dict[str, Any] = {"backend": "http", "url": url, "model": served, "paid": not _on_this_machine(url)}
     if key_env:
         table["key_env"] = key_env
     if wants is not None:
@@ -75,24 +80,29 @@ class _Desk(Env):
         return {}
 
 
+class Cost(msgspec.Struct):
+    """What tokens cost. usd: None where no price is known, said in `unpriced`; price: by which, None
+    where nothing is paid.
+    """
+
+    usd: float | None
+    price: Price | None = None
+    unpriced: str = ""
+
+
 class Asked(msgspec.Struct):
-    """What came of it. sent: answers that were not in the cassette; usd: None where no price is
-    known, said in `unpriced`; wall_s: seconds of waiting.
+    """What came of it. sent: answers that were not in the cassette; cost: of all of them when they were
+    sent, be it now or earlier; wall_s: seconds of waiting.
     """
 
     replies: list[Reply]
     sent: int
-    usd: float | None
-    unpriced: str
-    price: Price | None
+    cost: Cost
     wall_s: float
 
 
 async def ask(door: Door, name: str, requests: Sequence[Request]) -> Asked:
-    """The answers to all, each its own call; raises ModelError and the like.
-
-    usd is what these answers cost when they were sent, be it now or earlier.
-    """
+    """The answers to all, each its own call; raises ModelError and the like."""
     model = door.model(name)
     # Two endpoints may serve models of one name; their answers are not each other's.
     place = getattr(getattr(model.backend, "options", None), "url", "") or "here"
@@ -107,13 +117,16 @@ async def ask(door: Door, name: str, requests: Sequence[Request]) -> Asked:
         raise
     wall_s = time.perf_counter() - start
     sent = (len(replies) if fresh else len(door.cassette) - before) - at.counts.get("shared_answers", 0)
-    price, unpriced = _price(model)
-    usd = sum(price.cost(r.usage.tok_in, r.usage.tok_out, r.cached) for r in replies) if price else 0.0
-    return Asked(replies, sent, None if unpriced else usd, unpriced, price, wall_s)
+    usage = Usage()
+    for reply in replies:
+        usage.add(reply.usage)
+    return Asked(replies, sent, cost_of(model, usage, sum(r.cached for r in replies)), wall_s)
 
 
-def _price(model: Model) -> tuple[Price | None, str]:
+def cost_of(model: Model, usage: Usage, cached: int) -> Cost:
+    """The cost at today's table; cached: of the tokens in, those read from the endpoint's cache."""
     try:
-        return model.price(), ""
+        price = model.price()
     except CrossplayError as error:
-        return None, str(error)
+        return Cost(None, None, str(error))
+    return Cost(price.cost(usage.tok_in, usage.tok_out, cached) if price else 0.0, price)

@@ -38,7 +38,9 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Probe(msgspec.Struct):
-    """All findings about a model. when: day; declared: what its table says; usage: what asking cost."""
+    """All findings about a model. when: day; declared: what its table says; usage, tok_cached: what
+    asking took.
+    """
 
     model: str
     identity: dict[str, Any]
@@ -47,6 +49,7 @@ class Probe(msgspec.Struct):
     declared: Capabilities
     findings: list[Finding]
     usage: Usage
+    tok_cached: int = 0
 
     @property
     def found(self) -> Capabilities:
@@ -88,14 +91,14 @@ async def probe(backend: Backend, progress: Callable[[int, int, str], None] | No
         found, said = await step()
         findings.append(Finding(name, found, said))
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    return Probe(backend.name, backend.identity(), hello.served, day, declared, findings, asker.usage)
+    return Probe(backend.name, backend.identity(), hello.served, day, declared, findings, asker.usage, asker.tok_cached)
 
 
 class _Asker:
     """Asks, keeps the sum of what it cost, and remembers the longest prompt for the check of usage."""
 
     def __init__(self, backend: Backend) -> None:
-        self.backend, self.usage = backend, Usage()
+        self.backend, self.usage, self.tok_cached = backend, Usage(), 0
         self.long: tuple[int, Reply] | None = None
 
     async def __call__(
@@ -106,7 +109,11 @@ class _Asker:
             [reply] = await self.backend.generate([request])
         except ModelError as error:
             return error
-        self.usage.add(reply.usage if isinstance(reply, Reply) else Usage(calls=reply.attempts))
+        if isinstance(reply, ModelError):
+            self.usage.add(Usage(calls=reply.attempts))
+        else:
+            self.usage.add(reply.usage)
+            self.tok_cached += reply.cached
         return reply
 
 
