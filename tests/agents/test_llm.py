@@ -381,7 +381,7 @@ def test_fake_vlm_answers_from_pixels():
 
 # -- making agents ---------------------------------------------------------------------------------
 def test_options_are_those_of_the_settings():
-    assert set(OPTIONS) == {"model", *Settings.__struct_fields__}
+    assert set(OPTIONS) == {"model", "tools", "tool_calls", "tool_seconds", "guards", *Settings.__struct_fields__}
     for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True):
         assert OPTIONS[name]["default"] == default
         assert OPTIONS[name]["description"]

@@ -43,7 +43,8 @@ def make_agent(spec: Mapping[str, Any] | str, context: Context | None = None, na
     """The agent of a table such as {"type": "llm:smollm2-135m", "temperature": 0.7, "skills": true}.
 
     spec: the table, or just the type. name: what the run calls it (default: the type). `skills`
-    wraps it, so that it chooses among the environment's skills instead of primitive actions.
+    wraps it, so that it chooses among the environment's skills instead of primitive actions; `facets`
+    overrides what the manifest says of its structure.
     Errors name the key, the value and the nearest valid one.
     """
     import copy
@@ -56,6 +57,7 @@ def make_agent(spec: Mapping[str, Any] | str, context: Context | None = None, na
     where = f'agents."{name}"' if name else "agent"
     kind = table.pop("type", None)
     skills = table.pop("skills", False)
+    facets = table.pop("facets", None)
     if not isinstance(kind, str):
         raise CrossplayError(f'{where}: "type" is missing, e.g. type = "random"')
     if not isinstance(skills, bool):
@@ -79,6 +81,11 @@ def make_agent(spec: Mapping[str, Any] | str, context: Context | None = None, na
     if name and agent.name != name:
         agent = copy.copy(agent)  # a ready-made object may stand under two names
         agent.name = name
+    if facets is not None:
+        from crossplay.agents.facets import VOCABULARY, check_facets
+
+        agent = copy.copy(agent)
+        agent.facets = check_facets(facets, getattr(agent, "vocabulary", VOCABULARY), f"{where}: facets")
     if skills:
         from crossplay.agents.skilled import Skilled
 

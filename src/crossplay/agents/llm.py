@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crossplay.agents.context import Context, options
+from crossplay.agents.facets import described
 from crossplay.agents.prompt import (
     MEMBER_TEMPLATE,
     MEMBER_TEXTS,
@@ -28,6 +30,9 @@ from crossplay.agents.prompt import (
 from crossplay.kernel import Action, Agent, CrossplayError, Fault, Msg, Observation, draw
 
 if TYPE_CHECKING:
+    from crossplay.agents.guards import Guards
+    from crossplay.agents.tool_loop import ToolTalk
+    from crossplay.agents.tools import Toolbox
     from crossplay.models import Message, Model, Picture, Reply
 
 __all__ = ["Llm", "Settings", "Vlm", "llm", "vlm"]
@@ -60,6 +65,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "confidence": {"type": "boolean", "default": False, "description": "report the model's probability of the chosen label"},
     "instructions": {"type": "string", "default": "", "description": "text added after the rules"},
     "words": {"type": "integer", "minimum": 1, "maximum": 2000, "default": 60, "description": "of a reason at most, where a team asks for reasons"},
+    "tools": {"type": "array", "default": [], "description": "what it may call: names, python:MODULE:FUNCTION, mcp:COMMAND (see Tools)"},
+    "tool_calls": {"type": "integer", "minimum": 1, "maximum": 64, "default": 4, "description": "rounds of tool calls in one decision at most"},
+    "tool_seconds": {"type": "number", "minimum": 0.01, "maximum": 3600, "default": 30.0, "description": "that one call may take"},
+    "guards": {"type": "array", "default": [], "description": "hooks before and after every message: names or tables (see Tools)"},
 }  # fmt: skip
 
 
@@ -76,14 +85,23 @@ class Llm(Agent):
     deterministic = False
     replays = True
 
-    def __init__(self, model: Model, settings: Settings | None = None, name: str = "") -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: Settings | None = None,
+        name: str = "",
+        *,
+        tools: Toolbox | None = None,
+        guards: Guards | None = None,
+    ) -> None:
         self.model = model
         self.settings = settings or Settings()
         self.name = name or f"{self.kind}:{model.name}"
+        self.tools, self.guards = tools, guards
 
     def manifest(self) -> dict[str, Any]:
-        """Kind, model identity, prompt template and settings."""
-        return {
+        """Kind, model identity, prompt template and settings; tools and guards where it has some; facets."""
+        found = {
             "kind": self.kind,
             "name": self.name,
             "models": [self.model.name],
@@ -91,12 +109,19 @@ class Llm(Agent):
             "template": TEMPLATE,
             "settings": msgspec.to_builtins(self.settings),
         }
+        if self.tools is not None:
+            found["tools"] = self.tools.manifest()
+        if self.guards is not None:
+            found["guards"] = self.guards.manifest()
+        return described(found, self)
 
     def check(self, env: Any, seat: str) -> None:
         """Refuse environments without the view it reads."""
         if self.views[0] not in env.views:
             have = ", ".join(env.views)
             raise CrossplayError(f"{env.id}: no {self.views[0]} view (it has {have}), so {self.name} cannot play it")
+        if self.tools is not None:
+            self.tools.connect()
 
     def size(self, obs: Observation) -> tuple[int, int, int]:
         """(calls, tokens in, tokens out) of a decision like this one at most: memory full, every repair
@@ -110,40 +135,67 @@ class Llm(Agent):
         per_in, per_out = self._request(obs, form, self._prompt(obs, form, memo), 0).bound()
         # One letter under a grammar is always read; an endpoint may not keep to the grammar.
         sure = self.model.local and form.grammar is not None and form.max_tokens == 1
-        calls = 1 if sure else 1 + s.repairs
+        calls = 1 if sure and self.tools is None else 1 + s.repairs
         # Each repair repeats what was said before: the answer, and why it could not be read.
         said = sum(k * (per_out + len(TEXTS["repair"]) + len(form.how) + 200) for k in range(calls))
+        if self.tools is not None:
+            more_in, per_out = self.tools.bound(per_out)
+            rounds, calls = self.tools.rounds, calls + self.tools.rounds
+            per_in, said = per_in + more_in, said + calls * rounds * (per_out + self.tools.shown)
         return calls, calls * per_in + said, calls * per_out
 
     async def act(self, obs: Observation) -> Action | Fault:
-        """One decision: a call, and repairs where the answer cannot be read."""
+        """One decision: a call, calls of tools, and repairs where the answer cannot be read."""
         memo = _remember(obs, self.settings.memory)
         shown = choices(obs, self.settings.rotate) if obs.spec.kind == "names" else None
         talk = self.settings.talk and bool(obs.audience)
+        if self.guards is not None:
+            obs = obs.child()
+            obs.inbox = self.guards.inbox(obs.inbox, obs.seat, obs)
         if shown is not None and len(shown.indices) == 1 and not talk and not obs.wants:
             obs.count("forced")  # nothing to decide, nothing to pay
             return Action(shown.indices[0], memo=memo)
         form = _Form(obs, shown, talk, self.model, self.settings)
-        messages = self._prompt(obs, form, memo)
-        return await self._decide(obs, form, messages, memo)
+        try:
+            messages = self._prompt(obs, form, memo)
+        except _Stopped as stop:
+            return Fault("invalid", str(stop))
+        talk = None
+        if self.tools is not None:
+            from crossplay.agents.tool_loop import open_talk
 
-    async def _decide(self, obs: Observation, form: _Form, messages: list[Message], memo: Any) -> Action | Fault:
+            talk, memo = await open_talk(self.tools, self.model, self.guards, obs, memo)
+            messages = talk.introduce(messages)
+        return await self._decide(obs, form, messages, memo, talk)
+
+    async def _decide(
+        self, obs: Observation, form: _Form, messages: list[Message], memo: Any, talk: ToolTalk | None
+    ) -> Action | Fault:
         from crossplay.models import Message, ModelError
 
         reason = ""
         for attempt in range(self.settings.repairs + 1):
             try:
-                [reply] = await self.model.generate([self._request(obs, form, messages, attempt)], at=obs)
+                if talk is None:
+                    [reply] = await self.model.generate([self._request(obs, form, messages, attempt)], at=obs)
+                    text = reply.text
+                else:
+                    ask = partial(self._ask, obs, form, talk, attempt)
+                    text, messages, reply = await talk.answer(obs, messages, ask)
             except ModelError as error:
                 return Fault("error", str(error))
             try:
-                value, said, sure = form.read(reply.text)
+                value, said, sure = form.read(text)
             except Unreadable as error:
                 reason = str(error)
                 obs.count("parse_fail")
             else:
-                heard = [Msg("*", said)] if said and form.talk else []
                 sure = self._confidence(form, value, reply) if sure is None else sure
+                if self.guards is not None:
+                    value, said, blocked = self.guards.said(value, said, obs.seat, obs)
+                    if blocked:
+                        return Fault("invalid", f"the answer of {self.name} was blocked: {blocked}")
+                heard = [Msg("*", said)] if said and form.talk else []
                 return Action(value, heard, sure, None if form.talk else said or None, memo=memo)
             if attempt < self.settings.repairs:
                 obs.count("repair")
@@ -151,12 +203,22 @@ class Llm(Agent):
                 messages = [*messages, Message("assistant", reply.text or "(nothing)"), Message("user", again)]
         return Fault("invalid", f"no move in the answer of {self.model.name}: {reason}")
 
+    async def _ask(
+        self, obs: Observation, form: _Form, talk: ToolTalk, attempt: int, messages: Sequence[Message]
+    ) -> Reply:
+        """One reply, with the tools in the request."""
+        request = talk.request(self._request(obs, form, messages, attempt), form.wanted)
+        [reply] = await self.model.generate([request], at=obs)
+        return reply
+
     # -- the request -------------------------------------------------------------------------------
     def _prompt(self, obs: Observation, form: _Form, memo: Any) -> list[Message]:
         """What never changes first, the state and the options last."""
         from crossplay.models import Message
 
         state, pictures = self._see(obs)
+        if self.guards is not None:
+            state = self._guarded(state, obs)
         parts = [_past(memo["past"]), _news(obs), state, talked(obs)]
         if form.shown is not None:
             parts.append(form.shown.text())
@@ -166,6 +228,15 @@ class Llm(Agent):
         how = "" if form.member else form.how
         static = static_text(obs, how, form.shown is not None and form.shown.fixed, self.settings.instructions)
         return [Message("system", static), Message("user", user, pictures)]
+
+    def _guarded(self, state: str, obs: Observation) -> str:
+        """What the environment shows, through the guards."""
+        from crossplay.agents.guards import About, Blocked
+
+        found = self.guards.before(state, About("state", "", obs.seat, obs.tick), obs)  # type: ignore[union-attr]
+        if isinstance(found, Blocked):
+            raise _Stopped(f"what {self.name} was to be shown was blocked: {found.reason}")
+        return found
 
     def _see(self, obs: Observation) -> tuple[str, tuple[Picture, ...]]:
         return "Now:\n" + obs.view("text").strip(), ()
@@ -220,6 +291,10 @@ class Vlm(Llm):
         return "Now: see the picture.", (Picture.of(obs.view("image")),)
 
 
+class _Stopped(Exception):
+    """A guard lets nothing of the state pass, so nothing is asked."""
+
+
 class _Form:
     """The form of one answer: what is said about it, what constrains it, how it is read."""
 
@@ -235,7 +310,7 @@ class _Form:
         self.sure = by_letter and ("confidence" in obs.wants or settings.confidence)
         self.grammar: str | None = None
         self.schema: dict[str, Any] | None = None
-        wanted = self._wanted()
+        self.wanted = wanted = self._wanted()
         if shown is not None and not self.says and not self.states and can.grammar:
             self.grammar = label_grammar(shown.labels)
         elif wanted is not None and can.json_schema:
@@ -322,7 +397,8 @@ def _remember(obs: Observation, window: int) -> dict[str, Any]:
         past.append([memo["turn"], name, origin, obs.reward])
     if len(past) >= 2 * window:
         past = past[-window:] if window else []
-    return {"turn": obs.tick, "past": past}
+    kept = {"turn": obs.tick, "past": past}
+    return kept | {"tools": memo["tools"]} if "tools" in memo else kept
 
 
 def _past(past: Sequence[Sequence[Any]]) -> str:
@@ -342,13 +418,23 @@ def _news(obs: Observation) -> str:
 
 # -- factories -------------------------------------------------------------------------------------
 def _make(kind: type[Llm], rest: str, given: Mapping[str, Any], context: Context) -> Llm:
-    chosen = dict(given)
-    name = rest or chosen.pop("model", "")
-    chosen.pop("model", None)
+    chosen = {k: v for k, v in given.items() if v is not None}
+    named = chosen.pop("model", "")
+    name = rest or named
     if not name:
         raise CrossplayError(f'{kind.kind}: no model is named; say {kind.kind}:MODEL or model = "MODEL"')
-    settings = Settings(**{k: v for k, v in chosen.items() if v is not None})
-    return kind(context.model(name), settings)
+    tools, rounds = chosen.pop("tools", ()), chosen.pop("tool_calls", 4)
+    seconds, guards = chosen.pop("tool_seconds", 30.0), chosen.pop("guards", ())
+    model, more = context.model(name), {}
+    if tools:
+        from crossplay.agents.tools import make_toolbox
+
+        more["tools"] = make_toolbox(tools, context, rounds, seconds)
+    if guards:
+        from crossplay.agents.guards import make_guards
+
+        more["guards"] = make_guards(guards, context)
+    return kind(model, Settings(**chosen), **more)
 
 
 @options(**OPTIONS)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import Context
+from crossplay.agents.context import Context, NeedsTrust
 from crossplay.kernel import Agent, CrossplayError, nearest
 
 __all__ = ["python"]
@@ -23,7 +23,7 @@ def python(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if not module_name or not name:
         raise CrossplayError(f'agent "python:{rest}": expected python:MODULE:OBJECT')
     if not context.trust:
-        raise CrossplayError(f'agent "python:{rest}" runs code of {module_name}; allow it with --trust')
+        raise NeedsTrust(f'agent "python:{rest}" runs code of {module_name}; allow it with --trust')
     folder = str(context.folder.resolve())
     sys.path.insert(0, folder)
     try:

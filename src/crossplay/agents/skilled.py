@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from crossplay.agents.facets import described
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.types import Action, ActionSpec, CrossplayError, Fault, Held, Invalid, Msg
@@ -81,7 +82,10 @@ class Skilled(Agent):
 
     def manifest(self) -> dict[str, Any]:
         """The inner agent's, and that it chooses skills."""
-        return {**self.agent.manifest(), "name": self.name, "skilled": True}
+        inner = self.agent.manifest()
+        plain = {k: v for k, v in inner.items() if k != "facets"}  # skills change them
+        found = {**plain, "name": self.name, "skilled": True}
+        return described(found, self.agent) if "facets" in inner else found
 
     def check(self, env: Any, seat: str) -> None:
         """The environment must have skills."""

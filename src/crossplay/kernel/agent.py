@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from crossplay.kernel.obs import Observation
     from crossplay.kernel.types import Action, Fault
 
@@ -33,6 +35,7 @@ class Agent:
     overlap: bool = False  # may be asked again while an answer is outstanding
     kind: str = "script"  # script, policy, llm, vlm, human, team, remote, random, ...
     needs: tuple[str, ...] = ()  # action kinds it can answer; () is all
+    facets: Mapping[str, Any] = {}  # what is declared of its structure; the rest is computed (agents.facets)
 
     def act(self, obs: Observation) -> Action | Fault | Any:
         """The answer for one request."""

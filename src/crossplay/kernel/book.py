@@ -227,6 +227,7 @@ class Book:
                     calls=use.calls,
                     tok_in=use.tok_in,
                     tok_out=use.tok_out,
+                    wall_us=use.wall_us,
                     note=pack(data),
                     flags=FLAG_PARTIAL if partial else FLAG_MIND,
                 )

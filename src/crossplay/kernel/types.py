@@ -65,12 +65,16 @@ class Msg(msgspec.Struct, array_like=True):
 
 
 class Usage(msgspec.Struct):
-    """What was spent: calls, tokens, and for local models CPU microseconds. Money is analysis."""
+    """What was spent: calls, tokens, and for local models CPU microseconds. Money is analysis.
+
+    wall_us: how long it took, where that is worth a column (tools); in no count and no chain.
+    """
 
     calls: int = 0
     tok_in: int = 0
     tok_out: int = 0
     cpu_us: int = 0
+    wall_us: int = 0
 
     def add(self, other: Usage) -> None:
         """Add another usage to this one."""
@@ -78,6 +82,7 @@ class Usage(msgspec.Struct):
         self.tok_in += other.tok_in
         self.tok_out += other.tok_out
         self.cpu_us += other.cpu_us
+        self.wall_us += other.wall_us
 
 
 class Action(msgspec.Struct):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from crossplay.agents.facets import described
 from crossplay.kernel import Block, CrossplayError, Episode, aio, play
 from crossplay.records import Cell as StoredCell
 from crossplay.records import EpisodeRecord, RunFolder
@@ -109,7 +110,10 @@ def _stored(stage: Stage, cell: Cell) -> StoredCell:
 def identity(stage: Stage) -> dict[str, Any]:
     """What a run stores of its agents and environments beside machine, lock and code."""
     return {
-        "agents": {name: stage.agent(name).manifest() for name in sorted({a for c in stage.cells for a in c.seats})},
+        "agents": {
+            name: described(stage.agent(name).manifest(), stage.agent(name))
+            for name in sorted({a for c in stage.cells for a in c.seats})
+        },
         "environments": {label: env.id for label, env in stage.probes.items()},
         "models": {name: _model(stage, name) for name in stage.models()},
         "trust": stage.trust,

@@ -6,6 +6,7 @@ Everything that can be wrong is found here, before anything is spent.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class Stage:
         self.metric = self.study.metric = self._metric()
         self._agents: dict[str, Agent] = {}
         self._making: list[str] = []
+        self._closing: list[Callable[[], None]] = []  # sessions of agents with servers of tools
 
     def record_in(self, folder: Path) -> None:
         """Keep the answers of models in this run folder; agents made before are made anew."""
@@ -141,15 +143,17 @@ class Stage:
             if name in self._making:
                 raise CrossplayError(f"agents.{name}: it is made of itself ({' of '.join([*self._making, name])})")
             from crossplay.agents import make_agent
-            from crossplay.agents.context import Context
+            from crossplay.agents.context import Context, NeedsTrust
 
             spec = self.study.agents[name]
             if spec.type.startswith("python:") and not self.trust:
-                raise CrossplayError(
+                raise NeedsTrust(
                     f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
                 )
             door = _LazyDoor(self)
-            context = Context(door=door, folder=self.base, trust=self.trust, agents=self._named, fit=self.fit)
+            context = Context(
+                door=door, folder=self.base, trust=self.trust, agents=self._named, closing=self._closing, fit=self.fit
+            )
             self._making.append(name)
             try:
                 self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
@@ -229,7 +233,8 @@ class Stage:
         return found
 
     async def aclose(self) -> None:
-        """Free models and the cassette."""
+        """Free models, servers of tools and the cassette."""
+        self._end_sessions()
         if self._door is not None:
             await self._door.aclose()
 
@@ -237,6 +242,7 @@ class Stage:
         """As aclose, where no event loop runs."""
         import asyncio
 
+        self._end_sessions()
         with contextlib.suppress(RuntimeError):
             if self._door is not None:
                 asyncio.run(self._door.aclose())
@@ -246,6 +252,10 @@ def _metrics_of(env: Env) -> list[str]:
     """Names of the metrics of an environment, the default first."""
     apart = [m for m in env.seat_metrics if m.startswith(("win", "own_return"))]
     return list(dict.fromkeys([*apart, *env.metrics, *env.seat_metrics, "reward"]))
+
+    def _end_sessions(self) -> None:
+        while self._closing:
+            self._closing.pop()()
 
 
 class _LazyDoor:

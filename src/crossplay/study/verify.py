@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from crossplay.agents.context import NeedsTrust
 from crossplay.kernel import (
     Action,
     Agent,
@@ -229,7 +230,10 @@ def _opaque(stage: Stage, cell: Cell) -> str:
         spec = stage.study.agents[name]
         if spec.type.startswith("python:") and not stage.trust:
             return f"{name} is code of its own; --trust asks it again"
-        agent = stage.agent(name)
+        try:
+            agent = stage.agent(name)
+        except NeedsTrust as error:
+            return str(error)
         if not (agent.deterministic or agent.replays):
             return f"{name} ({agent.kind}) can only be replayed"
     return ""

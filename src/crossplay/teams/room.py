@@ -143,7 +143,7 @@ class Room:
             ask.sees = ()
         inbox = [self._message(self.posts[i], ask.member) for i in ask.sees]
         outer = self.obs.brief
-        return self.obs.for_member(
+        handle = self.obs.for_member(
             (self.round, ask.member, k),
             spec=ask.spec,
             inbox=[*self.obs.inbox, *inbox] if self.obs.inbox else inbox,
@@ -151,6 +151,11 @@ class Room:
             brief=f"{outer}\n{ask.brief}".strip() if outer else ask.brief,
             wants=ask.wants,
         )
+        if self.team.guards is not None:
+            name = self.names[ask.member]
+            handle.inbox = self.team.guards.inbox(handle.inbox, name, handle)
+            handle.brief = self.team.guards.brief(handle.brief, name, handle)
+        return handle
 
     def _message(self, post: Post, reader: int) -> Msg:
         body = {
@@ -177,8 +182,13 @@ class Room:
             post.text = _words(action)
             if action.memo is not None:
                 self.memos[str(ask.member)] = action.memo
+            value, blocked = action.value, ""
+            if self.team.guards is not None:
+                value, post.text, blocked = self.team.guards.said(value, post.text, self.names[ask.member], handle)
             try:
-                post.value = handle.spec.check(action.value, handle.legal)
+                if blocked:
+                    raise Invalid(f"blocked by a guard: {blocked}")
+                post.value = handle.spec.check(value, handle.legal)
             except Invalid as error:
                 post.fault = f"invalid: {error}"[:300]
             else:

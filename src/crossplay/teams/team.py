@@ -12,10 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from crossplay.agents.context import Context, options
+from crossplay.agents.facets import described
+from crossplay.agents.guards import Guards, make_guards
 from crossplay.kernel import Agent, CrossplayError, Fault, Observation, load
 from crossplay.kernel.drivers import mode
 from crossplay.kernel.types import Stop
 from crossplay.models.options import read_options
+from crossplay.teams.facets import VOCABULARY, team_facets
 from crossplay.teams.room import Ask, Room, Talk
 from crossplay.teams.topology import Topology, make_topology
 
@@ -51,10 +54,11 @@ class Team(Agent):
     """A team whose members all answer at once; `WaitingTeam` is the one with models or people in it.
 
     members: in order; names: unique, in the same order. silent: nobody is shown anybody's posts, the
-    zero-message control.
+    zero-message control. guards: asked before a member reads and after it spoke.
     """
 
     kind = "team"
+    vocabulary = VOCABULARY
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Team(Agent):
         names: Sequence[str] = (),
         name: str = "team",
         silent: bool = False,
+        guards: Guards | None = None,
     ) -> None:
         if not members:
             raise CrossplayError(f"{name}: a team needs members")
@@ -75,21 +80,25 @@ class Team(Agent):
             raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(members)} members")
         self.name = name
         self.silent = silent
+        self.guards = guards
         self.deterministic = all(m.deterministic for m in members)
         self.replays = all(m.deterministic or m.replays for m in members)
         self.views = tuple(dict.fromkeys(v for m in members for v in m.views))
 
     def manifest(self) -> dict[str, Any]:
-        """Members, protocol, topology; models of all members."""
-        return {
+        """Members, protocol, topology; models of all members; facets."""
+        found = {
             "kind": self.kind,
             "name": self.name,
-            "members": {n: m.manifest() for n, m in zip(self.names, self.members, strict=True)},
+            "members": {n: described(m.manifest(), m) for n, m in zip(self.names, self.members, strict=True)},
             "models": list(dict.fromkeys(x for m in self.members for x in m.manifest().get("models", ()))),
             "protocol": self.protocol.manifest(),
             "topology": self.topology.to_dict(),
             **({"silent": True} if self.silent else {}),
+            **({"guards": self.guards.manifest()} if self.guards else {}),
         }
+        kinds = [m.kind for m in self.members]
+        return described({**found, "facets": team_facets(found, kinds, self.protocol, self.topology, self.views)}, self)
 
     def check(self, env: Any, seat: str) -> None:
         """Every member must be able to play the seat."""
@@ -229,6 +238,7 @@ def make_team(
     names: Sequence[str] = (),
     name: str = "team",
     silent: bool = False,
+    guards: Guards | None = None,
 ) -> Team:
     """A team of these members: `make_team([a, b, c], {"name": "debate", "rounds": 2}, "ring")`."""
     if isinstance(protocol, (str, Mapping)):
@@ -236,7 +246,7 @@ def make_team(
     if topology is not None and not isinstance(topology, Topology):
         topology = make_topology(topology, len(members))
     waits = any(mode(m) == "async" for m in members)
-    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name, silent)
+    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name, silent, guards)
 
 
 _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
@@ -248,6 +258,7 @@ _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
     protocol={**_TABLE, "default": "vote"},
     topology={**_TABLE, "default": None},
     silent={"type": "boolean", "default": False, "description": "show nobody's posts to anybody: the zero-message control"},
+    guards={"type": "array", "default": [], "description": "hooks before and after every message between members"},
     names={"type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
 )  # fmt: skip
 def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
@@ -256,7 +267,10 @@ def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if not chosen:
         raise CrossplayError('team: name its members, e.g. members = ["solver", "solver", "critic"]')
     members = [context.agent(m) for m in chosen for _ in range(options["size"])]
+    guards = make_guards(options["guards"], context)
     protocol = options["protocol"]
     if rest:
         protocol = {**protocol, "name": rest} if isinstance(protocol, Mapping) else rest
-    return make_team(members, protocol, options["topology"], names=options["names"], silent=options["silent"])
+    return make_team(
+        members, protocol, options["topology"], names=options["names"], silent=options["silent"], guards=guards
+    )
