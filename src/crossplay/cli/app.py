@@ -61,3 +61,8 @@ models.command("crossplay.cli.models:models_add", name="add")
 models.command("crossplay.cli.models:models_probe", name="probe")
 models.command("crossplay.cli.models:models_bench", name="bench")
 app.command(models)
+
+cassette = App(name="cassette", help="Cassettes: export, import.", group=_studies)
+cassette.command("crossplay.cli.cassettes:cassette_export", name="export")
+cassette.command("crossplay.cli.cassettes:cassette_import", name="import")
+app.command(cassette)

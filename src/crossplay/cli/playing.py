@@ -27,10 +27,16 @@ def replay(
     png: Path | None = None,
     speed: float = 8.0,
     tick: int | None = None,
+    fork: str = "",
+    with_: Annotated[str | None, Parameter(name="--with")] = None,
+    out_: Annotated[Path | None, Parameter(name="--out")] = None,
+    trust: Flag = False,
+    json: Flag = False,
 ) -> int:
-    """Show a recorded episode: an animation in the terminal, a GIF, or a strip of pictures.
+    """Show a recorded episode: an animation in the terminal, a GIF, or a strip of pictures; or fork it.
 
-    Plays the recorded moves again; runs nothing of the run but installed environments.
+    Plays the recorded moves again; runs nothing of the run but installed environments. With --fork the
+    episode is replayed to a step, one answer is replaced, and its agents go on live, in a new run.
 
     Parameters
     ----------
@@ -46,8 +52,22 @@ def replay(
         Ticks a second.
     tick
         Show only this tick.
+    fork
+        EPISODE:STEP. A step is TICK, TICK/SEAT, or TICK/SEAT/PATH for one call inside a seat, e.g. 3/p0/0/1.
+    with_
+        With --fork: the answer that takes the place of the recorded one.
+    out_
+        With --fork: the new run folder; default: RUN-fork-1, or the next number that is free.
+    trust
+        With --fork: use the code, files and endpoints that the run names.
+    json
+        With --fork: print JSON.
 
     """
+    if fork:
+        from crossplay.cli.forking import show_fork
+
+        return show_fork(run, fork, with_, out_, trust, json)
     from crossplay.kernel.types import CrossplayError
     from crossplay.study import frames as f
     from crossplay.study.verify import load_run

@@ -26,7 +26,7 @@ from crossplay.study.pools import Inline, Pool, open_pool
 from crossplay.study.spec import Cell, parse_study
 from crossplay.study.stage import Stage
 
-__all__ = ["open_run", "run_study"]
+__all__ = ["identity", "open_run", "run_study", "stored_cell"]
 
 
 class Waiting(NamedTuple):
@@ -77,7 +77,7 @@ def open_run(stage: Stage, folder: Path) -> RunFolder:
             )
     else:
         run = RunFolder.create(folder, toml, identity(stage))
-    run.add_cells(_stored(stage, cell) for cell in stage.cells)
+    run.add_cells(stored_cell(stage, cell) for cell in stage.cells)
     return run
 
 
@@ -91,7 +91,8 @@ def _other_limits(stage: Stage, run: RunFolder) -> bool:
     return True
 
 
-def _stored(stage: Stage, cell: Cell) -> StoredCell:
+def stored_cell(stage: Stage, cell: Cell) -> StoredCell:
+    """What a run keeps of a cell."""
     env = stage.probes[cell.env]
     extra = {
         "env": cell.env,

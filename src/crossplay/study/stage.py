@@ -79,6 +79,12 @@ class Stage:
             self.folder, self._door = folder, None
             self._agents.clear()
 
+    def use(self, door: Any) -> None:
+        """Ask models through this door; agents made before are made anew."""
+        self._end_sessions()
+        self._door = door
+        self._agents.clear()
+
     # -- environments ----------------------------------------------------------------------------------
     def _probe(self, label: str, spec: EnvSpec) -> Env:
         family, rest = split_name(spec.name)

@@ -208,9 +208,10 @@ def _agents(
     by_cell: dict[str, list[EpisodeRecord]] = {}
     for record in records:
         by_cell.setdefault(record.cell, []).append(record)
+    forked = {c.name for c in run.cells() if "fork" in c.extra and not c.extra["fork"]["call"]}
     for key, found in by_cell.items():
         cell = cells[key]
-        if why := _opaque(stage, cell):
+        if why := "a move was given by hand in a fork" if key in forked else _opaque(stage, cell):
             result.recorded_only[key] = why
             continue
         wanted = {(r.block, r.replicate): r for r in found}
