@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--out FILE] [--only WORD]`: print the rows, write them as JSON."""
+"""`python -m benchmarks [--out FILE] [--only WORD] [--frameworks]`: print the rows, write them as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-GROUPS = ("engine", "stepping", "training", "start")
+GROUPS = ("engine", "stepping", "training", "start", "calls")
 
 
 def main() -> int:
@@ -23,12 +23,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     parser.add_argument("--only", default="")
+    parser.add_argument("--frameworks", action="store_true", help="install other frameworks and measure their calls")
     options = parser.parse_args()
     found = []
     for group in GROUPS:
         if options.only in group:
             print(f"measuring {group} ...", file=sys.stderr)
-            found += importlib.import_module(f"benchmarks.{group}").rows()
+            more = {"frameworks": options.frameworks} if group == "calls" else {}
+            found += importlib.import_module(f"benchmarks.{group}").rows(**more)
     lines = [
         (
             r.name,

@@ -139,7 +139,9 @@ class Message(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if (self.role == "tool") != bool(self.tool_call_id):
-            raise CrossplayError(f'message: role "{self.role}" and tool_call_id "{self.tool_call_id}" do not go together')
+            raise CrossplayError(
+                f'message: role "{self.role}" and tool_call_id "{self.tool_call_id}" do not go together'
+            )
         if self.tool_calls and self.role != "assistant":
             raise CrossplayError(f'message: only an assistant calls tools, not role "{self.role}"')
 
@@ -219,7 +221,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         if len(set(names)) < len(names):
             raise CrossplayError(f"request: two tools have one name ({', '.join(names)})")
         if self.tool_choice not in (*CHOICES, *names):
-            raise CrossplayError(f'request: unknown tool_choice "{self.tool_choice}".{nearest(self.tool_choice, names)}')
+            raise CrossplayError(
+                f'request: unknown tool_choice "{self.tool_choice}".{nearest(self.tool_choice, names)}'
+            )
         if not names and self.tool_choice != "auto":
             raise CrossplayError(f'request: tool_choice "{self.tool_choice}" without tools')
 
