@@ -120,7 +120,7 @@ def test_bench_counts_what_it_sent():
 
         async def go():
             try:
-                return await bench(backend, 2, 16, 8, lambda done, total, what: steps.append((done, total)))
+                return await bench(backend, 2, 16, 8, progress=lambda done, total, what: steps.append((done, total)))
             finally:
                 await backend.aclose()
 
@@ -134,5 +134,7 @@ def test_bench_counts_what_it_sent():
     assert steps[-1] == (2 * (6 + len(LEVELS)),) * 2
     prompts = [r["messages"][0]["content"] for r in server.requests]
     assert len({p.split()[0] for p in prompts}) == 1 + 2 + 2 + 2 * sum(LEVELS)  # none begins as another measure's did
+    short = asyncio.run(bench(ScriptedBackend("s"), 1, 16, 8, at_once=3))
+    assert [level.at_once for level in short.levels] == [1, 2]
     with pytest.raises(CrossplayError, match="repeats 0"):
         asyncio.run(bench(ScriptedBackend("s"), 0))

@@ -149,6 +149,7 @@ def models_bench(
     repeats: int = 3,
     words: int = 200,
     tokens: int = 32,
+    at_once: int = 8,
     json: Json = False,
 ) -> int:
     """Measure a model: tokens a second, calls at a time, what a known beginning of the prompt saves.
@@ -167,6 +168,8 @@ def models_bench(
         Length of the long prompt.
     tokens
         Length of the long answer.
+    at_once
+        How far the curve of calls at a time goes: 1, 2, 4 and so on.
     json
         Print JSON.
 
@@ -182,7 +185,7 @@ def models_bench(
     async def run() -> Any:
         try:
             return await bench(
-                backend, repeats, words, tokens, lambda done, total, what: (update(done, total), say(what))[0]
+                backend, repeats, words, tokens, at_once, lambda done, total, what: (update(done, total), say(what))[0]
             )
         finally:
             await backend.aclose()

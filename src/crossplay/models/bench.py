@@ -19,6 +19,7 @@ from crossplay.models.types import Backend, Message, ModelError, Reply, Request
 __all__ = ["Bench", "Level", "Range", "bench"]
 
 LEVELS = (1, 2, 4, 8)
+"""Calls at a time, unless told otherwise."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -69,18 +70,25 @@ async def bench(
     repeats: int = 3,
     words: int = 200,
     tokens: int = 32,
+    at_once: int = LEVELS[-1],
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Bench:
-    """Measure. repeats: of each figure; words: of the long prompt; tokens: of the long answer."""
-    if repeats < 1 or words < 8 or tokens < 4:
-        raise CrossplayError(f"bench: repeats {repeats}, words {words}, tokens {tokens} must be at least 1, 8 and 4")
+    """Measure. repeats: of each figure; words: of the long prompt; tokens: of the long answer; at_once:
+    how far the curve of calls at a time goes, in powers of two.
+    """
+    if repeats < 1 or words < 8 or tokens < 4 or at_once < 1:
+        raise CrossplayError(
+            f"bench: repeats {repeats}, words {words}, tokens {tokens}, at_once {at_once} "
+            "must be at least 1, 8, 4 and 1"
+        )
+    levels = [2**i for i in range(at_once.bit_length())]
     found = Bench(backend.name, repeats)
-    run = _Run(backend, found, progress, repeats * (6 + len(LEVELS)))
+    run = _Run(backend, found, progress, repeats * (6 + len(levels)))
     await run.call("Hello.", tokens=1)  # connections and weights are there before anything is timed
     await _prompts(run, found, words)
     await _answers(run, found, tokens)
-    for at_once in LEVELS:
-        await _level(run, found, at_once, tokens)
+    for level in levels:
+        await _level(run, found, level, tokens)
     return found
 
 
