@@ -189,6 +189,14 @@ def test_plurality_equals_counting(case):
         assert (s.winner in enough) if enough else (s.winner == -1)
 
 
+def test_sums_that_differ_by_rounding_are_equal():
+    assert 0.1 + 0.2 != 0.3
+    d = rules.best_of_n([[0, 0, 1]], [[0.1, 0.2, 0.3]], 2, key=K, combine="sum")
+    assert d.tied[0]
+    d = rules.best_of_n([[0, 0, 1]], [[0.1, 0.2, 0.3001]], 2, key=K, combine="sum")
+    assert (d.tied[0], d.winner[0]) == (False, 1)
+
+
 def test_ties_are_drawn_evenly_and_by_address():
     n = 6000
     tie = np.tile([0, 1, 2], (n, 1))

@@ -93,7 +93,7 @@ def _decide(
         d = rule(_at_turn(ballots, t), m, key=key, turn=t + 1, voters=members)
         rejected += int(d.rejected[open_].sum())
         tied = np.where(open_, d.tied, tied)
-        at = np.where(open_ & (d.winner >= 0), t, at)
+        at = np.where(open_, t, at)
         winner = np.where(open_, d.winner, winner)
         if (winner >= 0).all():
             break
