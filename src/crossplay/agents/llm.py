@@ -178,13 +178,15 @@ class Llm(Agent):
             try:
                 if talk is None:
                     [reply] = await self.model.generate([self._request(obs, form, messages, attempt)], at=obs)
-                    text = reply.text
+                    text: str | None = reply.text
                 else:
                     ask = partial(self._ask, obs, form, talk, attempt)
                     text, messages, reply = await talk.answer(obs, messages, ask)
             except ModelError as error:
                 return Fault("error", str(error))
             try:
+                if text is None:
+                    raise Unreadable("no calls of tools are left")
                 value, said, sure = form.read(text)
             except Unreadable as error:
                 reason = str(error)

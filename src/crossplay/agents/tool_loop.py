@@ -98,8 +98,10 @@ class ToolTalk:
 
     async def answer(
         self, obs: Observation, messages: Sequence[Message], ask: Callable[[Sequence[Message]], Any]
-    ) -> tuple[str, list[Message], Reply]:
+    ) -> tuple[str | None, list[Message], Reply]:
         """(the text of the answer, the messages that led to it, the reply), after all calls it wanted.
+
+        The text is None where it wants calls and none are left.
 
         ask(messages) gives the model's reply. Raises what it raises.
         """
@@ -112,7 +114,7 @@ class ToolTalk:
             if not wishes or not self.left:
                 if wishes:
                     obs.count("tool_calls_refused", len(wishes))
-                return text, asked, reply
+                return (None if wishes and not text.strip() else text), asked, reply
             self.made += 1
             asked.append(Message("assistant", reply.text, (), tuple(reply.tool_calls) if self.native else ()))
             for i, wish in enumerate(wishes):
@@ -134,7 +136,7 @@ class ToolTalk:
         except Unreadable:
             return [], reply.text
         if isinstance(found, dict) and isinstance(found.get("tool"), str):
-            return [Wish(found["tool"], found.get("arguments", {}))], reply.text
+            return [Wish(found["tool"], found.get("arguments", {}))], ""
         if isinstance(found, dict) and set(found) == {"answer"}:
             inner = found["answer"]
             return [], inner if isinstance(inner, str) else msgspec.json.encode(inner).decode()
@@ -168,7 +170,7 @@ class ToolTalk:
 
     async def _through(self, obs: Observation, tool: Tool, arguments: dict[str, Any]) -> str:
         """The result by the cassette of the run, or from the tool itself where there is no run."""
-        from crossplay.models import ToolError as Failed
+        from crossplay.models.door import ToolError as Failed
 
         async def run() -> str:
             return _shown(await tool.call(arguments, self.box.seconds))
@@ -218,7 +220,7 @@ async def open_talk(
 
     Sources are asked once per seat and episode, through the cassette; then the list is remembered.
     """
-    from crossplay.models import ToolError as Failed
+    from crossplay.models.door import ToolError as Failed
 
     known: dict[str, list[dict[str, Any]]] = dict(memo.get("tools", {}))
     for source in box.sources:
