@@ -337,10 +337,11 @@ def no_mean_is_shown_alone():
     for row in result.rows:
         e, c = row.summary.mean, row.comparison
         i = e.interval
-        assert f"{e.value:.1f} " + (f"[{i.low:.1f}, {i.high:.1f}]" if i else f"({e.mark})") in text
+        n = result.digits
+        assert f"{e.value:.{n}f} " + (f"[{i.low:.{n}f}, {i.high:.{n}f}]" if i else f"({e.mark})") in text
         if c is not None:
             i = c.adjusted_interval
-            assert f"{c.difference:+.1f} " + (f"[{i.low:.1f}, {i.high:.1f}]" if i else "(n = 1)") in text
+            assert f"{c.difference:+.{n}f} " + (f"[{i.low:.{n}f}, {i.high:.{n}f}]" if i else "(n = 1)") in text
     never = comparing.summarise(_cell("c", [1.0, 1.0, 1.0], digests="xyz"), reps=0)
     assert never.mean.interval is None and never.mean.mark == "no variation"
 

@@ -34,6 +34,7 @@ class Relay(Agent):
         self.kind = first.kind if first.kind == then.kind else "relay"
         self.views = tuple(dict.fromkeys((*first.views, *then.views)))
         self.deterministic = first.deterministic and then.deterministic
+        self.replays = all(a.deterministic or a.replays for a in (first, then))
         self.overlap = first.overlap and then.overlap
         for verb in ("act", "begin", "end"):
             if any(inspect.iscoroutinefunction(getattr(agent, verb)) for agent in self.both):

@@ -32,7 +32,7 @@ class Verified(Agent):
         self.agent, self.k, self.noise, self.kinds = agent, k, noise, tuple(kinds)
         self.name = f"{agent.name}+verified"
         self.kind, self.views, self.needs = agent.kind, agent.views, agent.needs
-        self.deterministic, self.overlap = agent.deterministic, agent.overlap
+        self.deterministic, self.replays, self.overlap = agent.deterministic, agent.replays, agent.overlap
         for verb in ("act", "begin", "end"):
             if inspect.iscoroutinefunction(getattr(agent, verb)):
                 setattr(self, verb, getattr(self, f"_{verb}_async"))
