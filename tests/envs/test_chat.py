@@ -317,11 +317,11 @@ def test_tendencies_are_recovered_by_regression(mirror: float, compensate: float
     profile = Profile(phatic=0.0, meta=0.0, lead=0.0, arch=own, agree=0.0, mirror=mirror, compensate=compensate)
     partner = Profile(phatic=0.0, meta=0.0, lead=0.0, arch=0.5, agree=0.0)
     share, flag = [], []
-    for block in range(4):
-        env, _ = episode([Speaker("a", profile), Speaker("b", partner), Speaker("c", partner)], block, n=3, rounds=350)
+    for block in range(8):
+        env, _ = episode([Speaker("a", profile), Speaker("b", partner), Speaker("c", partner)], block, n=3, rounds=150)
         said = {(r, env.parts[part]): "arch" in traits(text) for r, part, text in env.said}
-        share += [(said[r - 1, 1] + said[r - 1, 2]) / 2 for r in range(1, 350)]
-        flag += [float(said[r, 0]) for r in range(1, 350)]
+        share += [(said[r - 1, 1] + said[r - 1, 2]) / 2 for r in range(1, 150)]
+        flag += [float(said[r, 0]) for r in range(1, 150)]
     slope, start = np.polyfit(share, flag, 1)
     assert slope == pytest.approx(mirror - compensate, abs=0.12)
     assert start == pytest.approx((1 - mirror - compensate) * own + compensate, abs=0.08)

@@ -291,7 +291,8 @@ class Network(Env):
         rounds = data["rounds"]
         lines.append(f"Messages go out in {rounds} round{'s' if rounds > 1 else ''}.")
         for r, box in enumerate(data["heard"]):
-            lines.append(f"Written in round {r + 1}:" if r < rounds else "After the last round:")
+            if r < rounds or box:
+                lines.append(f"Written in round {r + 1}:" if r < rounds else "After the last round:")
             lines += [f"- {src}: {_shown(body)}" for src, body in box]
             wrote = {src for src, _ in box}
             silent = [name for name in near if name not in wrote] if r < rounds else []
