@@ -21,8 +21,8 @@ from crossplay.kernel import CrossplayError, Usage, unpack
 from crossplay.measure import metrics
 from crossplay.measure.stats import intervals, robust
 from crossplay.measure.stats.blocks import block_means
-from crossplay.models.door import Door
-from crossplay.records import RunFolder, _cassette_seal, cassette, check
+from crossplay.models.door import Model
+from crossplay.records import RunFolder, _cassette_rows, _cassette_seal, _cassette_shelf, cassette, check
 from crossplay.records.cassette import Cassette
 from crossplay.records.manifest import Manifest
 from crossplay.records.reading import Reading
@@ -107,7 +107,8 @@ def the_sum_of_the_row_seals_is_not_checked(patch):
 
 @mutation(3, records.a_changed_call_is_found_and_named)
 def the_row_seals_of_the_cassette_are_not_checked(patch):
-    patch.setattr(cassette, "_check_seal", lambda columns: None)
+    for module in (cassette, _cassette_rows, _cassette_shelf):
+        patch.setattr(module, "check_row", lambda columns: None)
 
 
 @mutation(3, records.a_call_that_was_taken_out_is_missed)
@@ -210,7 +211,7 @@ def _done(row) -> Future[Any]:
 
 @mutation(5, records.a_call_is_logged_before_it_is_sent)
 def an_intent_is_not_logged(patch):
-    def unlogged(self, call):
+    def unlogged(self, call, harmless=False):
         return _done(cassette.Row(call, "intent", None, Usage(), 1, 0, secrets.token_hex(16), 0.0, None))
 
     patch.setattr(Cassette, "intend", unlogged)
@@ -244,13 +245,13 @@ def _intends(patch, change):
     """A call that was in flight when its process died is intended again, with a change."""
 
     def changed(intend):
-        def intended(self, call):
-            find = self.find
-            self.find = lambda call: change(find(call))
+        def intended(self, call, harmless=False):
+            own = self._own
+            self._own = lambda call: change(own(call))
             try:
-                return intend(self, call)
+                return intend(self, call, harmless)
             finally:
-                del self.find
+                del self._own
 
         return intended
 
@@ -328,13 +329,13 @@ def a_cell_over_the_limit_is_not_flagged(patch):
 def _call(patch, decide):
     """Whether an equal request may share an answer is decided otherwise."""
 
-    def changed(call):
-        def asked(self, model, body, at, send, bound, same=False):
-            return call(self, model, body, at, send, bound, decide(model, unpack(body), same))
+    def changed(asked):
+        def decided(self, call, send, bound, sampled=False, same=False):
+            return asked(self, call, send, bound, sampled, decide(self, unpack(call.request), same))
 
-        return asked
+        return decided
 
-    _wrap(patch, Door, "call", changed)
+    _wrap(patch, Model, "_asked", changed)
 
 
 @mutation(6, records.only_declared_and_greedy_answers_are_shared)
@@ -359,7 +360,7 @@ def shared_answers_are_not_counted(patch):
 
 @mutation(6, records.a_shared_answer_is_paid_once)
 def a_shared_answer_is_booked_as_paid(patch):
-    def paid(self, call, reply):
+    def paid(self, call, reply, origin=""):
         row = cassette.Row(call, "answered", reply, Usage(1, 10, 1, 500), 1, 0, secrets.token_hex(16), 0.0, 0.0)
         self._put(row)
         return row
