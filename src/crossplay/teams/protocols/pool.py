@@ -12,10 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 from crossplay.kernel import CrossplayError, permutation
+from crossplay.measure.answers import select_different, select_farthest
+from crossplay.teams.decide import Candidates
 from crossplay.teams.protocols.common import together
 from crossplay.teams.room import Post, Room, Talk
 
-__all__ = ["Pool", "by_answer", "by_distance"]
+__all__ = ["Pool"]
 
 
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,37 +36,19 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise CrossplayError(f"pool: candidates = {self.candidates} are fewer than the {n} members")
         members = [i % n for i in range(self.candidates)]
         posts = [p for p in (yield together(room, members, "candidate", brief="", wants=wants)) if p.ok]
-        order = permutation(room.key("pool"), len(posts))
-        if self.by == "random":
-            chosen = [posts[i] for i in order[:n]]
-        elif self.by == "answer":
-            chosen = [posts[i] for i in by_answer([posts[i].key for i in order], n, order)]
-        else:
-            chosen = [posts[i] for i in by_distance(_vectors([p.text or str(p.value) for p in posts]), n, order)]
+        chosen = [posts[i] for i in self._choose(room, posts, min(n, len(posts)))]
+        if len(chosen) < n:
+            room.obs.count("pool_short", n - len(chosen))
         adopted: list[Post] = [room.adopt(m, p) for m, p in enumerate(chosen)]
         return adopted  # type: ignore[return-value]
 
-
-def by_answer(keys: Sequence[bytes], n: int, order: Sequence[int]) -> list[int]:
-    """Positions in the original list: one per distinct answer first, then a second of each, and so on.
-
-    keys stand in the (random) order given, so that ties between answers are broken by the seed.
-    """
-    times: dict[bytes, int] = {}
-    ranked = []
-    for place, key in enumerate(keys):
-        ranked.append((times.get(key, 0), place))
-        times[key] = times.get(key, 0) + 1
-    return [order[place] for _, place in sorted(ranked)[:n]]
-
-
-def by_distance(vectors: Any, n: int, order: Sequence[int]) -> list[int]:
-    """Farthest first: begin with the first of the order, then add whatever is farthest (cosine) from the chosen."""
-    chosen = [order[0]] if order else []
-    while len(chosen) < min(n, len(order)):
-        left = [i for i in order if i not in chosen]
-        chosen.append(max(left, key=lambda i: min(1.0 - float(vectors[i] @ vectors[j]) for j in chosen)))
-    return chosen
+    def _choose(self, room: Room, posts: Sequence[Post], n: int) -> list[int]:
+        key = room.key("pool")
+        if self.by == "random":
+            return permutation(key, len(posts))[:n]
+        if self.by == "answer":
+            return select_different(Candidates.of(posts).choice, n, key)
+        return select_farthest(_vectors([p.text or str(p.value) for p in posts]), n, key)
 
 
 def _vectors(texts: Sequence[str]) -> Any:
