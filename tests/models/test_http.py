@@ -227,6 +227,12 @@ def test_a_name_can_be_an_address():
         ({"url": "http://user:pw@host/v1"}, "keys go to key_env"),
         ({}, "url"),
         ({"url": "http://h/v1", "attempts": 0}, "must be positive"),
+        ({"url": "http://h/v1", "deadline_s": 0}, "must be positive"),
+        ({"url": "http://h/v1", "timeout_s": float("nan")}, "must be positive"),
+        ({"url": "http://h/v1", "rpm": 0}, "must be positive"),
+        ({"url": "http://h/v1", "api": "respones"}, "api"),
+        ({"url": "http://h/v1", "schema_style": "json"}, "schema_style"),
+        ({"url": "http://h/v1", "api": "responses", "capabilities": {"grammar": True}}, "takes no grammar"),
         ({"url": "http://h/v1", "capabilities": {"jsonschema": True}}, "jsonschema"),
     ],
 )

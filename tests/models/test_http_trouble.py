@@ -126,6 +126,20 @@ def test_an_empty_text_is_an_answer_and_a_broken_schema_is_marked(api, stream):
             assert reply.doubt == doubt
 
 
+@pytest.mark.parametrize(("api", "stream"), WAYS)
+def test_an_answer_without_end_is_no_answer(api, stream, monkeypatch):
+    monkeypatch.setattr("crossplay.models.transport.MOST_BYTES", 1 << 20)
+    with Loopback(script=lambda n, body: "long " * 300_000) as server:
+        error, _ = ask(server, api=api, stream=False, attempts=1, timeout_s=10)
+        assert (error.kind, error.doubtful) == ("malformed", 1)
+        assert "longer than 1 MiB" in str(error)
+        server.script = lambda n, body: Said(
+            raw=b"data: {}\n\n" * 150_000, headers={"Content-Type": "text/event-stream"}
+        )
+        error, _ = ask(server, api=api, stream=True, attempts=1, timeout_s=10)
+    assert error.kind == "malformed"
+
+
 # -- usage that cannot be right ----------------------------------------------------------------------
 LIES = [(-5, 1, 0), (10, -1, 0), (10**12, 1, 0), (10, 10**12, 0), (0, 1, 0), (10, 0, 0), (10, 1, 11), (10, 1, -1)]
 LIES += [("10", 1, 0), (None, 1, 0), (10, 1.5, 0), (True, 1, 0), (float("1e300"), 1, 0), (10, [], 0)]

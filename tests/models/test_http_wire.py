@@ -16,7 +16,7 @@ from crossplay.models.answer import breaks_schema
 from crossplay.models.loopback import FAKE_VLM, Loopback, Said
 from crossplay.models.scripted import choices, example_of
 
-ALL = {"grammar": True, "json_schema": True, "logprobs": True, "images": True, "tools": True}
+ALL = {"json_schema": True, "logprobs": True, "images": True, "tools": True}
 WAYS = [(api, stream) for api in ("chat", "responses") for stream in (False, True)]
 SCHEMA = {"type": "object", "properties": {"action": {"enum": ["A", "B"]}}, "required": ["action"]}
 WEATHER = Tool("weather", "of a town", {"type": "object", "properties": {"town": {"enum": ["Bern", "Oslo"]}}})
@@ -142,6 +142,14 @@ def test_what_endpoints_differ_in(options, field, gone):
     assert field in body
     assert gone not in body
     assert reply.text.startswith('{"action"')
+
+
+def test_a_grammar_is_sent_where_the_endpoint_knows_it():
+    with Loopback() as server:
+        _, body = ask(server, request(grammar='root ::= "A"'), capabilities={"grammar": True})
+        assert body["grammar"] == 'root ::= "A"'
+        _, body = ask(server, request(grammar='root ::= "A"'))
+        assert "grammar" not in body
 
 
 def test_responses_have_no_stop_texts_so_the_answer_is_cut_here():

@@ -203,6 +203,10 @@ def _check(o: HttpOptions, name: str) -> None:
         raise CrossplayError(
             f"models.{name}: attempts, concurrency, timeout_s, connect_s and deadline_s must be positive"
         )
+    if o.api == "responses" and (o.capabilities.grammar or o.schema_style != "response_format"):
+        raise CrossplayError(
+            f'models.{name}: api = "responses" takes no grammar, and a JSON schema in its own place only'
+        )
     if (o.rpm is not None and not o.rpm > 0) or (o.tpm is not None and not o.tpm > 0):
         raise CrossplayError(f"models.{name}: rpm and tpm must be positive")
 
