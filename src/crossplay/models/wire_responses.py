@@ -55,7 +55,7 @@ def _items(message: Message) -> list[dict[str, Any]]:
         return [{"type": "function_call_output", "call_id": message.tool_call_id, "output": message.text}]
     items: list[dict[str, Any]] = []
     if message.images:
-        pictures = [{"type": "input_image", "image_url": picture_url(i)} for i in message.images]
+        pictures = [{"type": "input_image", "detail": "auto", "image_url": picture_url(i)} for i in message.images]
         items.append({"role": message.role, "content": [{"type": "input_text", "text": message.text}, *pictures]})
     elif message.text or not message.tool_calls:
         items.append({"role": message.role, "content": message.text})
