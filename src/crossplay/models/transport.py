@@ -95,7 +95,7 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         proxy, auth = _proxy(self.url)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),  # the limiter keeps the number down
+            connector=aiohttp.TCPConnector(limit=0),  # the limiter keeps the number down
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._limit(self._timeout_s),
             headers=self._headers,
