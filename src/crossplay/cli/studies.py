@@ -25,6 +25,9 @@ def run(
     runner: Literal["inline", "processes", "ray"] = "inline",
     plan: Flag = False,
     trust: Flag = False,
+    live: Flag = False,
+    calls: Literal["record", "strict", "lenient", "refresh", "off"] | None = None,
+    answers: Path | None = None,
     json: Json = False,
 ) -> int:
     """Play a study, or go on with one that was stopped.
@@ -43,14 +46,23 @@ def run(
         Print cells, calls, tokens, price and time, and play nothing.
     trust
         Load code that the study names (python: agents).
+    live
+        Ask the models, although the study names a cassette.
+    calls
+        How models are asked: record (live, answers kept), strict (only what is kept), lenient (equal
+        requests of other places too), refresh (all anew), off (nothing kept).
+    answers
+        An exported cassette (.mcz) whose answers are read first.
     json
         Print JSON.
 
     """
+    from crossplay.study.calls import Calls
     from crossplay.study.spec import load_study
 
     spec = load_study(study)
-    return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json, study)
+    how = Calls(calls or "record", answers) if live or calls or answers else None
+    return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json, study, how)
 
 
 def play_study(
@@ -62,6 +74,7 @@ def play_study(
     trust: bool = False,
     json: bool = False,
     source: Path | None = None,
+    calls: Any = None,
 ) -> int:
     """Plan or play a study, then show it. source: its file, named by what is wrong with it."""
     from crossplay.kernel.types import CrossplayError, Stop
@@ -70,7 +83,7 @@ def play_study(
     from crossplay.study.stage import Stage
 
     try:
-        stage = Stage(spec, None if plan else folder, trust=trust)
+        stage = Stage(spec, None if plan else folder, trust=trust, calls=calls)
         stage.check()
     except CrossplayError as error:
         raise type(error)(f"{source}: {error}" if source else str(error)) from error
@@ -179,15 +192,31 @@ def _duration(seconds: float) -> str:
     )
 
 
-def show(run: Path, /, *, json: Json = False) -> int:
-    """Show what a run says: scores with intervals, paired differences, costs, faults."""
+def show(run: Path, /, *, by: str | None = None, json: Json = False) -> int:
+    """Show what a run says: scores with intervals, paired differences, costs, faults.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    by
+        Slice the lineups by a facet of their agents instead (structure, strategy, core, ...).
+    json
+        Print JSON.
+
+    """
     from crossplay.study.tables import result_of
     from crossplay.study.verify import load_run
 
     folder, study = load_run(run)
     with folder:
         result = result_of(folder, study)
-    if json:
+        manifests = folder.identity().get("agents", {})
+    if by is not None:
+        from crossplay.cli.tables import print_slices
+
+        print_slices(result, manifests, by, json)
+    elif json:
         out.print_json(result.to_dict())
     else:
         from crossplay.cli.tables import print_result

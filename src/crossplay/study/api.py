@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from crossplay.records import EpisodeRecord, RunFolder
+from crossplay.study.calls import Calls
 from crossplay.study.runner import run_study
 from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
@@ -30,19 +31,21 @@ def run(
     runner: Literal["inline", "processes", "ray"] = "inline",
     jobs: int = 1,
     trust: bool = False,
+    calls: Calls | None = None,
     on_episode: Callable[[EpisodeRecord], None] | None = None,
 ) -> Result:
     """Play a study, or go on with one that was stopped, and return what it says.
 
     study: a `Study`, the tables of a study file, or its path. out: the run folder (default:
-    runs/NAME). trust: load code that the study names. Raises CrossplayError where the study is
+    runs/NAME). trust: load code that the study names. calls: how models are asked (default: live, or
+    the cassette that the study names). Raises CrossplayError where the study is
     wrong, and Stop (budget spent, endpoint gone) with everything finished so far kept.
     """
     spec = _study(study)
     folder = Path(out) if out is not None else Path("runs") / spec.name
 
     def play() -> None:
-        stage = Stage(spec, folder, trust=trust)
+        stage = Stage(spec, folder, trust=trust, calls=calls)
         stage.check()
         run_study(stage, folder, runner=runner, jobs=jobs, on_episode=on_episode)
 

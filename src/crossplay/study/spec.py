@@ -123,6 +123,7 @@ class Study(msgspec.Struct):
     budget: dict[str, float] = {}
     questions: list[Question] = []
     controls: Controls = msgspec.field(default_factory=Controls)
+    cassette: str = ""  # an exported cassette beside the file: its answers are read, nothing is sent; not stored
     base: Path = Path()  # the folder of the study file, for files that agents name; not stored
     description: str = ""
 
@@ -167,7 +168,7 @@ class Study(msgspec.Struct):
     def to_dict(self) -> dict[str, Any]:
         """The resolved study as plain data, without what is unset."""
         data = msgspec.to_builtins(self, enc_hook=str)
-        del data["base"]
+        del data["base"], data["cassette"]
         return _without_none(data)
 
     def digest(self) -> str:
@@ -234,6 +235,7 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         "template",
         "concurrency",
         "description",
+        "cassette",
     )
     reader.known("study", head, fields)
     environments = reader.environments(data.get("environments"))
@@ -259,6 +261,7 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         budget=reader.budget(data.get("budget", {})),
         controls=reader.controls(data.get("controls", {})),
         description=reader.value("study.description", head.get("description", ""), str),
+        cassette=reader.value("study.cassette", head.get("cassette", ""), str),
         base=base or Path(),
     )
     if study.margin < 0 or not 0.5 <= study.level < 1:

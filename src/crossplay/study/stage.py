@@ -27,6 +27,7 @@ from crossplay.kernel import (
     nearest,
     split_name,
 )
+from crossplay.study.calls import Calls
 from crossplay.study.spec import Cell, EnvSpec, Study
 from crossplay.study.templates import expand
 
@@ -37,7 +38,7 @@ class Stage:
     """A study, built: its expanded spec, fresh environments on demand, agents made once.
 
     folder: the run folder (its cassette is used), or None. strict: models are read from the
-    cassette only. trust: code named in the study (`python:` agents) may be loaded.
+    cassette only. calls: how else (default: live, or the file that the study names). trust: code named in the study (`python:` agents) may be loaded.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Stage:
         strict: bool = False,
         trust: bool = False,
         only: set[str] | None = None,
+        calls: Calls | None = None,
     ) -> None:
-        self.folder, self.strict, self.trust = folder, strict, trust
+        self.folder, self.trust = folder, trust
         self.base = study.base
+        self.calls = calls or _calls_of(study, strict)
         self.limits = study.budget  # of this sitting; a run may go on with others than it began with
         self._door: Any = None
         probes = {label: self._probe(label, spec) for label, spec in study.environments.items()}
@@ -78,6 +81,7 @@ class Stage:
         if self.folder != folder:
             self.folder, self._door = folder, None
             self._agents.clear()
+            self._end_sessions()
 
     def use(self, door: Any) -> None:
         """Ask models through this door; agents made before are made anew."""
@@ -134,11 +138,9 @@ class Stage:
         """The door to models: the run's cassette and budget behind it."""
         if self._door is None:
             from crossplay.models import Budget, Door
-            from crossplay.records.cassette import Cassette
+            from crossplay.study.calls import open_cassette
 
-            cassette = None
-            if self.folder is not None:
-                cassette = Cassette(self.folder / "cassette", mode="strict" if self.strict else "record")
+            cassette = None if self.folder is None else open_cassette(self.folder, self.calls)
             limits = {k: (int(v) if k in ("calls", "tokens") else v) for k, v in self.limits.items()}
             self._door = Door(self.study.models, cassette, Budget(**limits) if limits else None)
         return self._door
@@ -253,15 +255,22 @@ class Stage:
             if self._door is not None:
                 asyncio.run(self._door.aclose())
 
+    def _end_sessions(self) -> None:
+        while self._closing:
+            self._closing.pop()()
+
+
+def _calls_of(study: Study, strict: bool) -> Calls:
+    """Strict where it is asked for, or where the study names a cassette; else live."""
+    if strict or not study.cassette:
+        return Calls("strict" if strict else "record")
+    return Calls("strict", study.base / study.cassette)
+
 
 def _metrics_of(env: Env) -> list[str]:
     """Names of the metrics of an environment, the default first."""
     apart = [m for m in env.seat_metrics if m.startswith(("win", "own_return"))]
     return list(dict.fromkeys([*apart, *env.metrics, *env.seat_metrics, "reward"]))
-
-    def _end_sessions(self) -> None:
-        while self._closing:
-            self._closing.pop()()
 
 
 class _LazyDoor:
