@@ -65,7 +65,7 @@ def test_identity_is_package_and_weights(which):
     assert found["package"].startswith(EMBEDDERS[which.name].package + " ")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=80).filter(str.strip), min_size=1, max_size=5))
 def test_any_text_has_a_unit_vector_or_a_clear_error(texts):
     try:

@@ -166,8 +166,8 @@ def test_a_required_tool_is_called_whatever_the_weights_would_rather_say():
 
     async def run():
         one = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="add", max_tokens=60)
-        any_ = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="required", max_tokens=60)
-        none = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="none", max_tokens=4)
+        any_ = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="required", max_tokens=40)
+        none = request("What is 2 plus 3?", tools=(ADD, LOOK), tool_choice="none", max_tokens=2)
         return await backend.generate([one, any_, none])
 
     one, any_, none = asyncio.run(run())
