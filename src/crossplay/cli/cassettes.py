@@ -17,7 +17,17 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 def cassette_export(run: Path, file: Path, /, *, json: Json = False) -> int:
     """Write all calls of a run and their answers as one file (.mcz), to be sent or kept.
 
-    Strict replay reads such a file as it is. Parameters: the run folder, the file to write.
+    Strict replay reads such a file as it is.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    file
+        The file to write; its name ends in .mcz.
+    json
+        Print JSON.
+
     """
     from crossplay.kernel.types import CrossplayError
     from crossplay.records import RunFolder
@@ -35,6 +45,16 @@ def cassette_import(file: Path, run: Path, /, *, json: Json = False) -> int:
     """Bring an exported cassette into a folder; every seal is checked first.
 
     A run that is played into that folder finds the answers and sends nothing for them.
+
+    Parameters
+    ----------
+    file
+        An exported cassette.
+    run
+        The run folder, or a new one.
+    json
+        Print JSON.
+
     """
     from contextlib import nullcontext
 
