@@ -66,3 +66,8 @@ cassette = App(name="cassette", help="Cassettes: export, import.", group=_studie
 cassette.command("crossplay.cli.cassettes:cassette_export", name="export")
 cassette.command("crossplay.cli.cassettes:cassette_import", name="import")
 app.command(cassette)
+
+gallery = App(name="gallery", help="Published systems: list, show, check, run.", group=_studies)
+for verb in ("list", "show", "check", "run", "page"):
+    gallery.command(f"crossplay.cli.gallery:gallery_{verb}", name=verb)
+app.command(gallery)

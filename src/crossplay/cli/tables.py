@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from crossplay.cli import out
 if TYPE_CHECKING:
     from crossplay.study.tables import Result
 
-__all__ = ["print_result"]
+__all__ = ["print_result", "print_slices"]
 
 
 def print_result(result: Result, folder: Path) -> None:
@@ -31,6 +31,36 @@ def print_result(result: Result, folder: Path) -> None:
     if result.episodes < result.planned:
         out.line(f"unfinished: {result.episodes} of {result.planned} episodes; run the study again to go on")
     out.line(f"Next: crossplay report {folder}, or crossplay verify {folder} --level agents")
+
+
+def print_slices(result: Result, manifests: Mapping[str, Any], facet: str, json: bool = False) -> None:
+    """The lineups by a facet of their agents, each slice with its mean."""
+    from crossplay.study.slices import slice_by, slice_mean
+
+    found = [(s, slice_mean(s, result.scores, result.level)) for s in slice_by(result.rows, manifests, facet)]
+    if json:
+        slices = [
+            {"env": s.env, "value": s.value, "lineups": s.lineups, "episodes": s.episodes, "mean": mean}
+            for s, mean in found
+        ]
+        out.print_json({"by": facet, "metric": result.metric, "slices": slices})
+        return
+    for env in dict.fromkeys(s.env for s, _ in found):
+        lines = [
+            (
+                "  " + s.value,
+                "no common block" if mean is None else estimate(mean),
+                f"{s.episodes:,}",
+                ", ".join(s.lineups),
+            )
+            for s, mean in found
+            if s.env == env
+        ]
+        columns = (facet, f">{result.metric} [{result.level:.0%}]", ">episodes", "lineups")
+        out.table(f"{result.name}: {env} by {facet}", columns, lines)
+    out.line(
+        "A slice is a mean over its lineups inside each block; lineups that differ in more than one facet are not compared by it."
+    )
 
 
 def estimate(e: Any, digits: int = 1) -> str:
