@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.envs.qa.question import SPLITS, Grade, Question, Source, lettered, letters_of, split_of
+from crossplay.envs.qa.question import SPLITS, UNREAD, Grade, Question, Source, lettered, letters_of, split_of
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.registry import nearest
 from crossplay.kernel.seeds import key, permutation, pick
@@ -180,8 +180,10 @@ class Asking(Env):
                 chosen = self._given[-1][0] if self._given else None
                 found.update({f"chose_{n}": float(i == chosen) for i, n in enumerate(self._spec.names)})
         else:
-            found["unreadable"] = float(sum(g.problem != "" for g in grades))
+            found["unreadable"] = float(sum(g.problem in UNREAD for g in grades))
             found["ambiguous"] = float(sum(g.problem == "ambiguous" for g in grades))
+        for problem, name in self.source.counted.items():
+            found[name] = float(sum(g.problem == problem for g in grades))
         return {**found, **(self._question.scores if self._question is not None else {})}
 
     # -- what a seat may know --------------------------------------------------------------------

@@ -22,7 +22,7 @@ from fractions import Fraction
 
 import msgspec
 
-__all__ = ["Read", "as_number", "code", "letter", "number", "same_number", "words", "yes_no"]
+__all__ = ["Read", "as_number", "code", "letter", "number", "same_number", "tagged", "words", "yes_no"]
 
 MAX_TEXT = 20_000  # characters looked at: the end of longer texts
 _MAX_DIGITS = 60
@@ -132,16 +132,15 @@ def letter(text: str, names: Sequence[str], choices: Sequence[str] = ()) -> Read
     pattern = "|".join(sorted(map(re.escape, upper), key=len, reverse=True))
 
     def capital(part: str) -> list[str]:
-        first = re.findall(rf"(?<![\w'])(?:\(|\[)?({pattern})(?:\)|\]|[.:,;]|(?=\s|$|\*))(?!\w)", part)
-        words = {m for m in first if m in ("A", "I")}  # articles and pronouns: only in brackets or at an end
-        kept = [m for m in first if m not in words or re.search(rf"[(\[]{m}[)\]]|(?:^|\s){m}\s*[.):*]*\s*$", part)]
-        return [upper[m] for m in kept]
+        first = re.finditer(rf"(?<![\w'])(?:\(|\[)?({pattern})(?:\)|\]|[.:,;]|(?=\s|$|\*))(?!\w)", part)
+        return [upper[m[1]] for m in first if m[1] not in _WORDS or _meant(m, part)]
 
     def marked(part: str) -> list[str]:
+        part = re.split(r"\b(?:because|since|as|not|rather|while|whereas|although|but)\b", part)[0]
         match = re.match(rf"\s*[*_(\[]*({pattern})(?![\w'])", part, re.IGNORECASE)
-        if match:
-            return [upper[match[1].upper()]]
-        return capital(part) or whole(part)
+        if match and match[1].upper() in _WORDS and re.match(r"\s+(?!or\b|and\b)[a-z]", part[match.end() :]):
+            match = None  # "a cat"
+        return ([upper[match[1].upper()]] if match else []) + capital(part) or whole(part)
 
     def whole(part: str) -> list[str]:
         low = part.casefold()
@@ -155,6 +154,17 @@ def letter(text: str, names: Sequence[str], choices: Sequence[str] = ()) -> Read
 
     read = _decide(text, capital, marked=marked)
     return _decide(text, whole, marked=marked) if read.problem == "nothing" and choices else read
+
+
+_WORDS = ("A", "I")  # article and pronoun: letters only in brackets, at an end, or beside "or" and its like
+
+
+def _meant(match: re.Match[str], part: str) -> bool:
+    """Whether a lone A or I stands where a letter would, not a word."""
+    before, after = part[: match.start()], part[match.end() :]
+    return (
+        match[0][0] in "([" or match[0][-1] in ".:,;)]" or re.match(r"[\s.):*]*$|\s+(?:or|and)\b", after) is not None
+    ) or re.search(r"\b(?:either|neither|both|or|and|option|choice|letter)\s+$", before, re.IGNORECASE) is not None
 
 
 def _find(needle: str, text: str) -> re.Match[str] | None:
@@ -176,6 +186,8 @@ def yes_no(text: str) -> Read:
         rest = re.findall(r"\b(yes|no)\b[.!]?\s*$", text.strip(), re.IGNORECASE)
         if not rest or rest[0].lower() == opening[1].lower():
             return Read(opening[1].lower(), "opening")
+    if read.how == "last" and opening and read.value not in (None, opening[1].lower()):
+        return Read(None, "last", "ambiguous", ("yes", "no"))
     return read
 
 
@@ -217,6 +229,22 @@ def code(text: str, entry: str = "") -> Read:
     if len(set(blocks)) > 1:
         return Read(None, "", "ambiguous", tuple(b.strip()[:60] for b in blocks[:4]))
     return Read(blocks[0], "fenced")
+
+
+def tagged(text: str) -> Read:
+    """What stands in <answer>...</answer>, else after "answer:" to the end, else the whole text. Lines are kept."""
+    if not text.strip():
+        return Read(None, "", "empty")
+    tags = [t.strip() for t in re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL | re.IGNORECASE)]
+    if tags:
+        distinct = tuple(dict.fromkeys(tags))
+        if len(distinct) > 1:
+            return Read(None, "tags", "ambiguous", tuple(t[:60] for t in distinct[:8]))
+        return Read(tags[0], "tags") if tags[0] else Read(None, "tags", "empty")
+    parts = re.split(r"\banswer\s*:", text, flags=re.IGNORECASE)
+    if len(parts) == 2:
+        return Read(parts[1].strip(), "marked") if parts[1].strip() else Read(None, "marked", "empty")
+    return Read(None, "marked", "ambiguous") if len(parts) > 2 else Read(text.strip(), "only")
 
 
 # -- places ---------------------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from crossplay.envs.qa import extract
 from crossplay.kernel.seeds import draw, key
 from crossplay.kernel.types import CrossplayError
 
-__all__ = ["SHARES", "SPLITS", "Grade", "Question", "Reads", "Source", "content_id", "split_of"]
+__all__ = ["SHARES", "SPLITS", "UNREAD", "Grade", "Question", "Reads", "Source", "content_id", "split_of"]
 
 SPLITS = ("train", "dev", "test", "all")
 SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}  # of the items, by a hash of their id
+UNREAD = ("empty", "nothing", "ambiguous", "refused")
+"""Problems of answers that nothing could be read from."""
 Reads = Literal["choice", "number", "yesno", "words", "code", "text"]
 
 
@@ -57,6 +59,7 @@ class Source:
     size: int | None = None
     rules: str = ""
     metrics: Mapping[str, str] = {}  # of `Question.scores`, and of partial credit
+    counted: Mapping[str, str] = {}  # other problems of answers -> the metric that counts them
     partial: bool = False  # whether answers can earn a part of the credit
     exact: bool = True
     max_len: int = 4096
