@@ -30,17 +30,20 @@ VOCABULARY: dict[str, Facet] = {
 def structure_of(topology: Topology) -> str:
     """The structure of who sees whom; loops do not count.
 
-    centralised: one member of three or more stands at an end of every edge. hierarchical: no way leads back (chains,
-    trees, layers). decentralised: everything else, and teams in which nobody sees anybody: peers.
+    centralised: one member of three or more stands at an end of every edge, and is not a step between layers.
+    hierarchical: no way leads back (chains, trees, layers). decentralised: everything else, and teams in which
+    nobody sees anybody: peers.
     """
     edges = {(a, b) for a, b in topology.edges if a != b}
     if not edges:
         return "decentralised"
     hubs = [i for i in range(topology.n) if all(i in edge for edge in edges)]
     touched = {i for edge in edges for i in edge}
-    if len(hubs) == 1 and len(touched) == topology.n >= 3:
+    back = _leads_back(edges)
+    through = {b for _, b in edges} & {a for a, _ in edges}
+    if len(hubs) == 1 and len(touched) == topology.n >= 3 and (back or not through):
         return "centralised"
-    return "decentralised" if _leads_back(edges) else "hierarchical"
+    return "decentralised" if back else "hierarchical"
 
 
 def _leads_back(edges: set[tuple[int, int]]) -> bool:
