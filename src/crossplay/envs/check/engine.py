@@ -37,7 +37,8 @@ def played(case: Case) -> str:
     horizon = case.env.horizon
     if horizon is not None and horizon > LONG:
         raise Skipped(f"the horizon of {horizon} ticks is too long to play")
-    lineup, at = Lineup(dict.fromkeys(case.env.seats, _Anyone())), Block(271828, "check")
+    lineup = Lineup(dict.fromkeys(case.env.seats, _Anyone()))
+    at = Block(271828, "check" if case.env.items is None else 0)  # where questions are listed, a text names one
     shots: dict[int, bytes] = {}
 
     def keep(episode: Episode) -> None:
