@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.clients import CALLS
 from benchmarks.endpoint import running
@@ -70,10 +71,18 @@ def _rounds(url: str, foreign: list[str]) -> Samples:
 
 def _times(samples: Samples, client: str, shape: str, name: str, bar: str, what: str = "") -> Row:
     """How many times the bare loop's CPU a client takes: the least of each, and the ratio of every round."""
-    mine, bare = ([s[shape] for s in samples[c]] for c in (client, "bare"))
-    per_round = [m / b for m, b in zip(mine, bare, strict=False)]
+    mine = [s[shape] for s in samples[client]]
+    bare = [s[shape] for s in samples["bare"]][: len(mine)]
+    per_round = [m / b for m, b in zip(mine, bare, strict=True)]
     what = f"aiohttp + msgspec, us CPU per call{what}"
-    return row(name, min(mine) / min(bare), "x bare aiohttp", bar, per_round, min(bare), bare, what)
+    return _ratio(name, min(mine) / min(bare), "x bare aiohttp", bar, per_round, min(bare), bare, what)
+
+
+def _ratio(*given: Any) -> Row:
+    """A row whose value is a ratio already."""
+    made = row(*given)
+    made.ratio = None
+    return made
 
 
 def _flat(samples: Samples) -> Row:
@@ -82,7 +91,7 @@ def _flat(samples: Samples) -> Row:
     per_round = [m / o for m, o in zip(many, one, strict=True)]
     bare = min(s["debate"] for s in samples["bare"]) / min(s["one"] for s in samples["bare"])
     value = min(many) / min(one)
-    return row(
+    return _ratio(
         "calls: backend, 320 in flight over 1", value, "x", "<= 1.2", per_round, bare, [], "the same of aiohttp, x"
     )
 
