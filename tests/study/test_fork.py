@@ -260,3 +260,25 @@ def test_a_cassette_is_exported_and_imported_from_the_command_line(played, tmp_p
     assert code == 0 and "0 new calls" in shown and verify(run, "seals").ok
     code, _, error = call(capsys, "cassette", "export", run, tmp_path / "x.zip")
     assert code == 2 and ".mcz" in error
+
+
+def test_a_call_inside_a_team_is_replaced_and_the_others_of_its_round_stay(tmp_path):
+    """Members of one round answer side by side: replacing one leaves the others as recorded."""
+    with Loopback() as endpoint:
+        text = GAME.replace("URL", endpoint.url).replace('"llm+llm" = ["llm", "llm"]', "")
+        text = text.replace(
+            "[models.double]", '[agents.trio]\ntype = "team"\nmembers = ["llm", "llm", "llm"]\n[models.double]'
+        )
+        text = text.replace('"llm+tft" = ["llm", "tft"]', '"trio+tft" = ["trio", "tft"]')
+        text = text.replace("[controls]", "[controls]\nzero_message = false\nequal_cost = false")
+        run_study(Stage(study(text)), tmp_path / "run")
+        a, _ = seats_of(tmp_path / "run")
+        with pytest.raises(CrossplayError, match="several calls there; this seat made 1/") as caught:
+            fork(tmp_path / "run", f"trio+tft:0:1/{a}", "B", tmp_path / "out")
+        named = str(caught.value).partition("made ")[2].partition(" at this tick")[0].split(", ")
+        assert len(named) == 3 and len(set(named)) == 3
+        sent = len(endpoint.requests)
+        found = fork(tmp_path / "run", f"trio+tft:0:{named[1]}", "B", tmp_path / "out")
+        assert len(endpoint.requests) == sent + 3 * 3  # the rounds of ticks 2 to 4, none of tick 1
+    assert found.step.path and found.child.counts[a]["given_answers"] == 1
+    assert verify(tmp_path / "out", "agents").ok

@@ -326,7 +326,7 @@ class Until(Agent):
     def __init__(self, agent: Agent, record: Mapping[str, Agent], tick: int, given: tuple[str, Any] | None) -> None:
         self.agent, self.record, self.tick, self.given = agent, record, tick, given
         self.name, self.views, self.kind, self.deterministic = agent.name, agent.views, agent.kind, agent.deterministic
-        self.repeats = agent.deterministic or bool(agent.manifest().get("models"))
+        self.repeats = agent.deterministic or _readable(agent.manifest())
 
     def begin(self, obs: Observation) -> Any:
         """As the agent begins."""
@@ -352,6 +352,19 @@ class Until(Agent):
     def end(self, obs: Observation) -> Any:
         """As the agent ends."""
         return self.agent.end(obs)
+
+
+def _readable(manifest: Mapping[str, Any]) -> bool:
+    """Whether all that an agent asks stands in the cassette: models, and no person or outsider among members."""
+    members = manifest.get("members", {})
+    inside = members.values() if isinstance(members, Mapping) else ()
+    outside = manifest.get("kind") in ("human", "remote", "open")
+    return not outside and bool(manifest.get("models")) and all(_computed(m) or _readable(m) for m in inside)
+
+
+def _computed(manifest: Mapping[str, Any]) -> bool:
+    """Whether a member asks nobody."""
+    return not manifest.get("models") and manifest.get("kind") not in ("human", "remote", "open")
 
 
 def _missed(then: Any) -> bool:
