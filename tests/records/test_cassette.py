@@ -339,3 +339,43 @@ def test_blocking_writer_does_not_block_the_loop(tmp_path):
         c.close()
 
     asyncio.run(main())
+
+
+def test_an_older_file_without_its_index_of_episodes_is_replayed(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "c.sqlite"
+    fill(path)
+    (tmp_path / "c.seal").unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX by_episode")
+    with Cassette(path, "strict") as c:
+        for i in range(40):
+            address = (7, "toy@1", i // 10, 0, "p0", i % 10, ())
+            assert c.find(call(i, address)).reply == f"answer {i}".encode()
+        assert c.find(call(99)) is None
+
+
+def test_strict_replay_keeps_a_bounded_number_of_rows_in_memory(tmp_path):
+    from crossplay.records._cassette_shelf import Shelf
+
+    path = tmp_path / "c.sqlite"
+    fill(path)
+    with Cassette(path, "strict") as c:
+        shelf = c._shelf = Shelf(c._fetcher(), room=20)
+        for i in [*range(40), *range(40)]:  # four episodes of ten rows, twice round
+            address = (7, "toy@1", i // 10, 0, "p0", i % 10, ())
+            assert c.find(call(i, address)).reply == f"answer {i}".encode()
+            assert sum(map(len, shelf._episodes.values())) == shelf._held <= 20
+
+
+def test_an_episode_with_a_damaged_row_is_not_replayed(tmp_path):
+    path = tmp_path / "c.sqlite"
+    fill(path)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"answer 23")] ^= 1
+    path.write_bytes(raw)
+    with Cassette(path, "strict") as c:
+        assert c.find(call(3, (7, "toy@1", 0, 0, "p0", 3, ()))).reply == b"answer 3"
+        with pytest.raises(Damaged, match="damaged"):
+            c.find(call(25, (7, "toy@1", 2, 0, "p0", 5, ())))

@@ -6,6 +6,7 @@ per episode, each seal checked once, instead of one query per call.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ class Shelf:
         self._fetch, self._room = fetch, room
         self._episodes: dict[Address, Mapping[bytes, Stored]] = {}
         self._held = 0
+        self._lock = threading.Lock()
 
     def find(self, call: Call) -> Row | None:
         """The row of a call, or None; raises `Damaged` when a row of its episode is not as written."""
@@ -38,13 +40,17 @@ class Shelf:
         return None if stored is None else Row.of(call, stored)
 
     def _bring(self, episode: Address) -> Mapping[bytes, Stored]:
-        rows = self._fetch(episode)
-        self._held += len(rows)
-        while self._held > self._room and self._episodes:
-            first = next(iter(self._episodes))
-            self._held -= len(self._episodes.pop(first))
-        self._episodes[episode] = rows
-        return rows
+        with self._lock:
+            rows = self._episodes.get(episode)
+            if rows is not None:  # another thread was faster
+                return rows
+            rows = self._fetch(episode)
+            self._held += len(rows)
+            while self._held > self._room and self._episodes:
+                first = next(iter(self._episodes))
+                self._held -= len(self._episodes.pop(first))
+            self._episodes[episode] = rows
+            return rows
 
 
 def episode_rows(found: list[tuple[Any, ...]]) -> dict[bytes, Stored]:
