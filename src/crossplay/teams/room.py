@@ -91,8 +91,10 @@ class Room:
     def __init__(self, team: Team, obs: Observation) -> None:
         self.team = team
         self.obs = obs
-        self.names = team.names
-        self.n = len(team.members)
+        self.slots = team.slots  # place of each member that is present in the whole team
+        self.names = tuple(team.names[i] for i in team.slots)
+        self.absent = frozenset(team.names) - frozenset(self.names)
+        self.n = len(self.slots)
         self.topology: Topology = team.topology
         self.round = 0
         self.posts: list[Post] = []
@@ -135,19 +137,17 @@ class Room:
 
     # -- for teams ---------------------------------------------------------------------------------
     def handle(self, ask: Ask) -> Observation:
-        """The member's request: path (round, member, how often it was asked in this round)."""
-        slot = (self.round, ask.member)
-        k = self._asked.get(slot, 0)
-        self._asked[slot] = k + 1
+        """The member's request: path (round, its place, how often it was asked in this round)."""
+        path = self._path(ask.member)
         if self.team.silent:
             ask.sees = ()
         inbox = [self._message(self.posts[i], ask.member) for i in ask.sees]
         outer = self.obs.brief
         handle = self.obs.for_member(
-            (self.round, ask.member, k),
+            path,
             spec=ask.spec,
             inbox=[*self.obs.inbox, *inbox] if self.obs.inbox else inbox,
-            memo=self.memos.get(str(ask.member)),
+            memo=self.memos.get(str(self.slots[ask.member])),
             brief=f"{outer}\n{ask.brief}".strip() if outer else ask.brief,
             wants=ask.wants,
         )
@@ -156,6 +156,12 @@ class Room:
             handle.inbox = self.team.guards.inbox(handle.inbox, name, handle)
             handle.brief = self.team.guards.brief(handle.brief, name, handle)
         return handle
+
+    def _path(self, member: int) -> tuple[int, int, int]:
+        slot = (self.round, self.slots[member])
+        k = self._asked.get(slot, 0)
+        self._asked[slot] = k + 1
+        return (*slot, k)
 
     def _message(self, post: Post, reader: int) -> Msg:
         body = {
@@ -181,7 +187,7 @@ class Room:
             post.confidence = _share(action.confidence)
             post.text = _words(action)
             if action.memo is not None:
-                self.memos[str(ask.member)] = action.memo
+                self.memos[str(self.slots[ask.member])] = action.memo
             value, blocked = action.value, ""
             if self.team.guards is not None:
                 value, post.text, blocked = self.team.guards.said(value, post.text, self.names[ask.member], handle)
@@ -204,6 +210,7 @@ class Room:
             "sees": list(post.sees),
         }
         known = {"text": post.text or None, "confidence": post.confidence, "fault": post.fault or None}
+        known["side"] = True if ask.spec is not None else None  # a plan, a vote, ...: no answer to the seat's question
         data |= {name: value for name, value in known.items() if value is not None}
         handle.note("post", data, usage)
         self.posts.append(post)
@@ -224,10 +231,8 @@ class Room:
         new = Post(
             len(self.posts), self.round, member, "answer", post.value, post.key, post.text, post.confidence, (post.id,)
         )
-        k = self._asked.get((self.round, member), 0)
-        self._asked[self.round, member] = k + 1
         data = {"id": new.id, "round": new.round, "member": self.names[member], "act": "answer", "value": new.value}
-        self.obs.child(self.round, member, k).note("post", {**data, "sees": [post.id], "adopted": post.id})
+        self.obs.child(*self._path(member)).note("post", {**data, "sees": [post.id], "adopted": post.id})
         self.posts.append(new)
         return new
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from crossplay.agents.context import Context, options
 from crossplay.agents.facets import described
 from crossplay.agents.guards import Guards, make_guards
-from crossplay.kernel import Agent, CrossplayError, Fault, Observation, load
+from crossplay.kernel import Agent, CrossplayError, Fault, Observation, load, nearest
 from crossplay.kernel.drivers import mode
 from crossplay.kernel.types import Stop
 from crossplay.models.options import read_options
@@ -54,7 +54,10 @@ class Team(Agent):
     """A team whose members all answer at once; `WaitingTeam` is the one with models or people in it.
 
     members: in order; names: unique, in the same order. silent: nobody is shown anybody's posts, the
-    zero-message control. guards: asked before a member reads and after it spoke.
+    zero-message control. guards: asked before a member reads and after it spoke. present: names of the
+    members that take part (none named: all). The others are as if they had never been there, but for the
+    places: whoever is present keeps the path, and with it the random stream and the paid answers, that it
+    has in the whole team.
     """
 
     kind = "team"
@@ -69,21 +72,30 @@ class Team(Agent):
         name: str = "team",
         silent: bool = False,
         guards: Guards | None = None,
+        present: Sequence[str] = (),
     ) -> None:
         if not members:
             raise CrossplayError(f"{name}: a team needs members")
         self.members = tuple(members)
         self.names = _unique(names or [m.name for m in members])
+        self.present = tuple(present)
+        for one in self.present:
+            if one not in self.names:
+                raise CrossplayError(f'{name}: present names "{one}".{nearest(one, self.names)}')
+        self.slots = tuple(i for i, n in enumerate(self.names) if not present or n in self.present)
+        self.players = tuple(self.members[i] for i in self.slots)
         self.protocol = protocol
-        self.topology = topology or protocol.default_topology(len(members))
-        if self.topology.n != len(members):
-            raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(members)} members")
+        self.topology = topology or protocol.default_topology(len(self.players))
+        if self.topology.n == len(members) != len(self.players):
+            self.topology = self.topology.only(self.slots)
+        if self.topology.n != len(self.players):
+            raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(self.players)} members")
         self.name = name
         self.silent = silent
         self.guards = guards
-        self.deterministic = all(m.deterministic for m in members)
-        self.replays = all(m.deterministic or m.replays for m in members)
-        self.views = tuple(dict.fromkeys(v for m in members for v in m.views))
+        self.deterministic = all(m.deterministic for m in self.players)
+        self.replays = all(m.deterministic or m.replays for m in self.players)
+        self.views = tuple(dict.fromkeys(v for m in self.players for v in m.views))
 
     def manifest(self) -> dict[str, Any]:
         """Members, protocol, topology; models of all members; facets."""
@@ -91,19 +103,21 @@ class Team(Agent):
             "kind": self.kind,
             "name": self.name,
             "members": {n: described(m.manifest(), m) for n, m in zip(self.names, self.members, strict=True)},
-            "models": list(dict.fromkeys(x for m in self.members for x in m.manifest().get("models", ()))),
+            "models": list(dict.fromkeys(x for m in self.players for x in m.manifest().get("models", ()))),
             "protocol": self.protocol.manifest(),
             "topology": self.topology.to_dict(),
             **({"silent": True} if self.silent else {}),
+            **({"present": list(self.present)} if self.present else {}),
             **({"guards": self.guards.manifest()} if self.guards else {}),
         }
-        kinds = [m.kind for m in self.members]
+        kinds = [m.kind for m in self.players]
         return described({**found, "facets": team_facets(found, kinds, self.protocol, self.topology, self.views)}, self)
 
     def check(self, env: Any, seat: str) -> None:
         """Every member must be able to play the seat."""
         kind = env.spec(seat).kind
-        for name, member in zip(self.names, self.members, strict=True):
+        for slot, member in zip(self.slots, self.players, strict=True):
+            name = self.names[slot]
             if member.needs and kind not in member.needs:
                 raise CrossplayError(f"{self.name}: member {name} answers {', '.join(member.needs)}, not {kind}")
             if not set(member.views) & set(env.views):
@@ -114,10 +128,10 @@ class Team(Agent):
 
     def size(self, obs: Observation) -> tuple[int, int, int]:
         """(calls, tokens in, tokens out) of a decision at most, as far as the members know theirs."""
-        sizes = [m.size(obs) for m in self.members if hasattr(m, "size")]
+        sizes = [m.size(obs) for m in self.players if hasattr(m, "size")]
         if not sizes:
             return 0, 0, 0
-        asks = self.protocol.calls(len(self.members))
+        asks = self.protocol.calls(len(self.players))
         calls, tokens_in, tokens_out = (max(s[i] for s in sizes) for i in range(3))
         # What the others posted is shown again: at most every earlier answer of the discussion.
         return asks * calls, asks * (tokens_in + asks * (tokens_out + 32)), asks * tokens_out
@@ -125,7 +139,7 @@ class Team(Agent):
     def begin(self, obs: Observation) -> Any:
         """The first memos of the members that want to begin."""
         memos = {}
-        for i, member in enumerate(self.members):
+        for i, member in zip(self.slots, self.players, strict=True):
             if type(member).begin is not Agent.begin:
                 memo = member.begin(obs.for_member((0, i)))
                 if inspect.isawaitable(memo):
@@ -142,7 +156,7 @@ class Team(Agent):
             asks = next(talk)
             while True:
                 handles = [room.handle(a) for a in asks]
-                answers = [_ask(self.members[a.member], h) for a, h in zip(asks, handles, strict=True)]
+                answers = [_ask(self.players[a.member], h) for a, h in zip(asks, handles, strict=True)]
                 asks = talk.send([room.take(*x) for x in zip(asks, handles, answers, strict=True)])
         except StopIteration as stop:
             return room.close(stop.value)
@@ -159,7 +173,7 @@ class WaitingTeam(Team):
             asks = next(talk)
             while True:
                 handles = [room.handle(a) for a in asks]
-                answers = await _together(self.members, asks, handles)
+                answers = await _together(self.players, asks, handles)
                 asks = talk.send([room.take(*x) for x in zip(asks, handles, answers, strict=True)])
         except StopIteration as stop:
             return room.close(stop.value)
@@ -239,14 +253,20 @@ def make_team(
     name: str = "team",
     silent: bool = False,
     guards: Guards | None = None,
+    present: Sequence[str] = (),
 ) -> Team:
-    """A team of these members: `make_team([a, b, c], {"name": "debate", "rounds": 2}, "ring")`."""
+    """A team of these members: `make_team([a, b, c], {"name": "debate", "rounds": 2}, "ring")`.
+
+    present: the members that take part. Topologies by name are made for as many as these are; given
+    edges, layers and hubs are cut down to them.
+    """
     if isinstance(protocol, (str, Mapping)):
         protocol = make_protocol(protocol)
     if topology is not None and not isinstance(topology, Topology):
-        topology = make_topology(topology, len(members))
+        by_place = isinstance(topology, Mapping) and {"edges", "stages", "sizes", "hub"} & set(topology)
+        topology = make_topology(topology, len(set(present)) if present and not by_place else len(members))
     waits = any(mode(m) == "async" for m in members)
-    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name, silent, guards)
+    return (WaitingTeam if waits else Team)(members, protocol, topology, names, name, silent, guards, present)
 
 
 _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
@@ -260,6 +280,7 @@ _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
     silent={"type": "boolean", "default": False, "description": "show nobody's posts to anybody: the zero-message control"},
     guards={"type": "array", "default": [], "description": "hooks before and after every message between members"},
     names={"type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
+    present={"type": "array", "items": {"type": "string"}, "default": [], "description": "names of the members that take part (none: all)"},
 )  # fmt: skip
 def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """A team; rest: the protocol, where it needs no settings ("team:debate")."""
@@ -272,5 +293,11 @@ def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if rest:
         protocol = {**protocol, "name": rest} if isinstance(protocol, Mapping) else rest
     return make_team(
-        members, protocol, options["topology"], names=options["names"], silent=options["silent"], guards=guards
+        members,
+        protocol,
+        options["topology"],
+        names=options["names"],
+        silent=options["silent"],
+        guards=guards,
+        present=options["present"],
     )

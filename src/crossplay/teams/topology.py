@@ -48,6 +48,13 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
         """Another topology with edges added and cut (mutable graphs: a protocol replaces the room's)."""
         return Topology(self.n, (self.edges | frozenset(add)) - frozenset(cut), self.stages, f"{self.name}*")
 
+    def only(self, members: Sequence[int]) -> Topology:
+        """What is left of it among some members, who are numbered anew in the order given."""
+        place = {m: i for i, m in enumerate(members)}
+        edges = frozenset((place[a], place[b]) for a, b in self.edges if a in place and b in place)
+        stages = tuple(s for stage in self.stages if (s := tuple(place[m] for m in stage if m in place)))
+        return Topology(len(place), edges, stages, self.name)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for manifests and pictures."""
         return {

@@ -71,7 +71,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stages in a fixed order, each behind a validation gate; the last one answers in the seat's form.
 
-    A stage that does not pass its gate after its retries ends the decision without an answer.
+    A stage that does not pass its gate after its retries ends the decision without an answer. The stage
+    of an absent member falls out; the last one that is left answers.
     """
 
     name: ClassVar[str] = "pipeline"
@@ -88,7 +89,7 @@ class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def run(self, room: Room) -> Talk:
         """Stage after stage."""
-        stages = self.stages or [Stage("")]
+        stages = [s for i, s in enumerate(self.stages) if self._there(room, s, i)] or [Stage("")]
         done: list[Post] = []
         for i, stage in enumerate(stages):
             room.round = i
@@ -120,13 +121,18 @@ class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         words = post.value if isinstance(post.value, str) else post.text
         if not post.ok or len(words.split()) < gate.words or (gate.matches and not re.search(gate.matches, words)):
             return False, ()  # type: ignore[return-value]
-        if not gate.by:
+        if not gate.by or gate.by in room.absent:
             return True, ()  # type: ignore[return-value]
         form = ActionSpec("names", names=("accept", "reject"))
         judge = self._member(room, gate.by, 0)
         brief = BRIEFS["gate"].format(instruction=stage.do)
         [said] = yield [Ask(judge, "gate", brief, form, (post.id,), ("rationale",))]
         return said.ok and said.value == 0, (said.id,) if said.ok else ()  # type: ignore[return-value]
+
+    def _there(self, room: Room, stage: Stage, i: int) -> bool:
+        """Whether the member of a stage is present; where it is not, the stage falls out."""
+        place = min(i, room.n + len(room.absent) - 1)
+        return stage.member not in room.absent if stage.member else place in room.slots
 
     def _member(self, room: Room, name: str, i: int) -> int:
         if not name:

@@ -63,8 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return ("rationale",) * self.rationale + ("confidence",) * sure
 
     def who(self, room: Room, role: str) -> int:
-        """The member that plays a role."""
-        if role in self.roles:
+        """The member that plays a role; another takes over where that member is absent."""
+        if role in self.roles and self.roles[role] not in room.absent:
             return self.named(room, self.roles[role])
         return min(self.parts.index(role), room.n - 1)
 

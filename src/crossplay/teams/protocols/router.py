@@ -32,7 +32,8 @@ class Route(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def run(self, room: Room) -> Talk:
         """Choose, then ask."""
         for name in self.about:
-            self.named(room, name)
+            if name not in room.absent:
+                self.named(room, name)
         workers = self.others(room, "router") if self.by == "member" else list(range(room.n))
         if self.by == "member":
             listed = "\n".join(f"- {room.names[w]}: {self.about.get(room.names[w], 'no description')}" for w in workers)
