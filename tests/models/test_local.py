@@ -270,7 +270,7 @@ def test_one_engine_per_process_and_setting():
         await asyncio.gather(one.generate([decide(0)]), two.generate([decide(0)]))
 
     asyncio.run(run())
-    assert one._chat is two._chat
+    assert one._chat[0] is two._chat[0]
     assert sum(t.name.startswith("local-model") for t in threading.enumerate()) == 1
 
 
@@ -291,3 +291,18 @@ def test_three_models_at_once():
     one, two, three = asyncio.run(run())
     assert one == two == three
     assert len(set(one)) == 3
+
+
+def test_copies_answer_side_by_side_what_one_answers_alone():
+    """Without the prompt cache, which copy answers does not change the words."""
+    requests = [request(f"Say the number {i}.", max_tokens=6) for i in range(4)]
+    one = LocalBackend("smollm2-135m", reproducible=True, context=512)
+    two = LocalBackend("smollm2-135m", reproducible=True, context=512, instances=2)
+    assert (one.concurrency, two.concurrency) == (1, 2)
+
+    async def both():
+        return await one.generate(requests), await two.generate(requests)
+
+    alone, beside = asyncio.run(both())
+    assert [r.text for r in alone] == [r.text for r in beside]
+    assert len(two._chat) == 2 and all(r.usage.cpu_us > 0 for r in beside)

@@ -8,7 +8,10 @@ letters a decision costs the new end of the prompt and one token.
 from __future__ import annotations
 
 import asyncio
+import os
+import queue
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +39,10 @@ class LocalOptions(msgspec.Struct, forbid_unknown_fields=True):
     sha256: of that file, so that a record can be replayed where the file is not. context: tokens.
     threads: 1 unless nothing else runs. prompt_cache: prompts that begin alike are computed once
     (default: yes, unless reproducible). reproducible: one slot and no prompt cache, so that equal
-    requests with equal seeds give equal answers in any order, at many times the cost.
+    requests with equal seeds give equal answers in any order, at many times the cost. instances:
+    copies of the model that answer side by side, for machines with many cores (0: as the environment
+    variable CROSSPLAY_INSTANCES says, else 1); with the prompt cache on, which copy answers may
+    change the words.
     """
 
     file: str = ""
@@ -45,6 +51,7 @@ class LocalOptions(msgspec.Struct, forbid_unknown_fields=True):
     threads: int = 1
     prompt_cache: bool | None = None
     reproducible: bool = False
+    instances: int = 0
 
     @property
     def caching(self) -> bool:
@@ -68,9 +75,15 @@ class LocalBackend:
             raise CrossplayError(
                 f"models.{name}: context {self.options.context} or threads {self.options.threads} is too small"
             )
+        self.concurrency = self.options.instances or int(os.environ.get("CROSSPLAY_INSTANCES", "1"))
+        if self.concurrency < 1:
+            raise CrossplayError(f"models.{name}: instances = {self.concurrency} must be 1 or more")
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for i in range(self.concurrency):
+            self._free.put(i)
         if self.options.reproducible and self.options.prompt_cache:
             raise CrossplayError(f"models.{name}: reproducible = true needs prompt_cache = false (or leave it out)")
-        self._chat: _Engine | None = None
+        self._chat: dict[int, _Engine] = {}
         self._vectors: _Engine | None = None
         self._sha256 = self.options.sha256
 
@@ -110,24 +123,33 @@ class LocalBackend:
 
     async def load(self) -> None:
         """Load the weights now instead of at the first call; several models may be loaded at a time."""
-        await asyncio.get_running_loop().run_in_executor(_thread(), self._loaded)
+        await asyncio.get_running_loop().run_in_executor(self._pool, self._loaded, 0)
 
-    def _loaded(self) -> _Engine:
-        if self._chat is None:
-            self._chat = self._engine(embedding=False)
-        return self._chat
+    @property
+    def _pool(self) -> ThreadPoolExecutor:
+        return _thread() if self.concurrency == 1 else _threads_of(self.concurrency)
+
+    def _loaded(self, copy: int) -> _Engine:
+        with _loading:
+            if copy not in self._chat:
+                self._chat[copy] = self._engine(embedding=False, copy=copy)
+            return self._chat[copy]
 
     async def generate(self, requests: Sequence[Request], keys: Sequence[str] = ()) -> list[Reply | ModelError]:
-        """One after the other, on the thread of local models."""
+        """One after the other, on the thread of local models; on several copies, side by side."""
         loop = asyncio.get_running_loop()
-        return [await loop.run_in_executor(_thread(), self._one, r) for r in requests]
+        return await asyncio.gather(*(loop.run_in_executor(self._pool, self._one, r) for r in requests))
 
     def _one(self, request: Request) -> Reply | ModelError:
         if any(m.images for m in request.messages):
             return ModelError(f'model "{self.name}" reads no images: local weights are text models', "request")
         try:
             body = _body(without_tools(request)) | {"cache_prompt": self.options.caching}
-            answer, cpu_us = self._loaded().ask("handle_chat_completions", body)
+            copy = self._free.get()
+            try:
+                answer, cpu_us = self._loaded(copy).ask("handle_chat_completions", body)
+            finally:
+                self._free.put(copy)
         except ModelError as error:
             return ModelError(f'model "{self.name}": {error}', error.kind)
         if "error" in answer:
@@ -160,20 +182,29 @@ class LocalBackend:
         rows = sorted(answer["data"], key=lambda d: d["index"])
         return [row["embedding"] for row in rows]
 
-    def _engine(self, embedding: bool) -> _Engine:
+    def _engine(self, embedding: bool, copy: int = 0) -> _Engine:
         path, sha256 = self._file()
         self._check_context(sha256)
-        return _Engine.shared(path, sha256, self.options.context, self.options.threads, embedding)
+        return _Engine.shared(path, sha256, self.options.context, self.options.threads, embedding, copy)
 
     async def aclose(self) -> None:
         """Free the weights, unless another model of this process has them too."""
-        self._chat = self._vectors = None
+        self._chat, self._vectors = {}, None
 
 
 @cache
 def _thread() -> ThreadPoolExecutor:
     """The one thread on which all local models of this process answer, one at a time."""
     return ThreadPoolExecutor(1, thread_name_prefix="local-model")
+
+
+@cache
+def _threads_of(n: int) -> ThreadPoolExecutor:
+    """Threads on which copies of models answer side by side."""
+    return ThreadPoolExecutor(n, thread_name_prefix="local-models")
+
+
+_loading = threading.Lock()  # one engine at a time: its threads are told from the others' by when they came
 
 
 def _runtime() -> Any:
@@ -228,7 +259,7 @@ class _Engine:
 
     _all: WeakValueDictionary[tuple[Any, ...], _Engine] = WeakValueDictionary()
 
-    def __init__(self, path: Path, sha256: str, context: int, threads: int, embedding: bool) -> None:
+    def __init__(self, path: Path, sha256: str, context: int, threads: int, embedding: bool, copy: int = 0) -> None:
         xllamacpp = _runtime()
         found = file_sha256(path)
         if found != sha256:
