@@ -260,14 +260,18 @@ def _cassette(check: _Check | None, folder: Path) -> list[Damage]:
     return found
 
 
+_ASKING = ("calls", "tool_calls", "shared_answers", "content_hits", "given_answers")
+"""Counters of seats whose answers stand in the cassette."""
+
+
 def _askers(check: _Check | None) -> tuple[int, ...]:
-    """The episodes in which a model was asked."""
+    """The episodes in which a model, a tool or a person was asked."""
     if check is None:
         return ()
     found = (
         _episode(name)
         for name, counts in check.rows("SELECT episode, counts FROM episodes ORDER BY seq")
-        if '"calls"' in str(counts) or '"shared_answers"' in str(counts)
+        if any(f'"{counter}"' in str(counts) for counter in _ASKING)
     )
     return tuple(e for e in found if e is not None)
 
