@@ -236,3 +236,29 @@ def test_unknown_models_name_the_nearest():
         Door({"m": {"backend": "scripted", "latency": 1}}).model("m")
     with pytest.raises(CrossplayError, match="latency_s"):
         Door({"m": {"backend": "scripted", "latency_s": "fast"}}).model("m")
+
+
+def test_what_is_stored_is_the_canonical_request_and_its_key_follows_from_it():
+    """The door packs a model's identity once; the bytes, and so the keys of older cassettes, stay the same."""
+    import hashlib
+
+    from crossplay.kernel import pack
+    from crossplay.models import Message, Request
+    from crossplay.models.types import Tool
+    from crossplay.records.cassette import call_key
+
+    door = door_of(answers=("ä", "b"))
+    tool = Tool("look", "looks", {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "number"}}})
+    asked = [
+        request("plain"),
+        request("sampled", temperature=0.7, seed=3, top_p=0.5, stop=("x", "y"), template="t"),
+        request("limited", json_schema={"type": "object", "b": 1, "a": [1.5, None]}),
+        Request(messages=(Message("user", "tools"),), tools=(tool,), tool_choice="look"),
+    ]
+    at = handle(tick=3).child(1, 2)
+    ask(door, *asked, at=at)
+    rows = {r.call.request: r for r in door.cassette.rows()}
+    for one in asked:
+        body = pack(one.canonical(backend(door).identity()))
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        assert rows[body].call.key == call_key(digest, at.ordinal, 0)
