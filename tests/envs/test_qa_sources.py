@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -268,9 +270,10 @@ def test_what_scorers_would_evaluate_is_looked_at_first(task: str, answer: str, 
     assert gym.safe_answer(task, answer) is safe
 
 
-def test_no_scorer_runs_an_answer(tmp_path: Path) -> None:
+def test_no_scorer_runs_an_answer(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("reasoning_gym")
     mark = tmp_path / "ran"
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
     for task in (*gym._LISTS, *gym._FORMULAS):
         env = family.make(f"gym/{task}", {})
         env.reset(key(2))
@@ -282,7 +285,35 @@ def test_no_scorer_runs_an_answer(tmp_path: Path) -> None:
 def test_the_survey_lists_every_task() -> None:
     pytest.importorskip("reasoning_gym")
     broken = {task: why for task, why in gym.survey().items() if why}
-    assert set(broken) == {"composite"} and len(gym.tasks()) > 100, broken
+    assert set(broken) == {"composite", *gym.HASHED} and len(gym.tasks()) > 100, broken
+
+
+@pytest.mark.full
+def test_processes_ask_the_same_questions() -> None:
+    """All tasks but those that are refused draw the same questions under another hash seed."""
+    pytest.importorskip("reasoning_gym")
+    code = (
+        "import hashlib, json; from crossplay.envs.qa import gym; found = {}\n"
+        "for task in gym.tasks():\n"
+        "    if task == 'composite' or task in gym.HASHED: continue\n"
+        "    items = [gym.Gym(task, {})._one(s)[1] for s in (1, 77, 4242)]\n"
+        "    found[task] = hashlib.sha256(repr([(x['question'], x['answer']) for x in items]).encode()).hexdigest()\n"
+        "print('\\n' + json.dumps(found))"
+    )
+    told = []
+    for seed in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+        )
+        told.append(json.loads(ran.stdout.strip().splitlines()[-1]))
+    assert [task for task in told[0] if told[0][task] != told[1][task]] == [] and len(told[0]) > 100
+
+
+def test_tasks_that_follow_the_hash_seed_are_refused(monkeypatch) -> None:
+    pytest.importorskip("reasoning_gym")
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    with pytest.raises(CrossplayError, match="set PYTHONHASHSEED=0"):
+        family.make("gym/word_ladder", {})
 
 
 # -- HumanEval ---------------------------------------------------------------------------------------------------
