@@ -181,7 +181,7 @@ def test_an_endpoint_that_is_gone_stops_the_fork_and_it_goes_on_where_it_stood(p
 
 def test_a_run_is_not_trusted(played, tmp_path):
     """What a run names beside installed entry points is not followed without --trust."""
-    run, _ = played
+    run, port = played
     a, _ = seats_of(run)
     source = tomllib.loads((run / "study.toml").read_text())
     for change, message in (
@@ -200,6 +200,8 @@ def test_a_run_is_not_trusted(played, tmp_path):
     with pytest.raises(CrossplayError, match="agents.llm: what is installed here is not what played .*settings"):
         fork(tmp_path / "warm", f"llm+tft:0:1/{a}", "A", tmp_path / "out")
     assert not list(tmp_path.glob("out/manifest.sqlite"))
+    with again(port, lambda n, body: "A"):  # the command line may say that it is
+        assert fork(tmp_path / "key_env", f"llm+tft:0:1/{a}", "A", tmp_path / "out", trust=True).child.ticks == 5
 
 
 def _rewritten(run, folder, spec):
