@@ -309,6 +309,15 @@ def test_processes_ask_the_same_questions() -> None:
     assert [task for task in told[0] if told[0][task] != told[1][task]] == [] and len(told[0]) > 100
 
 
+@pytest.mark.parametrize("task", ["list_functions", "pool_matrix"])
+def test_tasks_that_use_global_generators_are_kept_from_them(task: str) -> None:
+    pytest.importorskip("reasoning_gym")
+    report = check(
+        lambda: family.make(f"gym/{task}", {}), blocks=2, only=["determinism", "interleaving", "resets", "snapshots"]
+    )
+    assert report.passed, report.text()
+
+
 def test_tasks_that_follow_the_hash_seed_are_refused(monkeypatch) -> None:
     pytest.importorskip("reasoning_gym")
     monkeypatch.delenv("PYTHONHASHSEED", raising=False)
