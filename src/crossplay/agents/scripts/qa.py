@@ -19,6 +19,7 @@ from crossplay.kernel.seeds import uniform
 __all__ = ["Answerer", "Believer", "Scholar", "answerer", "believer", "scholar", "weight"]
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_ANSWERS = ("answer", "improve")  # acts of team mates that are answers to the question
 
 
 class Scholar(Agent):
@@ -129,6 +130,7 @@ class Believer(Agent):
     w_j is its odds, exp(c (2 p_j - 1)). c = 0 (vanilla): every w is 1, and with all members hearing all others
     the mean belief in any option is a martingale. c > 0 (calibrated): sure members weigh more and are right more
     often. c < 0 (anti-calibrated): the reverse. Where p is 0 or 1, w is exp(-c) or exp(+c).
+    The belief behind each answer is noted: {"belief": [chance of each option]}.
     """
 
     def __init__(
@@ -152,6 +154,7 @@ class Believer(Agent):
         belief = _untried([a / total for a in alpha], data)
         at = _drawn(belief, uniform(obs.key("answer"), obs.tick, memo["asked"])) if self.sample else _largest(belief)
         sure = 1 / (1 + math.exp(-self.calibration * (2 * memo["first"][at] - 1)))
+        obs.note("note", {"belief": belief})
         kept = {"alpha": alpha, "heard": sorted(heard), "first": memo["first"], "asked": memo["asked"] + 1}
         return _answer(obs, at, sure, f"belief {belief[at]:.3f}", memo=kept)
 
@@ -261,7 +264,7 @@ def _posts(obs: Observation, m: int) -> list[tuple[int, int, float | None]]:
     found = []
     for message in obs.inbox:
         body = message.body
-        if message.channel != "team" or not isinstance(body, Mapping) or body.get("act") != "answer":
+        if message.channel != "team" or not isinstance(body, Mapping) or body.get("act") not in _ANSWERS:
             continue
         value = body.get("value")
         at = _LETTERS.find(value) if isinstance(value, str) and len(value) == 1 else value
