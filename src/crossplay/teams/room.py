@@ -6,12 +6,13 @@ order asked, whatever order the answers came in. `Team` owns the I/O; everything
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from crossplay.kernel import Action, ActionSpec, Fault, Invalid, Msg, Observation, Usage, pack
+from crossplay.kernel.types import storable
 from crossplay.teams.topology import Topology
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Ask(msgspec.Struct):
 
     act: what its post will be ("answer", "improve", "critique", "plan", "vote", ...). brief: what is
     wanted, in words. spec: the form of the answer, None: the seat's own. sees: ids of the posts it
-    is shown. wants: "rationale" and "confidence" beside the value.
+    is shown. wants: "rationale" and "confidence" beside the value. told: ids of the posts whose words
+    the brief repeats.
     """
 
     member: int
@@ -37,6 +39,7 @@ class Ask(msgspec.Struct):
     spec: ActionSpec | None = None
     sees: tuple[int, ...] = ()
     wants: tuple[str, ...] = ()
+    told: tuple[int, ...] = ()
 
 
 class Post(msgspec.Struct):
@@ -99,8 +102,11 @@ class Room:
         self.round = 0
         self.posts: list[Post] = []
         memo = obs.memo if isinstance(obs.memo, dict) else {}
-        self.memos: dict[str, Any] = dict(memo.get("members", {}))
+        # Memos of another team, after a handoff, are not for these members.
+        self.memos: dict[str, Any] = dict(memo["members"]) if memo.get("of") == list(team.names) else {}
         self._asked: dict[tuple[int, int], int] = {}
+        self._said: dict[int, Sequence[Msg]] = {}  # by post: what it said to other seats
+        self._plain = obs.spec is obs.seat_spec
 
     # -- for protocols -----------------------------------------------------------------------------
     @property
@@ -117,11 +123,19 @@ class Room:
         return [p for p in self.posts if p.round == round and p.ok and (act is None or p.act == act)]
 
     def latest(self, member: int, act: str | None = None) -> Post | None:
-        """The last answer of a member."""
+        """The last answer of a member (a candidate for a pool is none until it is adopted)."""
         for post in reversed(self.posts):
-            if post.member == member and post.ok and (act is None or post.act == act):
+            if post.member == member and post.ok and (post.act != "candidate" if act is None else post.act == act):
                 return post
         return None
+
+    def ballots(self, members: Iterable[int]) -> list[Post]:
+        """One post per member: its last answer; where it has none, the post that says why."""
+        found: dict[int, Post] = {}
+        for post in self.posts:
+            if post.act != "candidate" and (post.ok or post.member not in found):
+                found[post.member] = post
+        return [found[m] for m in members if m in found]
 
     def visible(self, reader: int, window: int = 1) -> tuple[int, ...]:
         """Ids of the posts that a member may see by the topology: of each writer it hears, the last `window`
@@ -140,7 +154,7 @@ class Room:
         """The member's request: path (round, its place, how often it was asked in this round)."""
         path = self._path(ask.member)
         if self.team.silent:
-            ask.sees = ()
+            ask.sees, ask.brief, ask.told = (), "" if ask.told else ask.brief, ()
         inbox = [self._message(self.posts[i], ask.member) for i in ask.sees]
         outer = self.obs.brief
         handle = self.obs.for_member(
@@ -177,28 +191,16 @@ class Room:
     def take(self, ask: Ask, handle: Observation, answer: Any) -> Post:
         """Settle an answer into a post, note it, keep the member's memo. Nothing is substituted."""
         post = Post(len(self.posts), self.round, ask.member, ask.act, sees=ask.sees)
-        handle.count("asks")
-        usage: Usage | None = None
-        if isinstance(answer, Fault):
-            post.fault = f"{answer.kind}: {answer.detail}"[:300]
-        else:
-            action = answer if isinstance(answer, Action) else Action(answer)
-            usage = action.usage
-            post.confidence = _share(action.confidence)
-            post.text = _words(action)
-            if action.memo is not None:
-                self.memos[str(self.slots[ask.member])] = action.memo
-            value, blocked = action.value, ""
-            if self.team.guards is not None:
-                value, post.text, blocked = self.team.guards.said(value, post.text, self.names[ask.member], handle)
-            try:
-                if blocked:
-                    raise Invalid(f"blocked by a guard: {blocked}")
-                post.value = handle.spec.check(value, handle.legal)
-            except Invalid as error:
-                post.fault = f"invalid: {error}"[:300]
-            else:
-                post.key = pack(self.obs.canonical(post.value) if ask.spec is None else post.value)
+        if self.team.players[ask.member].kind != "team":  # members of a team in the team are asked themselves
+            handle.count("asks")
+        action = answer if isinstance(answer, Action) else Action(answer)
+        usage = action.usage if isinstance(action.usage, Usage) else None
+        if action.memo is not None:
+            self.memos[str(self.slots[ask.member])] = action.memo
+        try:
+            self._settle(post, ask, handle, action)
+        except Invalid as error:
+            post.fault = f"invalid: {error}"[:300]
         if post.fault:
             handle.count("member_faults")
         data: dict[str, Any] = {
@@ -210,21 +212,57 @@ class Room:
             "sees": list(post.sees),
         }
         known = {"text": post.text or None, "confidence": post.confidence, "fault": post.fault or None}
+        known["told"] = list(ask.told) or None
         known["side"] = True if ask.spec is not None else None  # a plan, a vote, ...: no answer to the seat's question
         data |= {name: value for name, value in known.items() if value is not None}
         handle.note("post", data, usage)
         self.posts.append(post)
         return post
 
+    def _settle(self, post: Post, ask: Ask, handle: Observation, action: Action) -> None:
+        """Fill a post from an answer; raises Invalid where it may not stand, with what may stand filled in."""
+        value = action.value
+        if isinstance(value, Fault):
+            post.fault = f"{value.kind}: {value.detail}"[:300]
+            return
+        said = list(action.messages) if isinstance(action.messages, (list, tuple)) else [action.messages]
+        if not all(isinstance(m, Msg) for m in said):
+            raise Invalid("a message is not a Msg to a seat")
+        if action.usage is not None and not isinstance(action.usage, Usage):
+            raise Invalid(f"usage is a {type(action.usage).__name__}, not a Usage")
+        post.text = _words(action.rationale, said)
+        post.confidence = _share(action.confidence)
+        if post.confidence is None and action.confidence is not None:
+            handle.count("confidence_invalid")
+        if self.team.guards is not None:
+            value, post.text, blocked = self.team.guards.said(value, post.text, self.names[ask.member], handle)
+            if blocked:
+                raise Invalid(f"blocked by a guard: {blocked}")
+        value = handle.spec.check(value, handle.legal)
+        post.value, post.key = value, self.key_of(value) if ask.spec is None else pack(value)
+        if said and ask.spec is None:
+            self._said[post.id] = said
+
+    def key_of(self, value: Any) -> bytes:
+        """What votes compare of an answer: packed, by the environment's canonical form where it is the seat's."""
+        return pack(self.obs.canonical(value) if self._plain else value)
+
     def account(self) -> None:
-        """Count calls and tokens per model, so that a team of several models has a price."""
-        if self.obs.path:
-            return  # the outermost team counts for all
+        """Count calls and tokens per model, so that a team of several models has a price.
+
+        Counts stand for all notes of the seat so far, whichever team of it, inner or outer, adds them up.
+        """
+        total: dict[str, int] = {}
         for _, kind, data, usage in self.obs.notes:
             if kind == "model" and usage is not None:
                 for name in ("calls", "tok_in", "tok_out", "cpu_us"):
                     if amount := getattr(usage, name):
-                        self.obs.count(f"{name}:{data['model']}", amount)
+                        mark = f"{name}:{data['model']}"
+                        total[mark] = total.get(mark, 0) + amount
+        known = self.obs.counts
+        for mark, amount in total.items():
+            if amount > known.get(mark, 0):
+                self.obs.count(mark, amount - known.get(mark, 0))
 
     def adopt(self, member: int, post: Post) -> Post:
         """A member starts from an answer that was sampled for the pool; no call is made."""
@@ -242,19 +280,28 @@ class Room:
         if verdict.why:
             record["why"] = verdict.why
         self.obs.note("vote", record)
+        memo = {"members": self.memos, "of": list(self.team.names)} if self.memos else None
         if verdict.value is None:
             self.obs.count("no_decision")
-            return Fault("invalid", f"{self.team.name}: {verdict.why or 'no decision'}", list(verdict.messages))
-        memo = {"members": self.memos} if self.memos else None
-        return Action(verdict.value, verdict.messages, confidence=verdict.share, memo=memo)
+            fault = Fault("invalid", f"{self.team.name}: {verdict.why or 'no decision'}", list(verdict.messages))
+            return fault if memo is None else Action(fault, memo=memo)
+        messages, why = verdict.messages, None
+        if self._said or self.obs.wants:  # who agrees with the team speaks for it
+            key = self.key_of(verdict.value)
+            agree = [p for p in self.posts if p.ok and p.key == key]
+            messages = messages or next((self._said[p.id] for p in reversed(agree) if p.id in self._said), ())
+            why = next((p.text for p in reversed(agree) if p.text), None) if "rationale" in self.obs.wants else None
+        return Action(verdict.value, messages, verdict.share, why, memo=memo)
 
 
-def _share(confidence: float | None) -> float | None:
-    return None if confidence is None or not 0.0 <= confidence <= 1.0 else float(confidence)
+def _share(confidence: Any) -> float | None:
+    """A confidence in 0..1, or None."""
+    known = isinstance(confidence, (int, float)) and not isinstance(confidence, bool)
+    return float(confidence) if known and 0.0 <= confidence <= 1.0 else None
 
 
-def _words(action: Action) -> str:
-    if action.rationale:
-        return action.rationale
-    said = [m.body for m in action.messages if isinstance(m.body, str)]
-    return "\n".join(said)
+def _words(rationale: Any, said: Sequence[Msg]) -> str:
+    """The reasons; where none are given, what is said to other seats."""
+    if rationale:
+        return str(storable(str(rationale)))
+    return str(storable("\n".join(m.body for m in said if isinstance(m.body, str))))

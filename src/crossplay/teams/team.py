@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from crossplay.agents.context import Context, options
 from crossplay.agents.facets import described
 from crossplay.agents.guards import Guards, make_guards
-from crossplay.kernel import Agent, CrossplayError, Fault, Observation, load, nearest
+from crossplay.kernel import Action, ActionSpec, Agent, CrossplayError, Fault, Observation, load, nearest
 from crossplay.kernel.drivers import mode
 from crossplay.kernel.types import Stop
 from crossplay.models.options import read_options
 from crossplay.teams.facets import VOCABULARY, team_facets
 from crossplay.teams.room import Ask, Room, Talk
+from crossplay.teams.texts import BRIEFS
 from crossplay.teams.topology import Topology, make_topology
 
 __all__ = ["Team", "TeamProtocol", "WaitingTeam", "make_protocol", "make_team", "team"]
@@ -37,8 +38,21 @@ class TeamProtocol(Protocol):
         """Yield the asks of a wave, receive their posts; return the verdict."""
         ...
 
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """What is asked for beside an answer."""
+        ...
+
     def calls(self, n: int) -> int:
         """The most asks of one decision with n members: what a plan multiplies with."""
+        ...
+
+    def asks_aside(self, n: int) -> bool:
+        """Whether some asks are in other forms than the seat's: plans, critiques, ballots."""
+        ...
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise CrossplayError where members of these names cannot play it."""
         ...
 
     def default_topology(self, n: int) -> Topology:
@@ -48,6 +62,9 @@ class TeamProtocol(Protocol):
     def manifest(self) -> dict[str, Any]:
         """Name and settings."""
         ...
+
+
+_LONGEST = max(BRIEFS.values(), key=len)
 
 
 class Team(Agent):
@@ -90,6 +107,7 @@ class Team(Agent):
             self.topology = self.topology.only(self.slots)
         if self.topology.n != len(self.players):
             raise CrossplayError(f"{name}: a topology of {self.topology.n} for {len(self.players)} members")
+        protocol.check(self.names)
         self.name = name
         self.silent = silent
         self.guards = guards
@@ -128,25 +146,44 @@ class Team(Agent):
 
     def size(self, obs: Observation) -> tuple[int, int, int]:
         """(calls, tokens in, tokens out) of a decision at most, as far as the members know theirs."""
-        sizes = [m.size(obs) for m in self.players if hasattr(m, "size")]
-        if not sizes:
+        asked = [m for m in self.players if hasattr(m, "size")]
+        if not asked:
             return 0, 0, 0
         asks = self.protocol.calls(len(self.players))
+        # Every ask is taken for the dearest: in the seat's form or, where the protocol has such, in words.
+        handles = [obs.for_member((0, 0, 0), brief=_LONGEST, wants=self.protocol.wants)]
+        if self.protocol.asks_aside(len(self.players)):
+            handles.append(obs.for_member((0, 0, 0), brief=_LONGEST, spec=ActionSpec("text")))
+        sizes = [m.size(h) for m in asked for h in handles]
         calls, tokens_in, tokens_out = (max(s[i] for s in sizes) for i in range(3))
         # What the others posted is shown again: at most every earlier answer of the discussion.
-        return asks * calls, asks * (tokens_in + asks * (tokens_out + 32)), asks * tokens_out
+        return asks * calls, asks * (tokens_in + calls * asks * (tokens_out + 32)), asks * tokens_out
 
     def begin(self, obs: Observation) -> Any:
-        """The first memos of the members that want to begin."""
+        """The first memos of the members that want to begin; who fails to is counted and plays without."""
+        return self._begun(obs, [(s, h, _call(m.begin, h)) for s, m, h in self._inner(obs, "begin")])
+
+    def end(self, obs: Observation) -> Any:
+        """Told to the members that want to hear it."""
+        for _, member, handle in self._inner(obs, "end"):
+            _call(member.end, handle)
+
+    def _inner(self, obs: Observation, verb: str) -> list[tuple[int, Agent, Observation]]:
+        """(place, member, handle) of those who have such a verb of their own."""
+        memos = Room(self, obs).memos
+        wanted = [i for i in self.slots if getattr(type(self.members[i]), verb) is not getattr(Agent, verb)]
+        return [(i, self.members[i], obs.for_member((0, i), memo=memos.get(str(i)))) for i in wanted]
+
+    def _begun(self, obs: Observation, answers: Sequence[tuple[int, Observation, Any]]) -> Any:
         memos = {}
-        for i, member in zip(self.slots, self.players, strict=True):
-            if type(member).begin is not Agent.begin:
-                memo = member.begin(obs.for_member((0, i)))
-                if inspect.isawaitable(memo):
-                    raise CrossplayError(f"{self.name}: member {self.names[i]} begins asynchronously")
-                if memo is not None and not isinstance(memo, Fault):
-                    memos[str(i)] = memo
-        return {"members": memos} if memos else None
+        for slot, handle, answer in answers:
+            memo = answer.memo if isinstance(answer, Action) else answer
+            if isinstance(memo, Fault):
+                handle.count("member_begin_fault")
+                handle.note("note", {"begin": self.names[slot], "fault": f"{memo.kind}: {memo.detail}"[:300]})
+            elif memo is not None:
+                memos[str(slot)] = memo
+        return {"members": memos, "of": list(self.names)} if memos else None
 
     def act(self, obs: Observation) -> Any:
         """One decision."""
@@ -164,6 +201,15 @@ class Team(Agent):
 
 class WaitingTeam(Team):
     """A team some of whose members wait for something: asks of a wave go out together."""
+
+    async def begin(self, obs: Observation) -> Any:
+        """As a team begins; one member after the other."""
+        return self._begun(obs, [(s, h, await _got(_call(m.begin, h))) for s, m, h in self._inner(obs, "begin")])
+
+    async def end(self, obs: Observation) -> Any:
+        """As a team ends."""
+        for _, member, handle in self._inner(obs, "end"):
+            await _got(_call(member.end, handle))
 
     async def act(self, obs: Observation) -> Any:
         """One decision; posts are taken in schedule order."""
@@ -185,14 +231,21 @@ def _fault(error: Exception) -> Fault:
     return Fault("error", f"{type(error).__name__}: {error}"[:500])
 
 
-def _ask(member: Agent, handle: Observation) -> Any:
-    """One answer of a member that answers at once."""
+def _call(verb: Any, handle: Observation) -> Any:
+    """What a member answers; an awaitable comes back as it is."""
     try:
-        return member.act_batch([handle])[0] if hasattr(member, "act_batch") else member.act(handle)
+        return verb(handle)
     except Stop:
         raise
     except Exception as error:
         return _fault(error)
+
+
+def _ask(member: Agent, handle: Observation) -> Any:
+    """One answer of a member, or an awaitable of it."""
+    if hasattr(member, "act_batch"):
+        return _call(lambda h: member.act_batch([h])[0], handle)
+    return _call(member.act, handle)
 
 
 async def _wait(call: Any) -> Any:
@@ -204,17 +257,19 @@ async def _wait(call: Any) -> Any:
         return _fault(error)
 
 
+async def _got(answer: Any) -> Any:
+    return await _wait(answer) if inspect.isawaitable(answer) else answer
+
+
 async def _together(members: Sequence[Agent], asks: Sequence[Ask], handles: Sequence[Observation]) -> list[Any]:
-    answers: list[Any] = []
-    for ask, handle in zip(asks, handles, strict=True):
-        member = members[ask.member]
-        answers.append(_wait(member.act(handle)) if mode(member) == "async" else _ask(member, handle))
+    """The answers of a wave, in the order asked. A `Stop` ends the run when all of them are there."""
+    answers = [_ask(members[a.member], h) for a, h in zip(asks, handles, strict=True)]
     waiting = [i for i, a in enumerate(answers) if inspect.isawaitable(a)]
     if len(waiting) == 1:
-        answers[waiting[0]] = await answers[waiting[0]]
+        answers[waiting[0]] = await _wait(answers[waiting[0]])
     elif waiting:
-        # A Stop ends the run; the others' calls are paid, so they are waited for and their notes kept.
-        found = await asyncio.gather(*(answers[i] for i in waiting), return_exceptions=True)
+        # The others' calls are paid, so they are waited for and their notes kept.
+        found = await asyncio.gather(*(_wait(answers[i]) for i in waiting), return_exceptions=True)
         for i, answer in zip(waiting, found, strict=True):
             if isinstance(answer, BaseException):
                 raise answer

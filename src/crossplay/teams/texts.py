@@ -27,6 +27,8 @@ BRIEFS = {
     "points": "Candidates:\n{candidates}\nShare out {points} points among the candidates by how likely each is to be right, "
     "as a JSON list of {n} whole numbers in the order shown.",
     "judge": "You are the judge. The candidates are:\n{candidates}\nName the one that is right by its letter.",
+    "score": "Judge this answer to the task: {answer}\nGive a score from 0 (surely wrong) to 10 (surely right) and the reason "
+    "in one sentence.",
     "verify": "Judge the last answer above: accept it only if you find it right. Give a score from 0 (surely wrong) to 10 "
     "(surely right) and the reason in one sentence.",
     "retry": "Your last answer was not accepted; the reason is above. Give another answer.",

@@ -6,6 +6,7 @@ own. Members of one stage are asked together; stages follow one another within a
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,12 +22,16 @@ Edge = tuple[int, int]
 
 
 class Topology(msgspec.Struct, frozen=True, dict=True):
-    """n members, directed edges (writer, reader), and the stages of a round (a partition of members)."""
+    """n members, directed edges (writer, reader), and the stages of a round (a partition of members).
+
+    degree: where it is not 0, each reader's writers are drawn anew every round, so many of them.
+    """
 
     n: int
     edges: frozenset[Edge]
     stages: tuple[tuple[int, ...], ...]
     name: str = ""
+    degree: int = 0
 
     def __post_init__(self) -> None:
         asked = sorted(m for stage in self.stages for m in stage)
@@ -46,14 +51,24 @@ class Topology(msgspec.Struct, frozen=True, dict=True):
 
     def edit(self, add: Sequence[Edge] = (), cut: Sequence[Edge] = ()) -> Topology:
         """Another topology with edges added and cut (mutable graphs: a protocol replaces the room's)."""
-        return Topology(self.n, (self.edges | frozenset(add)) - frozenset(cut), self.stages, f"{self.name}*")
+        return Topology(
+            self.n, (self.edges - frozenset(cut)) | frozenset(add), self.stages, f"{self.name.rstrip('*')}*"
+        )
+
+    def of_round(self, key: bytes, round: int) -> Topology:
+        """The topology of one round: itself, or drawn anew from (key, round) where it has a degree."""
+        if not self.degree:
+            return self
+        loops = {(a, b) for a, b in self.edges if a == b}
+        drawn = _drawn(self.n, self.degree, key, round) | loops
+        return Topology(self.n, frozenset(drawn), self.stages, self.name, self.degree)
 
     def only(self, members: Sequence[int]) -> Topology:
         """What is left of it among some members, who are numbered anew in the order given."""
         place = {m: i for i, m in enumerate(members)}
         edges = frozenset((place[a], place[b]) for a, b in self.edges if a in place and b in place)
         stages = tuple(s for stage in self.stages if (s := tuple(place[m] for m in stage if m in place)))
-        return Topology(len(place), edges, stages, self.name)
+        return Topology(len(place), edges, stages, self.name, self.degree)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for manifests and pictures."""
@@ -142,16 +157,23 @@ def custom(n: int, edges: Sequence[Sequence[int]] = (), stages: Sequence[Sequenc
     return Topology(n, frozenset((int(a), int(b)) for a, b in edges), found, "custom")
 
 
-def sparse(n: int, degree: int = 2, key: bytes = b"", round: int = 0, own: bool = True) -> Topology:
-    """Each sees `degree` others, drawn from (key, round): a dynamic topology draws anew each round."""
+def sparse(n: int, degree: int = 2, own: bool = True) -> Topology:
+    """Each sees `degree` others, drawn anew every round."""
+    if degree < 1:
+        raise CrossplayError(f"topology: degree = {degree} must be 1 or more")
+    edges = _drawn(n, degree, b"", 0) | (_loops(n) if own else set())
+    return Topology(n, frozenset(edges), _together(n), "sparse", degree)
+
+
+def _drawn(n: int, degree: int, key: bytes, round: int) -> set[Edge]:
     edges = set()
     for reader in range(n):
         others = [w for w in range(n) if w != reader]
         edges |= {(others[i], reader) for i in permutation(key, len(others), round, reader)[:degree]}
-    return Topology(n, frozenset(edges | (_loops(n) if own else set())), _together(n), "sparse")
+    return edges
 
 
-TOPOLOGIES = {f.__name__: f for f in (complete, none, chain, ring, star, tree, layered, custom)}
+TOPOLOGIES = {f.__name__: f for f in (complete, none, chain, ring, star, tree, layered, sparse, custom)}
 
 
 def make_topology(given: str | Mapping[str, Any], n: int) -> Topology:
@@ -160,8 +182,12 @@ def make_topology(given: str | Mapping[str, Any], n: int) -> Topology:
     name = table.pop("name", "custom" if "edges" in table else None)
     if name not in TOPOLOGIES:
         raise CrossplayError(f'topology: unknown name "{name}".{nearest(str(name), TOPOLOGIES)}')
+    known = tuple(inspect.signature(TOPOLOGIES[name]).parameters)[1:]
+    for key in table:
+        if key not in known:
+            raise CrossplayError(f'topology {name}: unknown setting "{key}".{nearest(key, known) or " It has none."}')
     try:
         made: Topology = TOPOLOGIES[name](n, **table)
-    except TypeError as error:
-        raise CrossplayError(f"topology {name}: {str(error).partition('() ')[2] or error}") from None
+    except (TypeError, ValueError) as error:
+        raise CrossplayError(f"topology {name}: {error}") from None
     return made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
 
 from crossplay.kernel import ActionSpec, CrossplayError
-from crossplay.teams.protocols.common import TEXT, Settings, verdict_of
+from crossplay.teams.protocols.common import TEXT, Settings, _known, verdict_of
 from crossplay.teams.room import Ask, Post, Room, Talk
 from crossplay.teams.texts import BRIEFS
 from crossplay.teams.topology import Topology, chain
@@ -17,9 +18,11 @@ __all__ = ["Gate", "Pipeline", "Relay", "Stage"]
 
 
 class Relay(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Each member takes the task over from the one before (hand-off); the last one's answer counts.
+    """Each member takes the task over from the one before (hand-off); the last answer counts.
 
-    laps: how often the baton goes round. window: how many posts of the predecessor are shown.
+    laps: how often the baton goes round. window: how many posts of each writer that the topology lets it
+    hear are shown beside the last answer (0: all). Who fails to answer drops out of the chain; the record
+    says whose answer it was (`by`).
     """
 
     name: ClassVar[str] = "relay"
@@ -27,17 +30,24 @@ class Relay(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     window: int = 1
     rationale: bool = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.laps < 1 or self.window < 0:
+            raise CrossplayError(f"relay: laps = {self.laps} must be 1 or more, window = {self.window} 0 or more")
+
     def run(self, room: Room) -> Talk:
         """One ask at a time."""
         last: Post | None = None
         for lap in range(self.laps):
             room.round = lap
             for m in range(room.n):
-                sees = (last.id,) if last is not None and last.ok else room.visible(m, self.window)
+                baton = {last.id} if last is not None and last.ok else set()
+                sees = tuple(sorted(baton | set(room.visible(m, self.window))))
                 brief = BRIEFS["continue"] if sees else BRIEFS["draft"]
                 [post] = yield [Ask(m, "answer", brief if room.n > 1 else "", sees=sees, wants=self.wants)]
                 last = post if post.ok or last is None else last
-        return verdict_of(last, "nobody answered")
+        by = room.names[last.member] if last is not None and last.ok else ""
+        return verdict_of(last, "nobody answered", by=by)
 
     def default_topology(self, n: int) -> Topology:
         """A chain."""
@@ -76,16 +86,27 @@ class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: ClassVar[str] = "pipeline"
+    aside: ClassVar[bool] = True
     stages: list[Stage] = []
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for i, stage in enumerate(self.stages):
+            if stage.gate.retries < 0 or stage.gate.words < 0:
+                raise CrossplayError(f"pipeline: stages[{i}].gate: retries and words must not be negative")
             if stage.sees not in ("last", "all"):
                 raise CrossplayError(f'pipeline: stages[{i}].sees = "{stage.sees}" is not "last" or "all"')
             try:
                 re.compile(stage.gate.matches)
             except re.error as error:
                 raise CrossplayError(f"pipeline: stages[{i}].gate.matches: {error}") from None
+
+    def check(self, names: Sequence[str]) -> None:
+        """Members that stages and gates name must be there."""
+        super().check(names)
+        for stage in self.stages:
+            for name in filter(None, (stage.member, stage.gate.by)):
+                _known(self.name, name, names)
 
     def run(self, room: Room) -> Talk:
         """Stage after stage."""
@@ -105,12 +126,13 @@ class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _stage(self, room: Room, stage: Stage, member: int, spec: ActionSpec | None, done: list[Post]) -> Talk:
         before = tuple(p.id for p in (done if stage.sees == "all" else done[-1:]))
         sees, brief = before, BRIEFS["stage"].format(instruction=stage.do)
-        for _ in range(stage.gate.retries + 1):
+        for k in range(stage.gate.retries + 1):
+            if k:
+                room.obs.count("gate_retries")
             [post] = yield [Ask(member, "answer" if spec is None else "stage", brief, spec, sees, self.wants)]
             passed, reasons = yield from self._gate(room, stage, post)
             if passed:
                 return post  # type: ignore[return-value]
-            room.obs.count("gate_retries")
             sees = (*before, *((post.id,) if post.ok else ()), *reasons)
             brief = f"{stage.do}\n{BRIEFS['retry']}"
         return None  # type: ignore[return-value]

@@ -16,24 +16,27 @@ class Verify(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A proposer answers; a verifier scores; below `accept` the proposer answers again, up to `tries` times.
 
     show: the proposer sees why it was refused. Where none is accepted, the answer with the best score
-    counts (and the counter `not_accepted`). Roles: proposer, verifier.
+    counts (and the counter `not_accepted`); a judgement that fails accepts nothing and ranks below every
+    score. Roles: proposer, verifier.
     """
 
     name: ClassVar[str] = "verify"
     parts: ClassVar[tuple[str, ...]] = ("proposer", "verifier")
+    aside: ClassVar[bool] = True
     tries: int = 3
     accept: float = 0.7
     show: bool = True
     rationale: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.tries < 1 or not 0 <= self.accept <= 1:
             raise CrossplayError(f"verify: tries = {self.tries} must be 1 or more, accept = {self.accept} in 0..1")
 
     def run(self, room: Room) -> Talk:
         """Propose and judge."""
         proposer, verifier = self.who(room, "proposer"), self.who(room, "verifier")
-        scored: list[tuple[float, Post]] = []
+        scored: list[tuple[float | None, Post]] = []
         sees: tuple[int, ...] = ()
         for k in range(self.tries):
             room.round = k
@@ -42,18 +45,20 @@ class Verify(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if not post.ok:
                 continue
             [said] = yield [Ask(verifier, "verify", BRIEFS["verify"], JUDGEMENT, (post.id,))]
-            score, _ = judged(said)
+            score = judged(said)
             scored.append((score, post))
-            if score >= self.accept:
+            if score is not None and score >= self.accept:
                 break
             if self.show:
                 sees = (post.id, said.id) if said.ok else (post.id,)
         if not scored:
             return verdict_of(None, "the proposer gave no answer")
-        best = max(range(len(scored)), key=lambda i: (scored[i][0], -i))
-        if scored[best][0] < self.accept:
+        scores = [s for s, _ in scored]
+        rank = [-1.0 if s is None else s for s in scores]
+        best = max(range(len(rank)), key=lambda i: (rank[i], -i))
+        if rank[best] < self.accept:
             room.obs.count("not_accepted")
-        record = {"scores": [s for s, _ in scored], "chosen": best}
+        record = {"scores": scores, "chosen": best}
         return verdict_of(scored[best][1], "no answer", **record)
 
     def calls(self, n: int) -> int:
@@ -78,9 +83,15 @@ class Refine(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "corrector",
         "structurer",
     )
+    aside: ClassVar[bool] = True
     rounds: int = 2
     accept: float = 0.7
     rationale: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rounds < 0 or not 0 <= self.accept <= 1:
+            raise CrossplayError(f"refine: rounds = {self.rounds} must be 0 or more, accept = {self.accept} in 0..1")
 
     def run(self, room: Room) -> Talk:
         """The loop."""
@@ -92,8 +103,8 @@ class Refine(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             if not answer.ok:
                 break
             [check] = yield [self._ask(room, "verifier", "verify", JUDGEMENT, (*base, answer.id))]
-            score, _ = judged(check)
-            if score >= self.accept:
+            score = judged(check)
+            if score is not None and score >= self.accept:
                 break
             shown = (*base, answer.id, check.id) if check.ok else (*base, answer.id)
             [hint] = yield [self._ask(room, "suggester", "suggest", TEXT, shown)]

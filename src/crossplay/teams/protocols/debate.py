@@ -28,9 +28,10 @@ class Debate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     window: how many of each writer's posts are shown, 0: all. inner: exchanges of the paradigm
     "debate" before the first member is asked again. stop: end as soon as the rule decides on the
-    answers of a round. pool: a diversity-aware choice of the first answers. draft: the first member
+    answers of a round, the first ones included (of use with rules that may wait, as consensus does). pool: a diversity-aware choice of the first answers. draft: the first member
     drafts and no one else answers in round 0, as in the original; otherwise all do, so that the
-    vote of round 0 and the debate are compared on the same answers.
+    vote of round 0 and the debate are compared on the same answers. A member whose answer fails keeps
+    the one it gave before; the failure is in the record and in the counter `member_faults`.
     """
 
     name: ClassVar[str] = "debate"
@@ -44,6 +45,12 @@ class Debate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pool: Pool | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop and not self.voting.form.stops:
+            raise CrossplayError(
+                f'debate: stop = true ends a debate when its rule decides, and "{self.voting.form.name}" always does; '
+                'take one that waits, such as rule = "unanimity"'
+            )
         if self.rounds < 0 or self.window < 0 or self.inner < 1:
             raise CrossplayError(
                 f"debate: rounds = {self.rounds}, window = {self.window}, inner = {self.inner} are too small"
@@ -58,16 +65,14 @@ class Debate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             posts = yield together(room, everyone[:1] if self.draft else everyone, wants=self.wants)
         first = majority_of(room, posts)
         for r in range(1, self.rounds + 1):
+            if self.stop and self.voting.settled(room, room.ballots(everyone)):
+                break
             room.round = r
             if self.paradigm == "debate" and room.n > 2:
                 yield from self._exchange(room)
             else:
                 yield from turns(room, "improve", self.wants, self.window)
-            last = [p for m in everyone if (p := room.latest(m)) is not None]
-            if self.stop and self.voting.settled(room, last, r):
-                break
-        last = [p for m in everyone if (p := room.latest(m)) is not None]
-        return (yield from self.voting.decide(room, last, first=first))
+        return (yield from self.voting.decide(room, room.ballots(everyone), first=first))
 
     def _exchange(self, room: Room) -> Talk:
         """The first member answers; the others exchange `inner` times, seeing it and each other."""
@@ -84,11 +89,16 @@ class Debate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.paradigm == "report":
             return star(n, turns=True)
         if self.paradigm == "relay":
-            return ring(n, turns=True)
+            return ring(n, turns=True, own=False)
         return complete(n)
 
     def calls(self, n: int) -> int:
         """Asks of all rounds, and the votes that the rule wants."""
         per_round = 1 + self.inner * (n - 1) if self.paradigm == "debate" and n > 2 else n
         start = self.pool.candidates if self.pool else n
-        return start + self.rounds * per_round + self.voting.calls(n)
+        return start + self.rounds * per_round + self.voting.calls(n, n)
+
+    @property
+    def opens(self) -> bool:
+        """All answer before anybody is heard, but in the original drafts."""
+        return not self.draft

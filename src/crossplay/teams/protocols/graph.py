@@ -14,7 +14,7 @@ from crossplay.teams.decide import majority_of
 from crossplay.teams.protocols.common import JUDGEMENT, Settings, judged, together
 from crossplay.teams.room import Ask, Room, Talk
 from crossplay.teams.texts import BRIEFS
-from crossplay.teams.topology import Topology
+from crossplay.teams.topology import Topology, none
 
 __all__ = ["Graph"]
 
@@ -33,6 +33,8 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: ClassVar[str] = "graph"
     strategy: ClassVar[str] = "model"
     parts: ClassVar[tuple[str, ...]] = ("reflector",)
+    aside: ClassVar[bool] = True
+    least: ClassVar[int] = 3
     rounds: int = 4
     meetings: int = 0
     eta: float = 0.5
@@ -42,6 +44,7 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rationale: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (0 <= self.eta <= 1 and 0 <= self.epsilon <= 1 and self.rounds >= 0 and self.meetings >= 0):
             raise CrossplayError(f"graph: eta = {self.eta} and epsilon = {self.epsilon} must lie in 0..1")
 
@@ -64,9 +67,8 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             met += len(pairs)
             yield from self._meet(room, pairs)
             yield from self._reflect(room, reflector, pairs, q)
-        last = [p for m in debaters if (p := room.latest(m, "improve") or room.latest(m)) is not None]
         learnt = [[room.names[a], room.names[b], v] for (a, b), v in sorted(q.items())]
-        verdict = yield from self.voting.decide(room, last, first=first)
+        verdict = yield from self.voting.decide(room, room.ballots(debaters), first=first)
         verdict.data |= {"meetings": met, "values": learnt}
         return verdict
 
@@ -97,17 +99,21 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         shown = [tuple(p.id for m in pair if (p := room.latest(m)) is not None) for pair in pairs]
         said = yield [Ask(reflector, "reflect", BRIEFS["reflect"], JUDGEMENT, ids) for ids in shown]
         for pair, post in zip(pairs, said, strict=True):
-            if post.ok:
-                q[pair] += self.eta * (judged(post)[0] - q[pair])
+            score = judged(post)
+            if score is not None:
+                q[pair] += self.eta * (score - q[pair])
         return None  # type: ignore[return-value]
 
     def default_topology(self, n: int) -> Topology:
         """Nobody at first; edges come as pairs meet."""
-        from crossplay.teams.topology import none
-
         return none(n)
 
     def calls(self, n: int) -> int:
         """Round 0, and per meeting two answers and a score."""
         k = max(1, self.meetings or (n - 1) // 2)
-        return n - 1 + 3 * k * self.rounds + self.voting.calls(n)
+        return n - 1 + 3 * k * self.rounds + self.voting.calls(n, n - 1)
+
+    @property
+    def opens(self) -> bool:
+        """All but the reflector answer first."""
+        return True

@@ -27,10 +27,12 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: ClassVar[str] = "orchestrate"
     strategy: ClassVar[str] = "model"
     parts: ClassVar[tuple[str, ...]] = ("orchestrator",)
+    aside: ClassVar[bool] = True
     turns: int = 4
     replan: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.turns < 1:
             raise CrossplayError(f"orchestrate: turns = {self.turns} must be 1 or more")
 
@@ -55,8 +57,8 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             if not order.ok or order.value["to"] == "answer":
                 break
             worker = workers[names.index(order.value["to"])]
-            [found] = yield [Ask(worker, "work", BRIEFS["work"].format(instruction=order.value["instruction"]), TEXT)]
-            seen = (*seen, found.id) if found.ok else seen
+            [found] = yield [_work(worker, order.value["instruction"], order.id)]
+            seen = (*seen, order.id, *((found.id,) if found.ok else ()))
         return seen  # type: ignore[return-value]
 
     def _at_once(self, room: Room, workers: list[int]) -> Talk:
@@ -68,12 +70,8 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         room.round = 1
         if not plan.ok:
             return ()  # type: ignore[return-value]
-        asks = [
-            Ask(workers[names.index(o["to"])], "work", BRIEFS["work"].format(instruction=o["instruction"]), TEXT)
-            for o in plan.value
-        ]
-        found = yield asks
-        return tuple(p.id for p in found if p.ok)  # type: ignore[return-value]
+        found = yield [_work(workers[names.index(o["to"])], o["instruction"], plan.id) for o in plan.value]
+        return (plan.id, *(p.id for p in found if p.ok))  # type: ignore[return-value]
 
     def default_topology(self, n: int) -> Topology:
         """A star around the orchestrator."""
@@ -82,6 +80,11 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def calls(self, n: int) -> int:
         """Two asks a turn and the conclusion."""
         return 2 * self.turns + 1 if self.replan else self.turns + 2
+
+
+def _work(worker: int, instruction: str, order: int) -> Ask:
+    """What a worker is asked; order: the id of the post with its instruction."""
+    return Ask(worker, "work", BRIEFS["work"].format(instruction=instruction), TEXT, told=(order,))
 
 
 def _order(to: list[str]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: ClassVar[str] = "compose"
     parts: ClassVar[tuple[str, ...]] = ("solver", "critic", "selector", "planner")
+    aside: ClassVar[bool] = True
     steps: list[Step] = msgspec.field(default_factory=lambda: ["review"])
     rounds: int = 1
     steps_of_plan: int = 4
@@ -38,6 +39,7 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rationale: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.steps or self.rounds < 1 or self.steps_of_plan < 1:
             raise CrossplayError(f"{self.name}: steps = {self.steps}, rounds = {self.rounds} are too few")
 
@@ -46,7 +48,7 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         seen: Seen = ()
         answer: Post | None = None
         for i, step in enumerate(self.steps):
-            room.round = 10 * i
+            room.round += i > 0
             answer = yield from {"review": self._review, "select": self._select, "plan": self._plan}[step](room, seen)
             if answer is None or not answer.ok:
                 return verdict_of(answer, f"step {i + 1} ({step}) gave no answer")
@@ -79,8 +81,8 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return posts[0]  # type: ignore[return-value]
         if self.by == "rule":
             verdict = yield from self.voting.decide(room, posts)
-            chosen = next((p for p in good if p.value == verdict.value), None)
-            return chosen  # type: ignore[return-value]
+            key = None if verdict.value is None else room.key_of(verdict.value)
+            return next((p for p in good if p.key == key), None)  # type: ignore[return-value]
         room.round += 1
         ids = tuple(p.id for p in good)
         [chosen] = yield [Ask(self.who(room, "selector"), "answer", BRIEFS["select"], sees=ids, wants=self.wants)]
@@ -98,10 +100,15 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Asks of all steps."""
         per = {
             "review": 1 + 2 * self.rounds,
-            "select": n + (1 if self.by == "selector" else self.voting.calls(n)),
+            "select": n + (1 if self.by == "selector" else self.voting.calls(n, n)),
             "plan": 2,
         }
         return sum(per[s] for s in self.steps)
+
+    @property
+    def opens(self) -> bool:
+        """A selection begins with everybody's answer."""
+        return self.steps[0] == "select"
 
 
 class Review(Compose, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -21,11 +21,12 @@ __all__ = ["Tree", "leaves"]
 
 
 class _Node(msgspec.Struct):
-    """A part of the task: its words, how deep and how broadly it may be split."""
+    """A part of the task: its words, how deep and how broadly it may be split, the post that named it."""
 
     task: str
     depth: int
     breadth: int
+    of: tuple[int, ...] = ()
 
 
 class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,12 +37,14 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: ClassVar[str] = "tree"
     parts: ClassVar[tuple[str, ...]] = ("splitter", "worker", "writer")
+    aside: ClassVar[bool] = True
     depth: int = 2
     breadth: int = 3
     decay: Literal["halve", "minus2", "none"] = "halve"
     most: int = 60
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.depth < 0 or self.breadth < 1 or self.most < 2:
             raise CrossplayError(
                 f"tree: depth = {self.depth}, breadth = {self.breadth}, most = {self.most} are too small"
@@ -49,26 +52,30 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def run(self, room: Room) -> Talk:
         """Level by level: split what may be split, answer the leaves, write the answer."""
-        nodes = [_Node("the whole task", self.depth, self.breadth)]
+        root = _Node("the whole task", self.depth, self.breadth)
+        nodes = [root]
         done: list[_Node] = []
         taken: list[str] = []
         while nodes:
             again = [n for n in nodes if n.depth > 0 and n.breadth > 0]
             done += [n for n in nodes if n not in again]
-            room_left = self.most - len(room.posts) - len(done) - 2 * len(again) - 1
-            if again and room_left < 0:
+            widest = len(room.posts) + len(again) + len(done) + sum(n.breadth for n in again) + 1
+            if again and widest > self.most:
                 room.obs.count("pruned", len(again))
                 done += again
                 break
             nodes = yield from self._split(room, again, done, taken)
             room.round += 1
-        leaves_asked = [n for n in done if n.task != "the whole task"]
-        found: list[Post] = []
+        leaves_asked = [n for n in done if n is not root]
+        seen: tuple[int, ...] = ()
         if leaves_asked:
             worker = self.who(room, "worker")
-            found = yield [Ask(worker, "part", BRIEFS["part"].format(task=n.task), TEXT) for n in leaves_asked]
+            found: list[Post] = yield [
+                Ask(worker, "part", BRIEFS["part"].format(task=n.task), TEXT, told=n.of) for n in leaves_asked
+            ]
             room.round += 1
-        seen = tuple(p.id for p in found if p.ok)
+            # The parts are shown with what was found about them.
+            seen = (*sorted({i for n in leaves_asked for i in n.of}), *(p.id for p in found if p.ok))
         writer = self.who(room, "writer")
         [answer] = yield [Ask(writer, "answer", BRIEFS["conclude"] if seen else "", sees=seen, wants=self.wants)]
         return verdict_of(answer, "no answer", leaves=len(leaves_asked), topics=taken)
@@ -82,7 +89,8 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             schema = {"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": node.breadth}
             listed = "; ".join(taken) or "nothing"
             brief = BRIEFS["split"].format(task=node.task, breadth=node.breadth, taken=listed)
-            asks.append(Ask(self.who(room, "splitter"), "split", brief, ActionSpec("data", schema=schema)))
+            form = ActionSpec("data", schema=schema)
+            asks.append(Ask(self.who(room, "splitter"), "split", brief, form, told=node.of))
         posts = yield asks
         below: list[_Node] = []
         for node, post in zip(nodes, posts, strict=True):
@@ -94,7 +102,7 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     taken.append(part.strip())
                     parts.append(part.strip())
             if parts:
-                below += [_Node(p, node.depth - 1, self.narrower(node.breadth)) for p in parts]
+                below += [_Node(p, node.depth - 1, self.narrower(node.breadth), (post.id,)) for p in parts]
             else:
                 done.append(node)
         return below  # type: ignore[return-value]

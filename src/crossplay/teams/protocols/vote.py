@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from crossplay.kernel import CrossplayError
 from crossplay.teams.protocols.common import Settings, together
 from crossplay.teams.room import Room, Talk
 from crossplay.teams.topology import Topology, none
@@ -22,6 +23,11 @@ class Vote(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strategy: ClassVar[str] = "rule"
     samples: int = 1
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 1:
+            raise CrossplayError(f"vote: samples = {self.samples} must be 1 or more")
+
     def run(self, room: Room) -> Talk:
         """One wave, one vote."""
         members = [m for m in range(room.n) for _ in range(self.samples)]
@@ -34,4 +40,9 @@ class Vote(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def calls(self, n: int) -> int:
         """One ask per member and sample, and the votes that the rule wants."""
-        return n * self.samples + self.voting.calls(n)
+        return n * self.samples + self.voting.calls(n, n * self.samples)
+
+    @property
+    def opens(self) -> bool:
+        """It is nothing else."""
+        return True
