@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crossplay.envs.qa import extract
 from crossplay.envs.qa.question import SPLITS, UNREAD, Grade, Question, Source, lettered, letters_of, split_of
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.registry import nearest
@@ -163,8 +164,14 @@ class Asking(Env):
         return [grade.credit]
 
     def canonical(self, value: Any) -> Any:
-        """What votes compare: a letter's index as it is, of a text the answer it gives (None: unreadable)."""
-        return self.source.canonical(value)
+        """What votes compare: the index of a letter, of a text the answer it gives; None: unreadable."""
+        names = self._spec.names
+        if not names:
+            return self.source.canonical(value)
+        if isinstance(value, str):
+            letter = extract.letter(value, names).value
+            return None if letter is None else names.index(letter)
+        return value
 
     def score(self) -> Mapping[str, float]:
         """Accuracy first; then what kept an answer from counting, and facts about the question."""

@@ -22,7 +22,7 @@ from fractions import Fraction
 
 import msgspec
 
-__all__ = ["Read", "as_number", "code", "letter", "number", "same_number", "tagged", "words", "yes_no"]
+__all__ = ["Read", "code", "letter", "number", "same_number", "tagged", "words", "yes_no"]
 
 MAX_TEXT = 20_000  # characters looked at: the end of longer texts
 _MAX_DIGITS = 60
@@ -54,17 +54,6 @@ _NUMBER = re.compile(
     (?!\d)""",
     re.VERBOSE,
 )
-
-
-def as_number(text: str) -> Fraction | None:
-    r"""The exact value of a text that is one number and nothing else but a unit sign; else None.
-
-    Takes signs, thousands separators, decimals, exponents, fractions ("3/4", "1 1/2", "\\frac{3}{4}")
-    and a currency sign before or "%" after it (the sign is dropped: 50% is 50).
-    """
-    text = text.strip().strip("$").strip()
-    match = _NUMBER.fullmatch(text.rstrip("%. ").rstrip())
-    return None if match is None else _value(match)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
