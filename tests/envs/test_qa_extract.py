@@ -200,6 +200,3 @@ def test_any_text_is_read_or_has_a_problem(text: str) -> None:
 def test_same_number() -> None:
     assert extract.same_number("333333333/1000000000", "1/3") and not extract.same_number("33/100", "1/3")
     assert extract.same_number("0", "0") and not extract.same_number("0", "1")
-    assert (
-        extract.as_number("1,000") == 1000 and extract.as_number("5 apples") is None and extract.as_number("50%") == 50
-    )

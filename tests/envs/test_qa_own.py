@@ -181,6 +181,12 @@ def test_turns_tell_what_was_wrong() -> None:
     assert env.canonical(f"the answer is {right}.0") == right and env.canonical("none") is None
 
 
+def test_votes_compare_letters_however_they_are_said() -> None:
+    env = family.make("choice", {})
+    assert [env.canonical(v) for v in (1, "B", "I think B", "A or B", "none")] == [1, 1, 1, None, None]
+    assert family.make("arithmetic", {}).canonical("so 3 + 4 = 7") == "7"
+
+
 def test_letters_are_counted() -> None:
     env = family.make("choice", {"options": 3})
     env.reset(key(1))
