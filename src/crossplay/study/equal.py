@@ -15,6 +15,7 @@ import msgspec
 from crossplay.kernel import CrossplayError
 from crossplay.study.spec import AgentSpec, LineupSpec, Study, seat_orders
 from crossplay.teams.equal import Fit
+from crossplay.teams.team import make_protocol
 
 if TYPE_CHECKING:
     from crossplay.kernel import Agent
@@ -25,8 +26,6 @@ __all__ = ["DEV", "EQUAL", "ROUND0", "add_team_controls", "fit_of", "is_team"]
 
 DEV, ROUND0, SILENT = "dev", "control: first votes", "control: zero-message"
 EQUAL = {"tokens": "control: equal tokens", "cost": "control: equal cost"}
-OPENING = ("vote", "debate", "graph", "compose", "select")
-"""Protocols whose round 0 is an independent answer of every member."""
 
 
 def is_team(spec: AgentSpec) -> bool:
@@ -52,36 +51,46 @@ def _controls_of(study: Study, team: str) -> list[tuple[str, str, dict[str, Any]
     """(name, type, options, role) of the control agents of a team."""
     spec = study.agents[team]
     options = dict(spec.options)
+    protocol = _protocol(spec, team)
     found = []
-    if _protocol(spec) in OPENING and _protocol(spec) != "vote":
-        first = {k: options[k] for k in ("members", "size", "names") if k in options} | {"protocol": _first(spec)}
+    if protocol.opens and protocol.name != "vote":
+        kept = ("members", "size", "names", "present", "guards")
+        first = {k: options[k] for k in kept if k in options} | {"protocol": _first(protocol)}
         found.append((f"{team} first votes", "team", first, ROUND0))
-    if _protocol(spec) != "vote":
+    if protocol.name != "vote" and not options.get("silent"):
         found.append((f"{team} silent", spec.type, options | {"silent": True}, SILENT))
     found += [(f"{team} equal {by}", "equal", {"of": team, "by": by}, EQUAL[by]) for by in ("tokens", "cost")]
     return found
 
 
-def _protocol(spec: AgentSpec) -> str:
-    given = spec.options.get("protocol", "vote")
-    return spec.type.partition(":")[2] or (given if isinstance(given, str) else str(given.get("name", "")))
+def _protocol(spec: AgentSpec, team: str) -> Any:
+    """The protocol that a team is made with."""
+    given, rest = spec.options.get("protocol", "vote"), spec.type.partition(":")[2]
+    if rest:
+        given = {**given, "name": rest} if isinstance(given, Mapping) else rest
+    return make_protocol(given, f"agents.{team}: protocol")
 
 
-def _first(spec: AgentSpec) -> dict[str, Any]:
-    """Round 0 of a team as a vote: the same questions, so the same calls."""
-    given = spec.options.get("protocol")
-    table = given if isinstance(given, Mapping) else {}
-    asked = _protocol(spec) in ("debate", "graph", "compose", "select")  # these ask for reasons unless told otherwise
-    return {"name": "vote", "rationale": table.get("rationale", asked), "confidence": table.get("confidence", False)}
+def _first(protocol: Any) -> dict[str, Any]:
+    """Round 0 of a team as a vote: the same questions, so the same calls; the same rule where the answers are its ballots."""
+    wants = {w: w in protocol.wants for w in ("rationale", "confidence")}
+    rule: dict[str, Any] = {"rule": protocol.rule, "otherwise": protocol.otherwise}
+    return {"name": "vote", **wants, **(rule if not protocol.voting.calls(1, 1) else {})}
 
 
 def _members(study: Study, team: str) -> list[str]:
     """The distinct members of a team, as agents of the study (types are added under their own name)."""
-    found = []
-    for member in dict.fromkeys(m for m in study.agents[team].options.get("members", ()) if isinstance(m, str)):
+    found: list[str] = []
+    for i, member in enumerate(study.agents[team].options.get("members", ())):
+        if not isinstance(member, str):
+            raise CrossplayError(
+                f"agents.{team}: members[{i}] is a table; name it under [agents], so that the equal-cost control can "
+                "play it alone (or set controls.equal_cost = false)"
+            )
+        if member not in found:
+            found.append(member)
         if member not in study.agents:
             study.agents[member] = AgentSpec(member)
-        found.append(member)
     return found
 
 
@@ -115,36 +124,48 @@ def fit_of(
     """
     members = dict(zip(agents(team).names, agents(team).members, strict=True))  # type: ignore[attr-defined]
     names = list(dict.fromkeys(m.name for m in members.values()))
-    cells_by = {c.key: c for c in cells}
-    own = {c.key for c in cells if not c.role and team in c.seats}
-    alone = {c.key: m for c in cells if c.role == DEV for m in names if m in c.seats and team not in c.seats}
+    places = _places(cells, team, names)
+    seats_of = {c.key: seats[c.env] for c in cells}
     spent: dict[str, dict[str, int]] = {}
     scores: dict[str, list[float]] = {}
     for record in records:
-        who = team if record.cell in own else alone.get(record.cell)
-        if who is None or record.status in ("void", "env-fault"):
-            continue
-        total = spent.setdefault(who, {})
-        cell = cells_by[record.cell]
-        for seat, agent in zip(seats[cell.env], cell.seats, strict=True):
-            if agent == who:
-                for name, k in record.counts.get(seat, {}).items():
+        for who, at in places.get(record.cell, ()) if record.status not in ("void", "env-fault") else ():
+            total = spent.setdefault(who, {})
+            for i in at:
+                for name, k in record.counts.get(seats_of[record.cell][i], {}).items():
                     total[name] = total.get(name, 0) + k
-        value = metric_of(record)
-        if who != team and value is not None:
-            scores.setdefault(who, []).append(value)
+            value = metric_of(record)
+            if who != team and value is not None:
+                scores.setdefault(who, []).append(value)
     if team not in spent:
         raise CrossplayError(f"{team}: its own episodes come first; none is there")
     dev = {m: sum(v) / len(v) for m in names if (v := scores.get(m))}
-    if not dev and len(names) > 1:
-        raise CrossplayError(f"{team}: no episode of the dev split says which member is the best")
+    if not dev:
+        raise CrossplayError(f"{team}: no episode of the dev split says which member is the best, or what it spends")
     unit = _unit(by, [spent[team], *(spent[m] for m in dev)], agents(team), prices)
-    cost = {w: _spend(s, unit, agents(w), prices) / max(1, s.get("decisions", 0)) for w, s in spent.items()}
-    best = max(dev, key=lambda m: (dev[m], -cost[m])) if dev else names[0]
-    single = cost.get(best, 0.0)
-    samples = max(1, int(cost[team] / single + 1e-9)) if single else 1
+    cost = {w: _spend(spent[w], unit, agents(w), prices) / max(1, spent[w].get("decisions", 0)) for w in (team, *dev)}
+    best = max(dev, key=lambda m: (dev[m], -cost[m]))
+    samples = max(1, int(cost[team] / cost[best] + 1e-9)) if cost[best] else 1
     shown = next(n for n, m in members.items() if m.name == best)
-    return Fit(shown, samples, unit, cost[team], single, dev)
+    return Fit(shown, samples, unit, cost[team], cost[best], dev)
+
+
+def _places(cells: Sequence[Cell], team: str, names: Sequence[str]) -> dict[str, list[tuple[str, list[int]]]]:
+    """Cell -> (whose spend it shows, in which seats): the team in its own lineups, a member alone in its places on
+    the dev split.
+    """
+    dev = {(c.env, c.seats): c.key for c in cells if c.role == DEV}
+    found: dict[str, list[tuple[str, list[int]]]] = {}
+    for cell in cells:
+        if cell.role or team not in cell.seats:
+            continue
+        at = [i for i, s in enumerate(cell.seats) if s == team]
+        found[cell.key] = [(team, at)]
+        for name in names:
+            alone = dev.get((cell.env, tuple(name if s == team else s for s in cell.seats)))
+            if alone is not None:
+                found.setdefault(alone, []).append((name, at))
+    return found
 
 
 def _unit(by: str, spent: Sequence[Mapping[str, int]], team: Agent, prices: Callable[[str], Any]) -> str:

@@ -14,7 +14,7 @@ from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.compare import Cell as StatCell
 from crossplay.measure.stats.compare import compare, summarise
 from crossplay.measure.stats.results import CellSummary, Comparison
-from crossplay.study.equal import DEV
+from crossplay.study.equal import DEV, is_team
 from crossplay.study.spec import Study, seat_orders
 
 __all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "metric_of", "result_of"]
@@ -505,4 +505,6 @@ def _control_notes(study: Study) -> list[str]:
         )
     if not study.controls.zero_message:
         notes.append("the zero-message control is switched off (controls.zero_message = false)")
+    if not study.controls.equal_cost and any(is_team(study.agents[a]) for s in study.lineups.values() for a in s.seats):
+        notes.append("the equal-cost controls of teams are switched off (controls.equal_cost = false)")
     return notes

@@ -15,6 +15,7 @@ import msgspec
 
 from crossplay.agents.context import Context, options
 from crossplay.kernel import Agent, CrossplayError, Observation
+from crossplay.kernel.types import Stop
 from crossplay.teams.protocols.vote import Vote
 from crossplay.teams.team import Team, make_team
 
@@ -75,11 +76,21 @@ class Equal(Agent):
         if self._made is None:
             if self._context.fit is None:
                 raise CrossplayError(f"{self.name}: an equal-cost control plays in a study, after its team")
-            fit: Fit = self._context.fit(self.of.name, self.by)
+            try:
+                fit: Fit = self._context.fit(self.of.name, self.by)
+            except Stop:
+                raise
+            except CrossplayError as error:  # not a fault of an answer: nothing may be served for it
+                raise Stop(f"{self.name}: {error}") from error
             member = self.of.members[self.of.names.index(fit.member)]
             self._made = make_team([member], Vote(samples=fit.samples), name=self.name)
             self._fit = fit
         return self._made
+
+    async def begin(self, obs: Observation) -> Any:
+        """As its member begins."""
+        begun = self.team().begin(obs)
+        return await begun if inspect.isawaitable(begun) else begun
 
     async def act(self, obs: Observation) -> Any:
         """One decision."""
