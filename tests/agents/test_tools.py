@@ -20,6 +20,7 @@ from crossplay.agents.tool_loop import wrapped_schema
 from crossplay.agents.tools import AT_ONCE, LONGEST, BadArguments, FunctionTool, Toolbox, ToolError, make_toolbox
 from crossplay.kernel import ActionSpec, Block, Conduct, CrossplayError, Env, Lineup, Usage, aio, pack, play, unpack
 from crossplay.models import Door, Reply, ScriptedBackend, ToolCall
+from crossplay.models.types import Capabilities
 from crossplay.records.cassette import Cassette
 
 HERE = Path(__file__).parent
@@ -474,3 +475,25 @@ def test_the_sandbox_is_a_tool_where_code_can_be_shut_in():
     assert asyncio.run(tool.call({"code": "print(6 * 7)"}, 20)) == "42"
     with pytest.raises(ToolError, match="ZeroDivisionError"):
         asyncio.run(tool.call({"code": "1 / 0"}, 20))
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+@pytest.mark.parametrize("can", [{"json_schema": True}, {"tools": True}])
+def test_a_plan_knows_the_most_that_a_decision_can_ask(rounds, can):
+    asked = []
+
+    def reply(request):
+        asked.append(request)
+        if can.get("tools"):
+            calls = [ToolCall(f"c{i}", "long", "{}") for i in range(AT_ONCE)]
+            return Reply(text="", usage=Usage(calls=1), tool_calls=calls)
+        return Reply(text='{"tool": "long", "arguments": {}}', usage=Usage(calls=1))
+
+    backend = Native(reply)
+    backend.capabilities = Capabilities(**can)
+    door = Door({"m": backend})
+    agent = Llm(door.model("m"), tools=box("long", "lookup", "calculator", rounds=rounds, door=door))
+    calls, tok_in, tok_out = agent.size(_handle())
+    asyncio.run(aio(play(Sum(), Lineup({"p0": agent}), Block(0, 0), Conduct())))
+    assert len(asked) == calls == rounds + 2
+    assert sum(r.bound()[0] for r in asked) <= tok_in and sum(r.max_tokens for r in asked) <= tok_out

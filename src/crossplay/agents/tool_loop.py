@@ -51,7 +51,9 @@ class ToolTalk:
 
     def __init__(self, box: Toolbox, tools: Mapping[str, Tool], model: Model, guards: Guards | None = None) -> None:
         self.box, self.tools, self.model, self.guards = box, dict(tools), model, guards
-        self.native = model.capabilities.tools
+        can = model.capabilities
+        # Weights in this process are held to a schema by the portable form; their native calls are read from free text.
+        self.native = can.tools and not (model.local and can.json_schema)
         self.made = 0
 
     @property
