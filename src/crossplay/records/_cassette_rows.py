@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
+import secrets
 import zlib
 from typing import Any, Literal
 
@@ -22,9 +25,11 @@ __all__ = [
     "call_key",
     "check_row",
     "columns_of",
+    "new_key",
     "read_row",
     "row_seal",
     "select_all",
+    "squeeze",
     "stored_of",
     "superseded_key",
 ]
@@ -127,6 +132,7 @@ class Row(msgspec.Struct):
     idempotency: str
     asked: float
     settled: float | None
+    packed: bytes = b""  # the request as it is stored, once it is known
 
     @property
     def episode(self) -> Address:
@@ -146,6 +152,23 @@ class Row(msgspec.Struct):
         status, reply, calls, tok_in, tok_out, cpu, attempts, doubtful, idempotency, asked, settled = stored
         usage = Usage(calls, tok_in, tok_out, cpu)
         return cls(call, status, reply, usage, attempts, doubtful, idempotency, asked, settled)
+
+
+def squeeze(request: bytes) -> bytes:
+    """A request as it is stored. Short ones need no window of 32 KiB, whose setting up costs more than the work."""
+    if len(request) > 1 << 14:
+        return zlib.compress(request, 6)
+    squeezer = zlib.compressobj(6, zlib.DEFLATED, max(9, min(14, len(request).bit_length())), 5)
+    return squeezer.compress(request) + squeezer.flush()
+
+
+def new_key() -> str:
+    """32 hexadecimal digits for one sending, never given twice: a counter under a secret of this process."""
+    return hashlib.blake2b(b"%d %d" % (os.getpid(), next(_count)), key=_secret, digest_size=16).hexdigest()
+
+
+_secret = secrets.token_bytes(32)
+_count = itertools.count()
 
 
 def call_key(digest: bytes, address: Address, k: int) -> bytes:
@@ -175,7 +198,7 @@ def columns_of(row: Row) -> tuple[Any, ...]:
         pack(path),
         c.k,
         row.status,
-        zlib.compress(c.request, 6),
+        row.packed or squeeze(c.request),
         row.reply,
         u.calls,
         u.tok_in,

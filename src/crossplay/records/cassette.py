@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import secrets
 import sqlite3
 import threading
 import time
@@ -44,9 +43,11 @@ from crossplay.records._cassette_rows import (
     call_key,
     check_row,
     columns_of,
+    new_key,
     read_row,
     row_seal,
     select_all,
+    squeeze,
     stored_of,
     superseded_key,
 )
@@ -311,7 +312,7 @@ class Cassette:
         tool). An answer that is asked for again is kept as superseded, and the new sending has a key
         of its own: under the old one an endpoint might repeat its answer.
         """
-        row = Row(call, "intent", None, Usage(), 1, 0, secrets.token_hex(16), time.time(), None)
+        row = Row(call, "intent", None, Usage(), 1, 0, new_key(), time.time(), None, squeeze(call.request))
         before = None if self.mode == "off" else self._own(call)
         if before is None:
             return self._put(row)
@@ -334,7 +335,7 @@ class Cassette:
         shared again.
         """
         now = time.time()
-        row = Row(call, "answered", reply, Usage(), 0, 0, origin + secrets.token_hex(16), now, now)
+        row = Row(call, "answered", reply, Usage(), 0, 0, origin + new_key(), now, now)
         before = self._own(call) if self.mode == "refresh" else None
         if before is not None and self._stale(before):
             self._submit([_statement(_superseded(before)), _statement(row)], row)
