@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import cmath
 import math
 import operator
 from collections.abc import Callable
@@ -137,7 +136,7 @@ def _value(node: ast.expr) -> Number:
 
 
 def _bounded(value: Any) -> Number:
-    if isinstance(value, complex) or cmath.isnan(value):
+    if isinstance(value, complex) or (isinstance(value, float) and math.isnan(value)):
         raise ToolError("the result is not a real number")
     if isinstance(value, int) and value.bit_length() > BITS:
         raise ToolError("a whole number is too large")

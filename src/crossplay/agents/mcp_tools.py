@@ -79,7 +79,8 @@ class McpServer:
         """Its tools as plain data, sorted by name: the order of a server is no part of a record."""
         session = self._open()
         try:
-            return await session.ask(_list, CONNECTING)
+            found: list[dict[str, Any]] = await session.ask(_list, CONNECTING)
+            return found
         except TimeoutError:
             raise CrossplayError(f"{self.title}: no list of tools within {CONNECTING:g} s") from None
 
