@@ -21,18 +21,22 @@ __all__ = ["Tree", "leaves"]
 
 
 class _Node(msgspec.Struct):
-    """A part of the task: its words, how deep and how broadly it may be split, the post that named it."""
+    """A part of the task: its words, how deep and how broadly it may be split, the post that named it, the
+    topics of the splits above it.
+    """
 
     task: str
     depth: int
     breadth: int
     of: tuple[int, ...] = ()
+    branch: tuple[str, ...] = ()
 
 
 class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """depth: levels of splitting; breadth: parts of the first split; decay: how it shrinks per level
     ("halve", "minus2", "none"); most: asks at most, after which nothing is split further (counted as
-    `pruned`). Siblings are asked together. Roles: splitter, worker, writer.
+    `pruned`). share: parts are compared with the topics of all branches; false: with those of their own
+    branch alone, as in the published code. Siblings are asked together. Roles: splitter, worker, writer.
     """
 
     name: ClassVar[str] = "tree"
@@ -42,6 +46,7 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     breadth: int = 3
     decay: Literal["halve", "minus2", "none"] = "halve"
     most: int = 60
+    share: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,22 +92,24 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         asks = []
         for node in nodes:
             schema = {"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": node.breadth}
-            listed = "; ".join(taken) or "nothing"
+            listed = "; ".join(taken if self.share else node.branch) or "nothing"
             brief = BRIEFS["split"].format(task=node.task, breadth=node.breadth, taken=listed)
             form = ActionSpec("data", schema=schema)
             asks.append(Ask(self.who(room, "splitter"), "split", brief, form, told=node.of))
         posts = yield asks
         below: list[_Node] = []
         for node, post in zip(nodes, posts, strict=True):
-            parts = []
+            parts: list[str] = []
             for part in post.value if post.ok else ():
-                if part.strip().casefold() in (t.casefold() for t in taken):
+                known = taken if self.share else (*node.branch, *parts)
+                if part.strip().casefold() in (t.casefold() for t in known):
                     room.obs.count("parts_repeated")
                 elif part.strip():
                     taken.append(part.strip())
                     parts.append(part.strip())
             if parts:
-                below += [_Node(p, node.depth - 1, self.narrower(node.breadth), (post.id,)) for p in parts]
+                branch = (*node.branch, *parts)
+                below += [_Node(p, node.depth - 1, self.narrower(node.breadth), (post.id,), branch) for p in parts]
             else:
                 done.append(node)
         return below  # type: ignore[return-value]
