@@ -64,8 +64,10 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         while nodes:
             again = [n for n in nodes if n.depth > 0 and n.breadth > 0]
             done += [n for n in nodes if n not in again]
+            if not again:
+                break
             widest = len(room.posts) + len(again) + len(done) + sum(n.breadth for n in again) + 1
-            if again and widest > self.most:
+            if widest > self.most:
                 room.obs.count("pruned", len(again))
                 done += again
                 break
@@ -87,8 +89,6 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _split(self, room: Room, nodes: list[_Node], done: list[_Node], taken: list[str]) -> Talk:
         """Ask for the parts of these nodes together; a part that was taken already is dropped and counted."""
-        if not nodes:
-            return []  # type: ignore[return-value]
         asks = []
         for node in nodes:
             schema = {"type": "array", "items": {"type": "string", "maxLength": 300}, "maxItems": node.breadth}
