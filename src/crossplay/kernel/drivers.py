@@ -159,11 +159,15 @@ def batch(episodes: Iterable[Episode], width: int = 64) -> Iterator[tuple[Episod
     runner: asyncio.Runner | None = None
 
     def advance(episode: Episode, answers: list[Any] | None) -> tuple[Episode, Outcome] | None:
+        nonlocal runner
         try:
             asked = next(episode.requests) if answers is None else episode.requests.send(answers)
         except StopIteration as stop:
             for obs in _end(episode, stop.value):
-                _ask(obs)
+                answer = _ask(obs)
+                if inspect.isawaitable(answer):
+                    runner = runner or asyncio.Runner()
+                    runner.run(_finish(answer))
             return episode, stop.value
         live.append((episode, asked))
         return None
@@ -302,8 +306,10 @@ async def _tick(
                 task.add_done_callback(_Late(episode, asked[j]))
                 answers[j] = Held() if pace.kind == "tick" else Fault("timeout", f"no answer in {limit:g} s")
             tasks.discard(task)
-        if late:
-            await asyncio.sleep(0)  # let the cancelled calls note what they spent
+        for _ in range(32):  # let the cancelled calls note what they spent, also those of teams within teams
+            if all(task.done() for task in late):
+                break
+            await asyncio.sleep(0)
     if acting and pace.kind == "tick":
         rest = pace.wait(running, asked[0].tick)
         if rest:
