@@ -153,6 +153,9 @@ class Voting(msgspec.Struct, frozen=True):
             known = yield from self._ask(room, found)
         decision = self._count(room, found, known)
         winner, fallback = int(decision.winner), False
+        valid, rejected = int(decision.valid), int(decision.rejected)
+        if rejected:
+            room.obs.count("ballots_rejected", rejected)
         if winner < 0 and self.otherwise:
             fallback = True
             room.obs.count("undecided")
@@ -162,12 +165,10 @@ class Voting(msgspec.Struct, frozen=True):
             "candidates": list(found.values),
             "tally": [float(t) for t in np.nan_to_num(decision.tally, posinf=1e18, neginf=-1e18)],
             "tied": bool(decision.tied),
-            "valid": int(decision.valid),
-            "rejected": int(decision.rejected),
+            "valid": valid,
+            "rejected": rejected,
             "otherwise": fallback,
         }
-        if int(decision.rejected):
-            room.obs.count("ballots_rejected", int(decision.rejected))
         if winner < 0:
             return Verdict(None, why=f"{self.form.name} reached no decision", data=record)
         agree = sum(c == winner for c in found.choice)

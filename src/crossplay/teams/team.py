@@ -95,6 +95,8 @@ class Team(Agent):
             raise CrossplayError(f"{name}: a team needs members")
         self.members = tuple(members)
         self.names = _unique(names or [m.name for m in members])
+        if len(self.names) != len(members):
+            raise CrossplayError(f"{name}: {len(self.names)} names for {len(members)} members")
         self.present = tuple(present)
         for one in self.present:
             if one not in self.names:
