@@ -17,7 +17,7 @@ from crossplay.kernel.seeds import key
 from crossplay.records import RunFolder
 from crossplay.records.cassette import Cassette
 from crossplay.study.ablate import ablate, ablation
-from crossplay.study.api import run
+from crossplay.study.api import result, run
 from crossplay.study.credit import (
     all_coalitions,
     draw_orders,
@@ -171,8 +171,6 @@ def test_without_a_member_is_that_very_team(tmp_path):
     alone = run(own, tmp_path / "one").scores[0].values
     with_all = run(scripted(["good", "noise"]), tmp_path / "two").scores[0].values
     [game] = credit.games
-    from crossplay.study.api import result
-
     scores = {s.lineup: s.values for s in result(tmp_path / "all").scores}
     assert scores["team without noise"] == alone
     assert scores["team"] == with_all
@@ -206,6 +204,22 @@ def test_answers_that_coalitions_share_are_paid_once(tmp_path):
     ablate(parse_study(with_models()), "team", tmp_path / "run", draws=4)
     with Cassette(tmp_path / "run" / "cassette", mode="strict") as cassette:
         assert len(cassette) == 3 * 6  # members x blocks; eight coalitions ask nothing more
+    assert any("18 calls were sent in all" in note for note in result(tmp_path / "run").notes)
+
+
+def test_a_team_of_one_model_has_its_conversation_beside_it(tmp_path):
+    def roles(**changes):
+        study = with_models({"name": "debate", "rounds": 1}, blocks=2) | {"controls": {"dev": 2} | changes}
+        study["agents"]["other"] = {"type": "llm:m2"}
+        study["agents"]["mixed"] = {"type": "team", "members": ["x", "other"]}
+        study["lineups"]["mixed"] = ["mixed"]
+        found = run(study, tmp_path / f"run{len(changes)}")
+        return {r.lineup: (r.role, r.costs.calls) for r in found.rows}
+
+    found = roles()
+    assert found["team single"] == ("control: one conversation", found["team"][1])
+    assert "mixed single" not in found
+    assert "team single" not in roles(single=False)
 
 
 @pytest.mark.parametrize(

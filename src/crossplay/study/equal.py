@@ -1,8 +1,8 @@
 """The equal-cost control of teams in a study: its lineups, and what it is measured from.
 
 For every lineup with a team there are added: the vote of its first answers, the team without
-messages, the best single member at equal tokens and at equal cost, and short lineups on a dev split
-that say which member is the best.
+messages, the best single member at equal tokens and at equal cost, short lineups on a dev split that
+say which member is the best, and, of a team whose members share one model, its single conversation.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from crossplay.records import EpisodeRecord
     from crossplay.study.spec import Cell
 
-__all__ = ["DEV", "EQUAL", "ROUND0", "add_team_controls", "fit_of", "is_team"]
+__all__ = ["DEV", "EQUAL", "ROUND0", "SINGLE", "add_team_controls", "fit_of", "is_team"]
 
 DEV, ROUND0, SILENT = "dev", "control: first votes", "control: zero-message"
+SINGLE = "control: one conversation"
 EQUAL = {"tokens": "control: equal tokens", "cost": "control: equal cost"}
 
 
@@ -59,6 +60,8 @@ def _controls_of(study: Study, team: str) -> list[tuple[str, str, dict[str, Any]
         found.append((f"{team} first votes", "team", first, ROUND0))
     if protocol.name != "vote" and not options.get("silent"):
         found.append((f"{team} silent", spec.type, options | {"silent": True}, SILENT))
+    if study.controls.single and not options.get("silent") and _one_model(study, options):
+        found.append((f"{team} single", "single", {"of": team}, SINGLE))
     found += [(f"{team} equal {by}", "equal", {"of": team, "by": by}, EQUAL[by]) for by in ("tokens", "cost")]
     return found
 
@@ -69,6 +72,16 @@ def _protocol(spec: AgentSpec, team: str) -> Any:
     if rest:
         given = {**given, "name": rest} if isinstance(given, Mapping) else rest
     return make_protocol(given, f"agents.{team}: protocol")
+
+
+def _one_model(study: Study, options: Mapping[str, Any]) -> bool:
+    """Whether a team has several members, all plain language-model agents of one model."""
+    members = [m for m in options.get("members", ()) if isinstance(m, str)]
+    specs = [study.agents.get(m) or AgentSpec(m) for m in members]
+    kinds = {(s.type.partition(":")[0], s.type.partition(":")[2] or s.options.get("model", "")) for s in specs}
+    plain = not any(s.options.get("skills") for s in specs)
+    several = len(members) * options.get("size", 1) > 1 and len(members) == len(options.get("members", ()))
+    return several and plain and len(kinds) == 1 and kinds.pop()[0] in ("llm", "vlm")
 
 
 def _first(protocol: Any) -> dict[str, Any]:

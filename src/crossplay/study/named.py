@@ -23,6 +23,7 @@ KINDS = {
     "human": "person",
     "remote": "outside agent",
     "team": "team",
+    "single": "team in one conversation",
     "recorded": "recorded",
 }
 

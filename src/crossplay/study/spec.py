@@ -59,6 +59,7 @@ class Controls(msgspec.Struct):
     zero_message: bool = True
     equal_cost: bool = True  # teams: first votes, silent, and the best single member at equal tokens and cost
     dev: int = 20  # blocks of the split that says which member is the best
+    single: bool = True  # teams of one model: the same roles in one conversation (with equal_cost)
 
 
 class Question(msgspec.Struct):

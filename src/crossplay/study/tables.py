@@ -476,7 +476,7 @@ def _samples(rows: Sequence[Row]) -> list[str]:
 def _paid(run: Any, rows: Sequence[Row]) -> list[str]:
     """What was sent, where it differs from the sum over lineups: an answer that two lineups met is counted in both."""
     shown = sum(r.costs.calls for r in rows)
-    if not shown or not any(run.cassette_path.glob("*.sqlite")):
+    if not shown or not run.cassette_path.is_file():
         return []
     from crossplay.records.cassette import Cassette
 

@@ -191,7 +191,10 @@ class Room:
     def take(self, ask: Ask, handle: Observation, answer: Any) -> Post:
         """Settle an answer into a post, note it, keep the member's memo. Nothing is substituted."""
         post = Post(len(self.posts), self.round, ask.member, ask.act, sees=ask.sees)
-        if self.team.players[ask.member].kind != "team":  # members of a team in the team are asked themselves
+        if self.team.players[ask.member].kind not in (
+            "team",
+            "single",
+        ):  # members of a team in the team are asked themselves
             handle.count("asks")
         action = answer if isinstance(answer, Action) else Action(answer)
         usage = action.usage if isinstance(action.usage, Usage) else None
