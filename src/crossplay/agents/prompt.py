@@ -111,7 +111,7 @@ def static_text(obs: Observation, how: str, fixed: bool, instructions: str = "")
     parts = [TEXTS["role"]]
     if obs.rules:
         parts.append(f"Rules:\n{obs.rules.strip()}")
-    if fixed:
+    if fixed and labels(len(obs.spec.names)) != obs.spec.names:  # letters need no letters
         parts.append("Actions:\n" + listed(labels(len(obs.spec.names)), obs.spec.names))
     if how:
         parts.append(how)

@@ -13,6 +13,7 @@ import msgspec
 
 from crossplay.kernel import Action, ActionSpec, Fault, Invalid, Msg, Observation, Usage, pack
 from crossplay.kernel.types import storable
+from crossplay.teams.texts import BRIEFS
 from crossplay.teams.topology import Topology
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class Room:
         path = self._path(ask.member)
         if self.team.silent:
             ask.sees, ask.brief, ask.told = (), "" if ask.told else ask.brief, ()
+        if not ask.sees and ask.brief == BRIEFS["improve"]:
+            ask.brief = BRIEFS["again"]  # nobody's answer is shown, so none is spoken of
         inbox = [self._message(self.posts[i], ask.member) for i in ask.sees]
         outer = self.obs.brief
         handle = self.obs.for_member(

@@ -12,6 +12,7 @@ BRIEFS = {
     "answer": "",
     "improve": "Your team mates' answers are shown above. Check them against your own reasoning, then give the answer "
     "that you now believe is right. Keep yours where theirs do not convince you.",
+    "again": "Check your reasoning once more, then give the answer that you now believe is right.",
     "draft": "Write a first answer to the task; others will build on it.",
     "continue": "The member before you handed the task over; what it wrote is shown above. Take it on from there and "
     "give the answer.",
