@@ -258,3 +258,12 @@ def test_one_step_games_are_scored_beside_the_recorded_moves_of_the_others(tmp_p
                 worth.append(env.step({env.seats[0]: value, env.seats[1]: other}, [])[0])
     assert found.rounds[0].score == pytest.approx(np.mean(worth))
     assert found.members[0].right is None and "scores other than 0 and 1" in found.truth
+
+
+def test_the_report_shows_the_inside_of_its_teams(scripts):
+    from crossplay.study.report import write_report
+
+    html = write_report(scripts).read_text()
+    [found] = team_ledger(scripts)
+    assert 'id="teams"' in html and "Inside the teams" in html
+    assert f"{found.members[0].words:,}" in html and "Who agrees with whom" in html

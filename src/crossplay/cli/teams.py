@@ -28,7 +28,7 @@ def team(run: Path, /, *, lineup: str | None = None, json: Json = False) -> int:
     run
         The run folder.
     lineup
-        Of this lineup alone.
+        Of this lineup alone; default: all but the controls.
     json
         Print JSON.
 
@@ -43,8 +43,12 @@ def team(run: Path, /, *, lineup: str | None = None, json: Json = False) -> int:
         return 0
     if not found:
         out.line(f"{run}: no team has played in it")
-    for one in found:
+    shown = [t for t in found if lineup or not t.role or t.kind == "single"] or found
+    for one in shown:
         _team(one)
+    if len(shown) < len(found):
+        left = ", ".join(t.lineup for t in found if t not in shown)
+        out.line(f"Controls, each with --lineup: {left}")
     if found:
         out.line("Which members earn the score: crossplay ablate STUDY TEAM")
     return 0
@@ -52,19 +56,25 @@ def team(run: Path, /, *, lineup: str | None = None, json: Json = False) -> int:
 
 def _team(t: TeamLedger) -> None:
     title = f"{t.lineup} in {t.env}: members of {t.team}, {t.decisions:,} decisions"
-    columns = (
-        "member", ">asks", ">faults", ">calls", ">tokens in", ">cached", ">tokens out", ">USD", ">wall s", ">words",
-        ">share", ">right", ">confidence", ">Brier", ">ECE", ">AUROC",
-    )  # fmt: skip
+    columns = ("member", ">asks", ">faults", ">words", ">share", ">right", ">confidence", ">Brier", ">ECE", ">AUROC")
     rows = [
         (
-            m.name, f"{m.asks:,}", f"{m.faults:,}", f"{m.calls:,}", f"{m.tok_in:,}", _n(m.tok_cached, ","),
-            f"{m.tok_out:,}", _n(m.money, ".4f"), _n(m.wall_s, ".1f"), f"{m.words:,}", _n(m.share, ".0%"),
-            _n(m.right, ".2f"), _n(m.confidence, ".2f"), _n(m.brier, ".3f"), _n(m.ece, ".3f"), _n(m.auroc, ".2f"),
+            m.name, f"{m.asks:,}", f"{m.faults:,}", f"{m.words:,}", _n(m.share, ".0%"), _n(m.right, ".2f"),
+            _n(m.confidence, ".2f"), _n(m.brier, ".3f"), _n(m.ece, ".3f"), _n(m.auroc, ".2f"),
         )
         for m in t.members
     ]  # fmt: skip
     out.table(title, columns, rows)
+    if any(m.calls for m in t.members):
+        columns = ("member", ">calls", ">tokens in", ">cached", ">tokens out", ">USD", ">wall s")
+        rows = [
+            (
+                m.name, f"{m.calls:,}", f"{m.tok_in:,}", _n(m.tok_cached, ","), f"{m.tok_out:,}", _n(m.money, ".4f"),
+                _n(m.wall_s, ".1f"),
+            )
+            for m in t.members
+        ]  # fmt: skip
+        out.table("What members spent", columns, rows)
     if t.rounds:
         _round_table(t)
     _words(t)
@@ -87,37 +97,14 @@ def _round_table(t: TeamLedger) -> None:
 
 def _words(t: TeamLedger) -> None:
     """What is one number each."""
-    said = []
-    if t.gini is not None:
-        said.append(f"words: Gini {t.gini:.2f} (0: all speak as much)")
-    if t.never is not None:
-        when = f"after {t.turns:.1f} rounds on average, " if t.turns is not None else ""
-        said.append(f"agreement: {when}{t.never:.0%} of the decisions never")
-    if t.gained is not None and t.lost is not None:
-        said.append(f"from the first to the last round {t.gained:.0%} of the decisions gained and {t.lost:.0%} lost")
+    from crossplay.study.inside_page import sentences
+
+    for text in sentences(t):
+        out.line(text)
     pairs = [(i, j) for i in range(len(t.last)) for j in range(i)]
     if pairs:
         ends = (_mean([m[i][j] for i, j in pairs]) for m in (t.first, t.last))
-        said.append("two members agree in {} of first and {} of last answers".format(*(_n(e, ".0%") for e in ends)))
-    for text in said:
-        out.line(text)
-    if t.kv is not None:
-        _kv(t)
-    if t.truth:
-        out.line(f"note: {t.truth}")
-
-
-def _kv(t: TeamLedger) -> None:
-    """The cost model, beside what endpoints reported."""
-    kv, digits = t.kv, ".4f" if t.kv_unit == "USD" else ",.0f"
-    assert kv is not None
-    text = f"modelled cost without a prefix cache: {kv.separate:{digits}} {t.kv_unit}"
-    if t.kind == "single":
-        share = kv.prefix / kv.prompt if kv.prompt else 0.0
-        text += f"; with one: {kv.conversation:{digits}} ({share:.0%} of the prompt tokens stood there before)"
-    if t.metered is not None:
-        text += f"; by reported cached tokens: {t.metered:{digits}}"
-    out.line(text)
+        out.line("Two members agree in {} of first and {} of last answers.".format(*(_n(e, ".0%") for e in ends)))
 
 
 def _n(value: float | None, form: str) -> str:

@@ -54,6 +54,8 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
         if lineup not in known:
             raise CrossplayError(f'no team in a lineup "{lineup}".{nearest(lineup, known)}')
         places = [p for p in places if p[1] == lineup]
+    if not places:
+        return []
     records: dict[str, list[EpisodeRecord]] = {}
     for record in run.records():
         if record.status not in ("void", "env-fault"):
@@ -71,13 +73,15 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
         part = Inside(_of(whole.posts, mine, index), _of(whole.calls, mine, index))
         if not part.posts.height:
             continue
-        judge = judges.setdefault(env, _Judge(study, env))
-        scores, truth = judge.scores(decisions(part.posts), mine, moves, seat)
+        if env not in judges:
+            judges[env] = _Judge(study, env)
+        scores, truth = judges[env].scores(decisions(part.posts), mine, moves, seat)
         blocks = {i: r.block for i, r in mine.items()}
+        role = study.lineups[group].role if group in study.lineups else ""
         found.append(
             ledger(
                 part, scores=scores, blocks=blocks, metered=metered, prices=prices, truth=truth,
-                env=env, lineup=group, seat=seat, team=agent, kind=kind,
+                env=env, lineup=group, role=role, seat=seat, team=agent, kind=kind,
             )
         )  # fmt: skip
     return found

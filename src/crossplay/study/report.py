@@ -16,6 +16,7 @@ from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
 from crossplay.records import RunFolder
 from crossplay.study import svg
 from crossplay.study.evidence import again, price_note, provenance, replays
+from crossplay.study.inside_page import inside_teams
 from crossplay.study.named import agent_words, lineup_words
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
 from crossplay.study.spec import Study
@@ -69,6 +70,7 @@ def report_html(run: RunFolder, study: Study) -> str:
         "distinct": ("Distinct episodes", _distinct(result)),
         "faults": ("Fallbacks and invalid actions", _faults(result, study)),
         "cost": ("Cost", _cost(result, models)),
+        "teams": ("Inside the teams", inside_teams(run, study)),
         "controls": ("Controls and notes", _controls(result)),
         "replay": ("Replay", replays(run, study, result)),
         "provenance": ("Where it comes from", provenance(run, agents)),

@@ -72,7 +72,7 @@ class Round(msgspec.Struct):
 
 
 class TeamLedger(msgspec.Struct):
-    """A team in one lineup of one environment.
+    """A team in one lineup of one environment. role: of the lineup, "" or the control it is.
 
     gini: of the words of the members (0: all alike; (n - 1) / n: one has all). turns: mean rounds until
     all standing answers were equal, over the decisions that got there; never: share of those that did
@@ -85,6 +85,7 @@ class TeamLedger(msgspec.Struct):
 
     env: str
     lineup: str
+    role: str
     seat: str
     team: str
     kind: str
@@ -119,7 +120,7 @@ def ledger(
     scores: the columns of `decisions`, canon (what votes compare, Binary) and score (null: not known);
     an answer is right where its score is 1, if all scores are 0 or 1. blocks: episode -> block, the unit
     of calibration. metered: call -> cached (tokens), wall_s. prices: model -> price, None: nothing is
-    paid; an unknown price raises. names: env, lineup, seat, team and kind of the ledger; kind "single" is
+    paid; an unknown price raises. names: env, lineup, role, seat, team and kind of the ledger; kind "single" is
     one conversation.
     """
     import polars as pl
@@ -141,6 +142,7 @@ def ledger(
     found = TeamLedger(
         names.get("env", ""),
         names.get("lineup", ""),
+        names.get("role", ""),
         names.get("seat", ""),
         names.get("team", ""),
         names.get("kind", "team"),
