@@ -51,16 +51,16 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def run(self, room: Room) -> Talk:
         """Independent answers, meetings, the rule."""
         reflector = self.who(room, "reflector")
-        debaters = [m for m in range(room.n) if m != reflector]
+        debaters = self.others(room, "reflector")
         posts = yield together(room, debaters, wants=self.wants)
         first = majority_of(room, posts)
         q: dict[Pair, float] = {(a, b): self.start for a in debaters for b in debaters if a < b}
         met = 0
         for r in range(1, self.rounds + 1):
-            room.round = r
-            pairs = self._choose(room, q, max(1, self.meetings or len(debaters) // 2))
+            pairs = self._choose(room, q, max(1, self.meetings or len(debaters) // 2), r)
             if not pairs:
                 break
+            room.round = r
             room.topology = room.topology.edit(
                 cut=list(room.topology.edges), add=[e for a, b in pairs for e in ((a, b), (b, a), (a, a), (b, b))]
             )
@@ -72,15 +72,15 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         verdict.data |= {"meetings": met, "values": learnt}
         return verdict
 
-    def _choose(self, room: Room, q: dict[Pair, float], k: int) -> list[Pair]:
-        """Disjoint pairs: the best by value, each replaced by a random one with probability epsilon."""
+    def _choose(self, room: Room, q: dict[Pair, float], k: int, round: int) -> list[Pair]:
+        """Disjoint pairs of a round: the best by value, each replaced by a random one with probability epsilon."""
         alive = [p for p, v in q.items() if v >= self.cut]
         key = room.key("edges")
-        order = [alive[i] for i in permutation(key, len(alive), room.round)]
+        order = [alive[i] for i in permutation(key, len(alive), round)]
         best = sorted(order, key=lambda p: -q[p])  # stable: ties in the drawn order
         chosen: list[Pair] = []
         for slot in range(k):
-            source = order if uniform(key, room.round, slot) < self.epsilon else best
+            source = order if uniform(key, round, slot) < self.epsilon else best
             busy = {m for p in chosen for m in p}
             found = next((p for p in source if not busy & set(p)), None)
             if found is None:
