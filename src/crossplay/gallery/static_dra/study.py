@@ -211,8 +211,9 @@ def research(settings: Settings, blocks: int, **changes: Any) -> Trees:
         waves = len({p["round"] for p in posts})
         rows.append((len(posts), splits, len(leaves), len(set(leaves)), outcome.score["facts"], waves))
         libraries.append(env.library)
-    asks, splits, leaves, topics, facts, waves = (np.array(column) for column in zip(*rows, strict=True))
-    return Trees(asks, splits, leaves, topics, facts, waves, libraries)
+    names = ("asks", "splits", "leaves", "topics", "facts", "waves")
+    found = {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    return Trees(**found, libraries=libraries)
 
 
 def in_flight(settings: Settings, **changes: Any) -> tuple[int, int]:
