@@ -231,10 +231,11 @@ class _Judge:
         slot = (record.root, record.block, others, seat, key, score)
         if slot not in self.known:
             value = unpack(key)
-            at = Block(record.root, record.block, record.replicate)
-            env.start(at)  # the canonical form may be read by the question at hand
-            canon = pack(env.canonical(value))
-            self.known[slot] = canon, self._score(env, moves, seat, value) if score else None
+            worth = None
+            if score:
+                env.start(Block(record.root, record.block, record.replicate))
+                worth = self._score(env, moves, seat, value)
+            self.known[slot] = pack(env.canonical(value)), worth
         return self.known[slot]
 
     def _score(self, env: Env, moves: Iterable[tuple[int, int, Any]], seat: str, value: Any) -> float | None:
