@@ -20,6 +20,7 @@ def print_result(result: Result, folder: Path) -> None:
         rows = [r for r in result.rows if r.env == env]
         _scores(result, env, rows)
         _costs(rows)
+        _diversity([d for d in result.diversity if d.env == env])
     for payoff in result.payoffs:
         played = sum(cell is not None for line in payoff.cells for cell in line)
         if len(payoff.agents) > 2 and 2 * played > len(payoff.agents) ** 2:
@@ -31,6 +32,19 @@ def print_result(result: Result, folder: Path) -> None:
     if result.episodes < result.planned:
         out.line(f"unfinished: {result.episodes} of {result.planned} episodes; run the study again to go on")
     out.line(f"Next: crossplay report {folder}, or crossplay verify {folder} --level agents")
+
+
+def _diversity(teams: list[Any]) -> None:
+    """K* of the teams, one mode a table."""
+    if not teams:
+        return
+    lines = []
+    for d in teams:
+        k = f"{d.kstar:.2f}" + ("" if d.low is None else f" [{d.low:.2f}, {d.high:.2f}]")
+        numbers = (f"{d.share:.2f}", f"{d.kish:.2f}", f"{d.shuffled:.2f}", str(d.questions))
+        lines.append(("  " + d.lineup, str(d.members), k, *numbers))
+    columns = ("lineup", ">members", ">K* [95%]", ">K*/N", ">Kish N", ">K* shuffled", ">questions")
+    out.table(f"Diversity inside the teams (K*, {teams[0].mode}, {teams[0].encoder})", columns, lines)
 
 
 def print_slices(result: Result, manifests: Mapping[str, Any], facet: str, json: bool = False) -> None:

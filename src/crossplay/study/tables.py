@@ -14,6 +14,7 @@ from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.compare import Cell as StatCell
 from crossplay.measure.stats.compare import compare, summarise
 from crossplay.measure.stats.results import CellSummary, Comparison
+from crossplay.study.diverse import Diverse, diversity_of
 from crossplay.study.equal import DEV, is_team
 from crossplay.study.spec import Study, seat_orders
 
@@ -111,6 +112,7 @@ class Result(msgspec.Struct):
     episodes: int
     planned: int
     notes: list[str]
+    diversity: list[Diverse] = []
 
     @property
     def digits(self) -> int:
@@ -191,7 +193,8 @@ def result_of(run: Any, study: Study) -> Result:
     planned = sum(
         len(study.blocks_of(s)) * len(seat_orders(s)) * study.replicates for s in study.lineups.values()
     ) * len(study.environments)
-    notes += _samples(rows)
+    diversity, said = diversity_of(run, study)
+    notes += _samples(rows) + said
     notes += _control_notes(study) + _paid(run, rows)
     return Result(
         study.name,
@@ -207,6 +210,7 @@ def result_of(run: Any, study: Study) -> Result:
         len(episodes),
         planned,
         notes,
+        diversity,
     )
 
 
