@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from deliberate import NAMES, Late, Member, Quiz, any_form, decide, members, played, posts, sides, team_of, vote
+from deliberate import NAMES, Late, Member, Quiz, Words, any_form, decide, members, played, posts, sides, team_of, vote
 
 from crossplay.agents import Context, make_agent
 from crossplay.kernel import (
@@ -117,6 +117,13 @@ def test_a_members_fault_stays_its_own(what, kind):
     assert all(p["fault"] and p["value"] is None for p in wrong) and len(wrong) == 2
     assert vote(outcome)["answers"] == [-1, 0, 0]
     assert all(i not in p["sees"] for p in posts(outcome) for i in (0, 3))  # nobody is shown it
+
+
+def test_answers_in_which_nothing_can_be_read_are_nobodys_candidate():
+    outcome = decide(team_of(["...", "...", "ape"]), env=Words())
+    assert vote(outcome)["answers"] == [-1, -1, 0] and outcome.counts["p0"]["member_faults"] == 2
+    assert [p["fault"] for p in posts(outcome)[:2]] == ["invalid: no answer can be read in it"] * 2
+    assert [p["text"] for p in posts(outcome)[:2]] == ["...", "..."]
 
 
 def test_odd_reasons_are_stored_as_words():

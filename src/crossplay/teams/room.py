@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ask", "Post", "Room", "Talk", "Verdict"]
 
+_NOTHING = pack(None)  # what an environment makes of an answer in which none can be read
 CHANNEL = "team"
 """The channel of messages between members; they never leave the seat."""
 
@@ -245,7 +246,11 @@ class Room:
             if blocked:
                 raise Invalid(f"blocked by a guard: {blocked}")
         value = handle.spec.check(value, handle.legal)
-        post.value, post.key = value, self.key_of(value) if ask.spec is None else pack(value)
+        key = self.key_of(value) if ask.spec is None else pack(value)
+        if key == _NOTHING and value is not None:
+            post.text = post.text or str(value)  # what it said stays in the record; it is nobody's candidate
+            raise Invalid("no answer can be read in it")
+        post.value, post.key = value, key
         if said and ask.spec is None:
             self._said[post.id] = said
 
