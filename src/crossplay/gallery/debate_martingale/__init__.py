@@ -1,0 +1,1 @@
+"""Debate as a martingale: believers whose belief others' answers move, with and without confidence."""
