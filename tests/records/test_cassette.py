@@ -329,7 +329,7 @@ def test_blocking_writer_does_not_block_the_loop(tmp_path):
         c = Cassette(path)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        future = asyncio.wrap_future(c.intend(call()))
+        future = asyncio.ensure_future(c.intend(call()))
         for _ in range(20):
             await asyncio.sleep(0.001)
         assert not future.done()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import secrets
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from crossplay.measure.stats import intervals, robust
 from crossplay.measure.stats.blocks import block_means
 from crossplay.models.door import Model
 from crossplay.records import RunFolder, _cassette_rows, _cassette_seal, _cassette_shelf, cassette, check
-from crossplay.records.cassette import Cassette
+from crossplay.records.cassette import Cassette, Commit
 from crossplay.records.manifest import Manifest
 from crossplay.records.reading import Reading
 from crossplay.study import report, runner, templates
@@ -203,10 +202,8 @@ def the_runner_reports_and_then_commits(patch):
     _wrap(patch, runner, "_run", reported_first)
 
 
-def _done(row) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(row)
-    return future
+def _done(row) -> Commit[Any]:
+    return Commit(None, (), row)
 
 
 @mutation(5, records.a_call_is_logged_before_it_is_sent)

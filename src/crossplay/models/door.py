@@ -210,16 +210,16 @@ class Door:
             row: Row | None = None
             done = Done(b"")
             try:
-                row = await asyncio.wrap_future(self.cassette.intend(asked.call, asked.harmless))
+                row = await self.cassette.intend(asked.call, asked.harmless)
                 done = await asked.send(row.idempotency)
                 if done.failed:
                     kept = self.cassette.fail(row, done.reply, done.usage, done.attempts, done.doubtful)
                 else:
                     kept = self.cassette.answer(row, done.reply, done.usage, done.attempts, done.doubtful)
-                return await asyncio.wrap_future(kept)
+                return await kept
             except ModelDown as error:
                 if row is not None:
-                    await asyncio.wrap_future(self.cassette.withdraw(row, error.doubtful))
+                    await self.cassette.withdraw(row, error.doubtful)
                 raise
             finally:
                 if budget is not None and ticket is not None:

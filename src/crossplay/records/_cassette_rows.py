@@ -34,7 +34,12 @@ __all__ = [
     "superseded_key",
 ]
 
-VERSION = 1
+VERSION = 2
+"""2: short requests stand as they are. Version 1 had all of them compressed, which is read as well."""
+SHORT = 2048
+"""Bytes up to which a request is not compressed: that takes longer than all else that is done to keep it."""
+PLAIN = b"\0"
+"""What a request begins with that is not compressed; no compressed one does."""
 Address = tuple[Any, ...]
 """(root, env id, block, replicate, seat, tick, path): where in a study a call is made."""
 
@@ -89,6 +94,11 @@ SAME = f"{SELECT} WHERE digest = ? AND status = 'answered' AND calls > 0"
 EPISODE = f"{SELECT} WHERE env_id = ? AND root = ? AND block = ? AND replicate = ?"
 DELETE = "DELETE FROM calls WHERE key = ?"
 UPSERT = f"INSERT OR REPLACE INTO calls ({', '.join(COLUMNS)}, seal) VALUES ({', '.join('?' * (len(COLUMNS) + 1))})"
+INDEXED = {"key", "digest", "root", "env_id", "block", "replicate"}
+SETTLE = f"""INSERT INTO calls ({", ".join(COLUMNS)}, seal) VALUES ({", ".join("?" * (len(COLUMNS) + 1))})
+ON CONFLICT (key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "seal") if name not in INDEXED)}"""
+"""As UPSERT for a call whose intent stands there: the key says what the indexed columns are, so that no
+index is written again."""
 
 
 class Missing(Stop):
@@ -155,11 +165,13 @@ class Row(msgspec.Struct):
 
 
 def squeeze(request: bytes) -> bytes:
-    """A request as it is stored. Short ones need no window of 32 KiB, whose setting up costs more than the work."""
-    if len(request) > 1 << 14:
-        return zlib.compress(request, 6)
-    squeezer = zlib.compressobj(6, zlib.DEFLATED, max(9, min(14, len(request).bit_length())), 5)
-    return squeezer.compress(request) + squeezer.flush()
+    """A request as it is stored."""
+    return PLAIN + request if len(request) <= SHORT else zlib.compress(request, 1)
+
+
+def unsqueeze(stored: bytes) -> bytes:
+    """A request from what is stored of it."""
+    return stored[1:] if stored[:1] == PLAIN else zlib.decompress(stored)
 
 
 def new_key() -> str:
@@ -238,7 +250,7 @@ def read_row(columns: tuple[Any, ...]) -> Row:
     check_row(columns)
     values = columns
     address = (unpack(values[3]), values[4], unpack(values[5]), values[6], values[7], values[8], _tuple(values[9]))
-    call = Call(values[0], values[1], values[2], address, values[10], zlib.decompress(values[12]))
+    call = Call(values[0], values[1], values[2], address, values[10], unsqueeze(values[12]))
     return Row(call, values[11], values[13], Usage(*values[14:18]), *values[18:23])
 
 

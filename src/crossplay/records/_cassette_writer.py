@@ -1,88 +1,215 @@
-"""One thread that commits writes to SQLite in groups, so that an event loop never waits for a disk."""
+"""Commits to SQLite in groups: on the event loop where nothing there waits for a disk, else on a thread."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Any
+from collections import deque
+from collections.abc import Generator, Sequence
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Statement", "Writer"]
+__all__ = ["Commit", "Statement", "Writer"]
 
 GROUP = 256
-"""Most writes of one commit. A group is what has queued up while the last one was committed."""
+"""Most writes of one commit."""
+FOLD = 512
+"""Statements after which the log is folded into the file: some 2,000 pages."""
+PATIENCE_MS = 30_000
+"""How long a commit waits for another process that holds the file."""
 
 Statement = tuple[str, tuple[Any, ...]]
-_Item = tuple[Sequence[Statement], Any, "Future[Any]"]
+T = TypeVar("T")
+
+
+class Commit(Generic[T]):
+    """A write under way: `await` it in an event loop, or ask for its `result()` anywhere.
+
+    Whoever stops waiting for it does not stop it.
+    """
+
+    __slots__ = ("_error", "_value", "_waiters", "_writer", "ready", "statements")
+
+    def __init__(self, writer: Writer | None, statements: Sequence[Statement], value: T) -> None:
+        self._writer, self.statements, self._value = writer, statements, value
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self.ready = writer is None  # without a writer there is nothing to commit
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.ready:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            if not self.ready:  # looked at after the waiter can be seen, so that no thread can miss it
+                yield from waiter
+        return self._get()
+
+    def result(self) -> T:
+        """The value, once it is committed; raises the error that the commit met."""
+        writer = self._writer
+        while not self.ready and writer is not None:
+            writer.flush(patient=True)
+            with writer.lock:  # a commit of another thread that holds this write is over now
+                pass
+        return self._get()
+
+    def press(self) -> Commit[T]:
+        """Commit now, if nobody else holds the file: for a write that has no others to wait for."""
+        if not self.ready and self._writer is not None:
+            self._writer.press()
+        return self
+
+    def settle(self, error: BaseException | None) -> list[asyncio.Future[None]]:
+        """It is over; gives who waits to hear of it."""
+        self._error = error
+        self.ready = True
+        return self._waiters
+
+    def _get(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class Writer:
-    """Commits what is submitted, in order; a future is done after its commit.
+    """Commits what is submitted, in order.
 
-    lock: held during a commit where the connection is shared with readers.
+    What is submitted during one turn of an event loop is committed together at the end of the turn:
+    that takes less time than handing it to a thread, and waits for nothing, because without `durable`
+    a commit does not wait for the disk. The thread commits where it may take long (durable, another
+    process holds the file) and where there is no loop, and folds the log into the file now and then.
+    lock: held while the connection is in use.
     """
 
-    def __init__(self, db: sqlite3.Connection, lock: threading.Lock | None = None) -> None:
-        self._db = db
-        self._lock = lock or contextlib.nullcontext()
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+    def __init__(self, db: sqlite3.Connection, lock: threading.Lock, durable: bool = False) -> None:
+        self.db, self.lock = db, lock
+        self.commits = 0
+        self._durable = durable
+        self._patient: bool | None = None
+        self._unfolded = 0
+        self._queue: deque[Commit[Any]] = deque()
+        self._planned: asyncio.AbstractEventLoop | None = None
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cassette", daemon=True)
         self._thread.start()
-        self.commits = 0
 
-    def submit(self, statements: Sequence[Statement], result: Any) -> Future[Any]:
-        """Queue statements that are committed together; the future gives `result`, or the error that the
-        commit met.
+    def submit(self, statements: Sequence[Statement], value: T) -> Commit[T]:
+        """Queue statements that are committed together; what comes of it gives `value`, or the error that
+        the commit met.
         """
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        self._queue.put((statements, result, future))
-        return future
+        commit = Commit(self, statements, value)
+        self._queue.append(commit)
+        loop = None if self._durable else _here()
+        if loop is None:
+            self._wake.put(True)
+        elif self._planned is not loop:
+            self._planned = loop
+            loop.call_soon(self._turn)
+        return commit
+
+    def press(self) -> None:
+        """Commit what is queued, unless that means waiting."""
+        if not self._durable:
+            self.flush(patient=False)
+
+    def flush(self, patient: bool) -> None:
+        """Commit what is queued. patient: wait for whoever holds the file; else leave it to the thread."""
+        while self._queue:
+            if not self.lock.acquire(blocking=patient):
+                self._wake.put(True)
+                return
+            group: list[Commit[Any]] = []
+            try:
+                while self._queue and len(group) < GROUP:
+                    group.append(self._queue.popleft())
+                error = self._commit(group, patient) if group else None
+                if error is not None and not patient and _busy(error):
+                    self._queue.extendleft(reversed(group))
+                    self._wake.put(True)
+                    return
+                _tell(group, error)
+            finally:
+                self.lock.release()
 
     def close(self) -> None:
         """Commit what is queued and end the thread."""
-        self._queue.put(None)
+        self._wake.put(False)
         self._thread.join()
 
-    def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            last = False
-            while len(group) < GROUP and not last:
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    last = True
-                else:
-                    group.append(item)
-            self._commit(group)
-            if last:
-                return
+    def _turn(self) -> None:
+        """The end of a turn of an event loop."""
+        self._planned = None
+        self.flush(patient=False)
 
-    def _commit(self, group: list[_Item]) -> None:
+    def _run(self) -> None:
+        going = True
+        while going:
+            going = self._wake.get()
+            self.flush(patient=True)
+            if self._unfolded >= FOLD:
+                with self.lock, contextlib.suppress(sqlite3.OperationalError):  # another process is at it
+                    self._unfolded = 0
+                    self.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _commit(self, group: list[Commit[Any]], patient: bool) -> BaseException | None:
+        """One transaction; the error it met, after which nothing of it is written."""
+        execute = self.db.execute
         try:
-            with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    for statements, _, _ in group:
-                        for statement, values in statements:
-                            self._db.execute(statement, values)
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+            if self._patient is not patient:
+                execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
+                self._patient = patient
+            execute("BEGIN IMMEDIATE")
+            try:
+                for commit in group:
+                    for statement, values in commit.statements:
+                        execute(statement, values)
+                execute("COMMIT")
+            except BaseException:
+                execute("ROLLBACK")
+                raise
         except BaseException as error:  # the callers must hear of it, whatever it is
-            for *_, future in group:
-                future.set_exception(error)
-            return
+            return error
         self.commits += 1
-        for _, result, future in group:
-            future.set_result(result)
+        self._unfolded += sum(len(commit.statements) for commit in group)
+        if self._unfolded >= FOLD:
+            self._wake.put(True)
+        return None
+
+
+def _here() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _tell(group: list[Commit[Any]], error: BaseException | None) -> None:
+    """Wake those who wait for a commit, in whatever event loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for commit in group:
+        for waiter in commit.settle(error):
+            loops.setdefault(waiter.get_loop(), []).append(waiter)
+    here = _here()
+    for loop, waiters in loops.items():
+        if loop is here:
+            _release(waiters)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                loop.call_soon_threadsafe(_release, waiters)
+
+
+def _release(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # it is, where its task was cancelled
+            waiter.set_result(None)
+
+
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )

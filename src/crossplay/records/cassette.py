@@ -14,7 +14,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from crossplay.records._cassette_rows import (
     SAME,
     SCHEMA,
     SELECT,
+    SETTLE,
     UPSERT,
     VERSION,
     Address,
@@ -53,12 +53,13 @@ from crossplay.records._cassette_rows import (
 )
 from crossplay.records._cassette_seal import Damage, check_seal, seal_path, verify_cassette, write_seal
 from crossplay.records._cassette_shelf import Shelf, episode_rows
-from crossplay.records._cassette_writer import Statement, Writer
+from crossplay.records._cassette_writer import Commit, Statement, Writer
 
 __all__ = [
     "Address",
     "Call",
     "Cassette",
+    "Commit",
     "Damage",
     "Damaged",
     "Fork",
@@ -91,9 +92,9 @@ class Cassette:
       The old answer stays, as superseded. A refresh that was killed goes on with the same `since`;
     - "off" keeps nothing and looks nothing up.
 
-    Writes are committed in groups by one thread; each write returns a `Future` that is done after
-    its commit. A commit survives SIGKILL of this process; `durable=True` waits for the disk as well,
-    so that it survives a power cut.
+    Writes are committed in groups (see `Writer`); each gives a `Commit`, to be awaited in an event loop
+    or asked for its `result()` elsewhere. A commit survives SIGKILL of this process; `durable=True`
+    waits for the disk as well, so that it survives a power cut.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Cassette:
             return
         self._newest = int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM calls").fetchone()[0])
         self._write = self._db if self.path is None else self._open(durable)
-        self._writer = Writer(self._write, self._lock if self.path is None else None)
+        self._writer = Writer(self._write, self._lock if self.path is None else threading.Lock(), durable)
 
     def _open(self, durable: bool) -> sqlite3.Connection:
         strict = self.mode == "strict"
@@ -175,8 +176,7 @@ class Cassette:
             self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
             self._db.executescript(SCHEMA)
             for row in self._packed.rows():
-                columns = columns_of(row)
-                self._db.execute(UPSERT, (*columns, row_seal(columns)))
+                self._db.execute(*_statement(row))
         return self._db
 
     def _fetcher(self) -> Callable[[Address], Mapping[bytes, Stored]]:
@@ -195,7 +195,13 @@ class Cassette:
         return episode_rows(self._query(EPISODE, env_id, pack(root), pack(block), replicate))
 
     def _query(self, query: str, *values: Any) -> list[Any]:
+        writer = self._writer
         try:
+            if writer is not None and writer.lock.acquire(blocking=False):
+                try:  # its pages are in memory, where another connection must look for what was written
+                    return writer.db.execute(query, values).fetchall()
+                finally:
+                    writer.lock.release()
             with self._lock:
                 return self._read.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -304,7 +310,7 @@ class Cassette:
         return {**counts, "maybe_paid_twice": int(doubtful)}
 
     # -- writing -----------------------------------------------------------------------------------
-    def intend(self, call: Call, harmless: bool = False) -> Future[Row]:
+    def intend(self, call: Call, harmless: bool = False) -> Commit[Row]:
         """Log that a call will be sent now. Committed when the future is done.
 
         The row keeps its idempotency key; an earlier intent without an answer was in flight when
@@ -324,7 +330,7 @@ class Cassette:
         row.doubtful = before.doubtful + (1 if before.status == "intent" and not harmless else 0)
         return self._put(row)
 
-    def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Future[Row]:
+    def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Commit[Row]:
         """Keep an answer. attempts, doubtful: of this sending, retries included."""
         return self._settle(row, "answered", reply, usage, attempts, doubtful)
 
@@ -345,11 +351,11 @@ class Cassette:
 
     def fail(
         self, row: Row, error: bytes, usage: Usage | None = None, attempts: int = 1, doubtful: int = 0
-    ) -> Future[Row]:
+    ) -> Commit[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""
         return self._settle(row, "error", error, usage or Usage(), attempts, doubtful)
 
-    def withdraw(self, row: Row, doubtful: int = 0) -> Future[Row]:
+    def withdraw(self, row: Row, doubtful: int = 0) -> Commit[Row]:
         """The call could not be made (endpoint down). Forgotten, unless it may have been paid once; an
         answer that was to be asked for again is put back.
         """
@@ -362,30 +368,29 @@ class Cassette:
 
     def _settle(
         self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int
-    ) -> Future[Row]:
+    ) -> Commit[Row]:
         done = msgspec.structs.replace(row, status=status, reply=reply, usage=usage, settled=time.time())
         done.attempts += attempts - 1
         done.doubtful += doubtful
         self._before.pop(row.call.key, None)
-        return self._put(done)
+        return self._submit([(SETTLE, _values(done))], done)
 
-    def keep(self, rows: Sequence[Row]) -> Future[None]:
+    def keep(self, rows: Sequence[Row]) -> Commit[None]:
         """Write rows of another cassette as they are, times and attempts included; one commit."""
         return self._submit([_statement(row) for row in rows], None)
 
-    def _put(self, row: Row) -> Future[Row]:
+    def _put(self, row: Row) -> Commit[Row]:
         return self._submit([_statement(row)], row)
 
-    def _submit(self, statements: Sequence[Statement], result: Any) -> Future[Any]:
+    def _submit(self, statements: Sequence[Statement], result: Any) -> Commit[Any]:
         if self._writer is None:
             raise Missing("cassette: strict replay writes nothing")
         if self.mode == "off":
-            done: Future[Any] = Future()
-            done.set_result(result)
-            return done
+            return Commit(None, (), result)
         if self._sealed and self.path is not None:
             seal_path(self.path).unlink(missing_ok=True)
             self._write.execute("PRAGMA journal_mode = WAL")
+            self._write.execute(f"PRAGMA user_version = {VERSION}")
             self._sealed = False
         return self._writer.submit(statements, result)
 
@@ -421,8 +426,13 @@ class Cassette:
 
 
 def _statement(row: Row) -> Statement:
+    return UPSERT, _values(row)
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    """A row as SQLite keeps it, with its seal."""
     columns = columns_of(row)
-    return UPSERT, (*columns, row_seal(columns))
+    return (*columns, row_seal(columns))
 
 
 def _superseded(row: Row) -> Row:
