@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from crossplay.cli import tables as printed
-from crossplay.kernel import CrossplayError, Usage, unpack
+from crossplay.kernel import CrossplayError, Observation, Usage, key, unpack
 from crossplay.measure import metrics
 from crossplay.measure.stats import intervals, robust
 from crossplay.measure.stats.blocks import block_means
@@ -25,11 +25,12 @@ from crossplay.records import RunFolder, _cassette_rows, _cassette_seal, _casset
 from crossplay.records.cassette import Cassette, Commit
 from crossplay.records.manifest import Manifest
 from crossplay.records.reading import Reading
-from crossplay.study import report, runner, templates
+from crossplay.study import equal, report, runner, templates
 from crossplay.study import tables as results
-from crossplay.study.spec import Controls
+from crossplay.study.spec import Controls, Study
 from crossplay.study.stage import Stage
-from properties import played, records, tables
+from crossplay.teams.room import Room
+from properties import played, records, tables, teams
 from properties.common import of_above
 
 # The package gives the functions of these names; what is mutated are their modules.
@@ -365,6 +366,16 @@ def a_shared_answer_is_booked_as_paid(patch):
     patch.setattr(Cassette, "share", paid)
 
 
+@mutation(6, teams.clones_in_a_team_are_asked_apart)
+def clones_share_a_path(patch):
+    patch.setattr(Room, "_path", lambda self, member: (self.round, 0, 0))
+
+
+@mutation(6, teams.clones_in_a_team_are_asked_apart)
+def a_seed_forgets_the_member(patch):
+    patch.setattr(Observation, "key", lambda self, *purpose: key(self._scope.key, *purpose))
+
+
 # -- 7: distinct episodes ----------------------------------------------------------------------------------------
 
 
@@ -457,6 +468,52 @@ def a_control_that_is_off_is_not_told(patch):
 def notes_are_not_printed(patch):
     line = printed.out.line
     patch.setattr(printed.out, "line", lambda text="": None if text.startswith("note:") else line(text))
+
+
+def _fit(patch, change):
+    _wrap(patch, equal, "fit_of", lambda fit: lambda *a: change(fit(*a)))
+
+
+@mutation(8, teams.the_equal_cost_control_spends_what_its_team_spends)
+def the_control_of_a_team_is_one_sample(patch):
+    _fit(patch, lambda fit: msgspec.structs.replace(fit, samples=1))
+
+
+@mutation(8, teams.the_equal_cost_control_spends_what_its_team_spends)
+def the_control_of_a_team_is_rounded_up(patch):
+    _fit(patch, lambda fit: msgspec.structs.replace(fit, samples=fit.samples + 1))
+
+
+@mutation(8, teams.the_equal_cost_control_spends_what_its_team_spends)
+def the_control_of_a_team_is_sized_by_answers(patch):
+    patch.setattr(equal, "_unit", lambda *a: "answers")
+
+
+@mutation(8, teams.the_equal_cost_control_asks_the_best_member)
+def the_control_of_a_team_asks_its_worst_member(patch):
+    _fit(patch, lambda fit: msgspec.structs.replace(fit, member=min(fit.dev, key=fit.dev.get)))
+
+
+@mutation(8, teams.the_equal_cost_control_asks_the_best_member)
+def the_best_member_is_chosen_on_the_blocks_of_the_study(patch):
+    patch.setattr(Study, "blocks_of", lambda self, spec: tuple(self.blocks))
+
+
+@mutation(8, teams.every_team_has_its_controls)
+def the_controls_of_a_team_are_not_added(patch):
+    patch.setattr(templates, "add_team_controls", lambda study, dev: None)
+
+
+@mutation(8, teams.every_team_has_its_controls)
+def the_controls_of_a_team_cannot_be_switched_off(patch):
+    def always(add):
+        def added(study, seats, talks):
+            add(study, seats, talks)
+            templates.add_team_controls(study, 2)
+
+        return added
+
+    _wrap(patch, templates, "_controls", always)
 
 
 # -- 9: statistics ------------------------------------------------------------------------------------------------
