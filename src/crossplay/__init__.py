@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from crossplay.kernel import make_batch as make_batch
     from crossplay.kernel import make_env as make_env
     from crossplay.kernel import play as play
+    from crossplay.study.ablate import ablate as ablate
     from crossplay.study.api import open_run as open_run
     from crossplay.study.api import result as result
     from crossplay.study.api import run as run
+    from crossplay.study.inside import team_ledger as team_ledger
     from crossplay.study.spec import Study as Study
     from crossplay.study.spec import load_study as load_study
     from crossplay.study.spec import parse_study as parse_study
@@ -60,6 +62,7 @@ _WHERE = {
     "Observation": "kernel",
     "Result": "study.tables",
     "Study": "study.spec",
+    "ablate": "study.ablate",
     "aio": "kernel",
     "batch": "kernel",
     "check": "envs.check",
@@ -74,6 +77,7 @@ _WHERE = {
     "play": "kernel",
     "result": "study.api",
     "run": "study.api",
+    "team_ledger": "study.inside",
     "verify": "study.verify",
 }
 

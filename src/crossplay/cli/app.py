@@ -27,6 +27,8 @@ for name, group in (
     ("verify", _studies),
     ("replay", _studies),
     ("report", _studies),
+    ("team", _studies),
+    ("ablate", _studies),
     ("merge", _studies),
     ("export", _studies),
     ("train", _more),
@@ -41,6 +43,8 @@ for name, group in (
         "doctor": "looking",
         "demo": "studies",
         "call": "models",
+        "team": "teams",
+        "ablate": "teams",
     }.get(name, "studies")
     app.command(f"crossplay.cli.{where}:{name}", name=name, group=group)
 

@@ -124,7 +124,7 @@ def ablate(
     *,
     members: Flag = False,
     shapley: int | None = None,
-    models: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    model: Annotated[list[str] | None, Parameter(negative=())] = None,
     nobody: str = "random",
     lineup: str | None = None,
     limit: float = 0.15,
@@ -145,8 +145,8 @@ def ablate(
         Leave out one member at a time (the default).
     shapley
         Shapley values from so many orders of joining; exact with at most four members.
-    models
-        Let all members play each of these models in turn: which members count whatever the model.
+    model
+        Let all members play this model; given several times, each in turn: which members count whatever the model.
     nobody
         The agent whose score is the value of the empty coalition.
     lineup
@@ -172,7 +172,7 @@ def ablate(
         raise CrossplayError("ablate: give --members or --shapley N, not both")
     spec = load_study(study)
     made = ablation(
-        spec, name, draws=shapley, models=models or (), nobody=nobody, lineup=lineup, trust=trust, limit=limit
+        spec, name, draws=shapley, models=model or (), nobody=nobody, lineup=lineup, trust=trust, limit=limit
     )
     folder = out_ or Path("runs") / f"{spec.name}-{name}-credit"
     if plan:
@@ -225,20 +225,17 @@ def _game(found: Credit, game: GameCredit) -> None:
     rows = []
     for m in game.members:
         i = m.comparison.adjusted_interval
-        rows.append(
-            (
-                m.member,
-                estimate(m.credit, n),
-                f"[{i.low:.{n}f}, {i.high:.{n}f}]" if i else "",
-                SAID[m.comparison.verdict] if i else "no interval",
-                _n(m.win, ".0%"),
-                _n(m.error, f".{n}f"),
-            )
-        )
+        row = [m.member, estimate(m.credit, n), f"[{i.low:.{n}f}, {i.high:.{n}f}]" if i else ""]
+        row.append(SAID[m.comparison.verdict] if i else "no interval")
+        row += [_n(m.win, ".0%")] if found.kind == "members" else []
+        row += [] if game.exact else [_n(m.error, f".{n}f")]
+        rows.append(row)
     how = "left out one at a time" if found.kind == "members" else "Shapley values"
     how += "" if game.exact else ", sampled orders"
     model = f" with {game.model}" if game.model else ""
-    columns = ("member", f">{found.metric} it brings", ">Holm", "verdict", ">whole team wins", ">error of sampling")
+    columns = ["member", f">{found.metric} it brings", ">Holm", "verdict"]
+    columns += [">whole team wins"] if found.kind == "members" else []
+    columns += [] if game.exact else [">error of sampling"]
     out.table(f"{game.team}{model} in {game.env}: {how}, {game.blocks} blocks", columns, rows)
     nobody = "" if game.nobody is None else f", nobody {game.nobody:.{n}f}"
     out.line(f"whole team {game.whole:.{n}f}{nobody} (margin {found.margin:g})")

@@ -242,7 +242,7 @@ def _with_model(study: Study, members: Iterable[Any], model: str) -> list[Any]:
         else:
             found.append(member)
     if found == list(members):
-        raise CrossplayError(f"--models: none of the members {', '.join(map(str, members))} asks a model")
+        raise CrossplayError(f"models: none of the members {', '.join(map(str, members))} asks a model")
     return found
 
 
