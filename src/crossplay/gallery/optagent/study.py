@@ -128,10 +128,12 @@ PROFILES = (
     "You compare all options before you choose.",
 )
 
+BRIEF = "Give your reason in at most ten words."
+
 
 def _base(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     return {
-        "study": {"name": f"optagent-{level.name}", "blocks": n, "root": 31, "metric": "accuracy"},
+        "study": {"name": f"optagent-{level.name}", "blocks": n, "root": 31, "metric": "accuracy", "margin": 0.05},
         "environments": {"task": {"name": "qa/choice", "options": dict(level.options)}},
         "agents": {"one": {"type": f"llm:{models[0]}", "temperature": 0.8}, "constant": {"type": "first-legal"}},
     }
@@ -147,14 +149,14 @@ def control(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
 def study(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     """Four profiles: learnt graph, random meetings, full debate, and the vote of the same first answers.
 
-    Members answer with letters alone; the reflector writes at most ten words. The models are dealt to the
+    Members answer with letters alone; the reflector writes a score and a sentence. The models are dealt to the
     profiles in turn; the first one reflects.
     """
     plan = _base(models, level, n)
     agents = plan["agents"]
     for i, profile in enumerate(PROFILES):
         agents[f"m{i}"] = {"type": f"llm:{models[i % len(models)]}", "temperature": 0.8, "instructions": profile}
-    agents["reflector"] = {"type": f"llm:{models[0]}", "temperature": 0.0, "words": 10, "max_tokens": 60}
+    agents["reflector"] = {"type": f"llm:{models[0]}", "temperature": 0.0, "max_tokens": 120, "instructions": BRIEF}
     debaters = [f"m{i}" for i in range(len(PROFILES))]
     graph = {"name": "graph", "rounds": 2, "meetings": 1, "rationale": False, "roles": {"reflector": "reflector"}}
     team = {"type": "team", "members": [*debaters, "reflector"]}
