@@ -47,6 +47,12 @@ class Kept(ScriptedBackend):
         self.requests += requests
         return await super().generate(requests, keys)
 
+    def _reply(self, request):
+        """Words that a double makes up hold no number; these do, so that open questions get an answer."""
+        reply = super()._reply(request)
+        reply.text = {"ok": "answer: 7"}.get(reply.text, reply.text.replace('"answer":"ok"', '"answer":"answer: 7"'))
+        return reply
+
 
 def models(*backends):
     door = Door({b.name: b for b in backends})
