@@ -186,11 +186,11 @@ class Voting(msgspec.Struct, frozen=True):
             briefs = [BRIEFS["score"].format(answer=worded(v, room.spec)) for v in found.values]
             said = yield [Ask(judge, "verify", b, JUDGEMENT, (p.id,)) for b, p in zip(briefs, first, strict=True)]
             scores = [judged(p) for p in said]
-            return {form: np.array([np.nan if c < 0 or (x := scores[c]) is None else x for c in found.choice])}  # type: ignore[return-value]
+            return {form: np.array([np.nan if c < 0 or (x := scores[c]) is None else x for c in found.choice])}
         if form == "verdict":
             spec = ActionSpec("names", names=tuple(known))
-            [said] = yield [Ask(self._who(room, self.judge), "judge", BRIEFS["judge"].format(candidates=listed), spec)]
-            return {form: np.array([said.value if said.ok else -1])}  # type: ignore[return-value]
+            [one] = yield [Ask(self._who(room, self.judge), "judge", BRIEFS["judge"].format(candidates=listed), spec)]
+            return {form: np.array([one.value if one.ok else -1])}
         items: dict[str, Any] = {"type": "string", "enum": known}
         least = 1
         if form == "points":
@@ -201,7 +201,7 @@ class Voting(msgspec.Struct, frozen=True):
             brief = BRIEFS["approve" if form == "approval" else "rank"].format(candidates=listed)
         spec = ActionSpec("data", schema={"type": "array", "items": items, "minItems": least, "maxItems": n})
         posts = yield [Ask(m, "vote", brief, spec) for m in range(room.n)]
-        return {form: _ballots(form, [p.value if p.ok else None for p in posts], n)}  # type: ignore[return-value]
+        return {form: _ballots(form, [p.value if p.ok else None for p in posts], n)}
 
     @staticmethod
     def _who(room: Room, name: str) -> int:

@@ -82,8 +82,8 @@ class Verdict(msgspec.Struct):
     messages: Sequence[Msg] = ()
 
 
-Talk = Generator[Sequence[Ask], list[Post], Verdict]
-"""What a protocol's `run(room)` is."""
+Talk = Generator[Sequence[Ask], list[Post], Any]
+"""What a protocol's `run(room)` is (it returns a `Verdict`), and the parts that it is made of."""
 
 
 class Room:
@@ -218,7 +218,7 @@ class Room:
             "value": post.value,
             "sees": list(post.sees),
         }
-        known = {"text": post.text or None, "confidence": post.confidence, "fault": post.fault or None}
+        known: dict[str, Any] = {"text": post.text or None, "confidence": post.confidence, "fault": post.fault or None}
         known["told"] = list(ask.told) or None
         known["side"] = True if ask.spec is not None else None  # a plan, a vote, ...: no answer to the seat's question
         data |= {name: value for name, value in known.items() if value is not None}
@@ -232,7 +232,7 @@ class Room:
         if isinstance(value, Fault):
             post.fault = f"{value.kind}: {value.detail}"[:300]
             return
-        said = list(action.messages) if isinstance(action.messages, (list, tuple)) else [action.messages]
+        said: list[Any] = list(action.messages) if isinstance(action.messages, (list, tuple)) else [action.messages]
         if not all(isinstance(m, Msg) for m in said):
             raise Invalid("a message is not a Msg to a seat")
         if action.usage is not None and not isinstance(action.usage, Usage):

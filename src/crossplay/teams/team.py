@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from crossplay.agents.context import Context, options
 from crossplay.agents.facets import described
@@ -32,7 +32,7 @@ class TeamProtocol(Protocol):
     name: its entry point in the group `crossplay.teams`. topology: the default one for n members.
     """
 
-    name: str
+    name: ClassVar[str]
 
     def run(self, room: Room) -> Talk:
         """Yield the asks of a wave, receive their posts; return the verdict."""
@@ -165,7 +165,7 @@ class Team(Agent):
         """The first memos of the members that want to begin; who fails to is counted and plays without."""
         return self._begun(obs, [(s, h, _call(m.begin, h)) for s, m, h in self._inner(obs, "begin")])
 
-    def end(self, obs: Observation) -> Any:
+    def end(self, obs: Observation) -> None:
         """Told to the members that want to hear it."""
         for _, member, handle in self._inner(obs, "end"):
             _call(member.end, handle)
@@ -208,7 +208,7 @@ class WaitingTeam(Team):
         """As a team begins; one member after the other."""
         return self._begun(obs, [(s, h, await _got(_call(m.begin, h))) for s, m, h in self._inner(obs, "begin")])
 
-    async def end(self, obs: Observation) -> Any:
+    async def end(self, obs: Observation) -> None:  # type: ignore[override]
         """As a team ends."""
         for _, member, handle in self._inner(obs, "end"):
             await _got(_call(member.end, handle))

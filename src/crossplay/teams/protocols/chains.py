@@ -132,24 +132,24 @@ class Pipeline(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             [post] = yield [Ask(member, "answer" if spec is None else "stage", brief, spec, sees, self.wants)]
             passed, reasons = yield from self._gate(room, stage, post)
             if passed:
-                return post  # type: ignore[return-value]
+                return post
             sees = (*before, *((post.id,) if post.ok else ()), *reasons)
             brief = f"{stage.do}\n{BRIEFS['retry']}"
-        return None  # type: ignore[return-value]
+        return None
 
     def _gate(self, room: Room, stage: Stage, post: Post) -> Talk:
         """(whether it passed, ids of posts that say why not)."""
         gate = stage.gate
         words = post.value if isinstance(post.value, str) else post.text
         if not post.ok or len(words.split()) < gate.words or (gate.matches and not re.search(gate.matches, words)):
-            return False, ()  # type: ignore[return-value]
+            return False, ()
         if not gate.by or gate.by in room.absent:
-            return True, ()  # type: ignore[return-value]
+            return True, ()
         form = ActionSpec("names", names=("accept", "reject"))
         judge = self._member(room, gate.by, 0)
         brief = BRIEFS["gate"].format(instruction=stage.do)
         [said] = yield [Ask(judge, "gate", brief, form, (post.id,), ("rationale",))]
-        return said.ok and said.value == 0, (said.id,) if said.ok else ()  # type: ignore[return-value]
+        return said.ok and said.value == 0, (said.id,) if said.ok else ()
 
     def _there(self, room: Room, stage: Stage, i: int) -> bool:
         """Whether the member of a stage is present; where it is not, the stage falls out."""

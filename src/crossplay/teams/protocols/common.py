@@ -115,7 +115,7 @@ def turns(room: Room, act: str, wants: tuple[str, ...], window: int = 1) -> Talk
     room.topology = room.topology.of_round(room.key("edges"), room.round)
     for stage in room.topology.stages:
         yield [Ask(m, act, BRIEFS[act], sees=room.visible(m, window), wants=wants) for m in stage]
-    return None  # type: ignore[return-value]
+    return None
 
 
 def verdict_of(post: Post | None, why: str, **data: Any) -> Any:

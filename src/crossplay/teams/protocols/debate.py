@@ -80,7 +80,7 @@ class Debate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         yield [Ask(0, "improve", brief, sees=room.visible(0, 1), wants=self.wants)]
         for _ in range(self.inner):
             yield [Ask(m, "improve", brief, sees=room.visible(m, 1), wants=self.wants) for m in range(1, room.n)]
-        return None  # type: ignore[return-value]
+        return None
 
     def default_topology(self, n: int) -> Topology:
         """The paradigm's."""

@@ -92,7 +92,7 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Both see each other's last answer and answer again."""
         members = [m for pair in pairs for m in pair]
         yield [Ask(m, "improve", BRIEFS["improve"], sees=room.visible(m), wants=self.wants) for m in members]
-        return None  # type: ignore[return-value]
+        return None
 
     def _reflect(self, room: Room, reflector: int, pairs: list[Pair], q: dict[Pair, float]) -> Talk:
         """The reflector scores each exchange; the score moves the pair's value."""
@@ -102,7 +102,7 @@ class Graph(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             score = judged(post)
             if score is not None:
                 q[pair] += self.eta * (score - q[pair])
-        return None  # type: ignore[return-value]
+        return None
 
     def default_topology(self, n: int) -> Topology:
         """Nobody at first; edges come as pairs meet."""

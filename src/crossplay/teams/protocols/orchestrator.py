@@ -59,7 +59,7 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             worker = workers[names.index(order.value["to"])]
             [found] = yield [_work(worker, order.value["instruction"], order.id)]
             seen = (*seen, order.id, *((found.id,) if found.ok else ()))
-        return seen  # type: ignore[return-value]
+        return seen
 
     def _at_once(self, room: Room, workers: list[int]) -> Talk:
         """All assignments in one plan; workers act together."""
@@ -69,9 +69,9 @@ class Orchestrate(Settings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         [plan] = yield [Ask(self.who(room, "orchestrator"), "plan", brief, ActionSpec("data", schema=schema))]
         room.round = 1
         if not plan.ok:
-            return ()  # type: ignore[return-value]
+            return ()
         found = yield [_work(workers[names.index(o["to"])], o["instruction"], plan.id) for o in plan.value]
-        return (plan.id, *(p.id for p in found if p.ok))  # type: ignore[return-value]
+        return (plan.id, *(p.id for p in found if p.ok))
 
     def default_topology(self, n: int) -> Topology:
         """A star around the orchestrator."""

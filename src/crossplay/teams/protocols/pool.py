@@ -40,7 +40,7 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(chosen) < n:
             room.obs.count("pool_short", n - len(chosen))
         adopted: list[Post] = [room.adopt(m, p) for m, p in enumerate(chosen)]
-        return adopted  # type: ignore[return-value]
+        return adopted
 
     def _choose(self, room: Room, posts: Sequence[Post], n: int) -> list[int]:
         key = room.key("pool")

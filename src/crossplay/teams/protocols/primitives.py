@@ -70,7 +70,7 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
             shown = (draft.id, critique.id) if critique.ok else (draft.id,)
             [revised] = yield [self._solve(room, shown, "revise")]
             draft = revised if revised.ok else draft
-        return draft  # type: ignore[return-value]
+        return draft
 
     def _select(self, room: Room, seen: Seen) -> Talk:
         """All solve at once; the selector, or the rule, takes one."""
@@ -78,15 +78,15 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         posts = yield together(room, range(room.n), brief=brief, sees=seen, wants=self.wants)
         good = [p for p in posts if p.ok]
         if not good:
-            return posts[0]  # type: ignore[return-value]
+            return posts[0]
         if self.by == "rule":
             verdict = yield from self.voting.decide(room, posts)
             key = None if verdict.value is None else room.key_of(verdict.value)
-            return next((p for p in good if p.key == key), None)  # type: ignore[return-value]
+            return next((p for p in good if p.key == key), None)
         room.round += 1
         ids = tuple(p.id for p in good)
         [chosen] = yield [Ask(self.who(room, "selector"), "answer", BRIEFS["select"], sees=ids, wants=self.wants)]
-        return chosen  # type: ignore[return-value]
+        return chosen
 
     def _plan(self, room: Room, seen: Seen) -> Talk:
         """The planner plans, the solver carries it out."""
@@ -94,7 +94,7 @@ class Compose(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         [plan] = yield [Ask(self.who(room, "planner"), "plan", brief, TEXT, seen)]
         room.round += 1
         [done] = yield [self._solve(room, (*seen, plan.id), "execute") if plan.ok else self._solve(room, seen)]
-        return done  # type: ignore[return-value]
+        return done
 
     def calls(self, n: int) -> int:
         """Asks of all steps."""

@@ -112,7 +112,7 @@ class Tree(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 below += [_Node(p, node.depth - 1, self.narrower(node.breadth), (post.id,), branch) for p in parts]
             else:
                 done.append(node)
-        return below  # type: ignore[return-value]
+        return below
 
     def narrower(self, breadth: int) -> int:
         """The breadth one level deeper."""
