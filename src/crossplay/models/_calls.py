@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -11,9 +12,9 @@ from crossplay.kernel.obs import Observation
 from crossplay.kernel.types import CrossplayError, Usage, unpack
 from crossplay.models.prices import Price
 from crossplay.models.types import IMAGE_TOKENS
-from crossplay.records.cassette import Address, Call, Cassette
+from crossplay.records.cassette import Address, Call, Cassette, Row
 
-__all__ = ["TWICE", "Asked", "Done", "Kind", "ToolError", "address_of", "bound_of", "missing", "redacted"]
+__all__ = ["TWICE", "Asked", "Done", "Flight", "Kind", "ToolError", "address_of", "bound_of", "missing", "redacted"]
 
 Kind = Literal["model", "tool", "person"]
 
@@ -69,6 +70,35 @@ class Asked(msgspec.Struct):
     same: bool = False
     harmless: bool = False
     bare: Callable[[bytes], bytes] = bytes
+
+
+class Flight:
+    """A call on its way, and who waits for it. A waiter may leave; the call goes on."""
+
+    __slots__ = ("_waiters", "loop", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[Row]] = []
+
+    def waiter(self) -> asyncio.Future[Row]:
+        """What the row of the call is given to, or its error."""
+        waiter: asyncio.Future[Row] = self.loop.create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def land(self, row: Row | None, error: Exception | None) -> None:
+        """The call is over; without a row and an error it was cut off."""
+        for waiter in self._waiters:
+            if waiter.done():  # whoever waited was cancelled
+                continue
+            if row is not None:
+                waiter.set_result(row)
+            elif error is not None:
+                waiter.set_exception(error)
+            else:
+                waiter.cancel()
 
 
 def bound_of(request: bytes) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,11 +14,11 @@ import msgspec
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import entries, load, nearest
 from crossplay.kernel.types import CrossplayError, Stop, Usage, pack, unpack
-from crossplay.models._calls import TWICE, Asked, Done, Kind, ToolError, address_of, bound_of, missing, redacted
+from crossplay.models._calls import TWICE, Asked, Done, Flight, Kind, ToolError, address_of, bound_of, missing, redacted
 from crossplay.models.budget import Budget
 from crossplay.models.prices import Price, price_of
 from crossplay.models.types import Backend, Capabilities, ModelDown, ModelError, Reply, Request, ToolCall
-from crossplay.records.cassette import Call, Cassette, Missing, Row, call_key
+from crossplay.records.cassette import Call, Cassette, Commit, Missing, Row, call_key
 
 __all__ = ["Door", "Model", "ToolError", "given", "make_backend"]
 
@@ -74,7 +73,7 @@ class Door:
         self._user_redact = redact
         self._models: dict[str, Model] = {}
         self._gates: WeakKeyDictionary[Any, dict[str, asyncio.Semaphore]] = WeakKeyDictionary()
-        self._flying: dict[bytes, asyncio.Task[Row]] = {}
+        self._flying: dict[bytes, Flight] = {}
         self._asking: dict[bytes, asyncio.Task[Row]] = {}  # by request: the sendings that others share
 
     def model(self, name: str) -> Model:
@@ -119,7 +118,7 @@ class Door:
     async def drain(self) -> None:
         """Wait for calls whose agents have stopped waiting, so that paid answers are kept."""
         here = asyncio.get_running_loop()
-        mine = [t for t in self._flying.values() if t.get_loop() is here]
+        mine = [f.task for f in self._flying.values() if f.loop is here and f.task is not None]
         await asyncio.gather(*mine, return_exceptions=True)
 
     async def aclose(self) -> None:
@@ -172,18 +171,31 @@ class Door:
         donor = self.cassette.content(call, asked.sampled)
         if donor is not None and donor.reply is not None:
             return self.cassette.share(call, asked.bare(donor.reply), "hit-")
-        task = self._flying.get(call.key)
-        if task is None or task.get_loop() is not asyncio.get_running_loop():
-            task = asyncio.ensure_future(self._share(asked) if asked.same else self._send(asked))
-            self._flying[call.key] = task
-            task.add_done_callback(lambda _: self._flying.pop(call.key, None))
-            task.add_done_callback(_heard)
+        loop = asyncio.get_running_loop()
+        flight = self._flying.get(call.key)
+        if flight is None or flight.loop is not loop:
+            flight = self._flying[call.key] = Flight(loop)
+            flight.task = loop.create_task(self._fly(asked, flight))
+        waiter = flight.waiter()
         try:
             # A cancelled agent leaves its call in flight: it is paid, so its answer is kept.
-            return await asyncio.shield(task)
+            return await waiter
         except asyncio.CancelledError:
             at.note(_NOTED[asked.kind], {asked.kind: call.model, "call": call.key.hex(), "cut": True}, Usage(calls=1))
             raise
+
+    async def _fly(self, asked: Asked, flight: Flight) -> None:
+        """Make a call; its row, or its error, goes to those who still wait for it."""
+        row: Row | None = None
+        failed: Exception | None = None
+        try:
+            row = await (self._share(asked) if asked.same else self._send(asked))
+        except Exception as error:
+            failed = error
+        finally:
+            if self._flying.get(asked.call.key) is flight:
+                del self._flying[asked.call.key]
+            flight.land(row, failed)
 
     async def _share(self, asked: Asked) -> Row:
         """As _send; a request that was answered before, or is being answered now, is not sent again."""
@@ -203,36 +215,50 @@ class Door:
         return self.cassette.share(call, asked.bare(row.reply))
 
     async def _send(self, asked: Asked) -> Row:
-        async with self._gate(asked.gate):
-            budget = self.budget if asked.bound is not None else None
-            price = asked.price() if budget is not None and budget.money is not None else None
-            ticket = budget.reserve(asked.bound or (0, 0), price) if budget is not None else None
-            row: Row | None = None
-            done = Done(b"")
-            try:
-                row = await self.cassette.intend(asked.call, asked.harmless)
-                done = await asked.send(row.idempotency)
-                if done.failed:
-                    kept = self.cassette.fail(row, done.reply, done.usage, done.attempts, done.doubtful)
-                else:
-                    kept = self.cassette.answer(row, done.reply, done.usage, done.attempts, done.doubtful)
-                return await kept
-            except ModelDown as error:
-                if row is not None:
-                    await self.cassette.withdraw(row, error.doubtful)
-                raise
-            finally:
-                if budget is not None and ticket is not None:
-                    budget.settle(ticket, done.usage, price, done.cached)
+        gate = self._gate(asked.gate)
+        if gate is None:
+            return await self._sent(asked)
+        await gate.acquire()
+        try:
+            return await self._sent(asked)
+        finally:
+            gate.release()
+
+    async def _sent(self, asked: Asked) -> Row:
+        """Log a call, make it and keep what came of it, within the budget."""
+        budget = self.budget if asked.bound is not None else None
+        price = asked.price() if budget is not None and budget.money is not None else None
+        ticket = budget.reserve(asked.bound or (0, 0), price) if budget is not None else None
+        row: Row | None = None
+        done = Done(b"")
+        try:
+            row = await self._kept(self.cassette.intend(asked.call, asked.harmless))
+            done = await asked.send(row.idempotency)
+            keep = self.cassette.fail if done.failed else self.cassette.answer
+            return await self._kept(keep(row, done.reply, done.usage, done.attempts, done.doubtful))
+        except ModelDown as error:
+            if row is not None:
+                await self.cassette.withdraw(row, error.doubtful)
+            raise
+        finally:
+            if budget is not None and ticket is not None:
+                budget.settle(ticket, done.usage, price, done.cached)
+                if lost := done.doubtful:
                     tok_in, tok_out = asked.bound or (0, 0)
-                    lost = done.doubtful
                     budget.charge(Usage(0 if done.failed else lost, lost * tok_in, lost * tok_out), price)
 
-    def _gate(self, gate: tuple[str, int] | None) -> contextlib.AbstractAsyncContextManager[Any]:
+    def _kept(self, commit: Commit[Row]) -> Commit[Row]:
+        """A commit to wait for: made at once where no other call is in flight that could share it."""
+        return commit.press() if len(self._flying) < 2 else commit
+
+    def _gate(self, gate: tuple[str, int] | None) -> asyncio.Semaphore | None:
         if gate is None:
-            return contextlib.nullcontext()
+            return None
         name, width = gate
-        gates = self._gates.setdefault(asyncio.get_running_loop(), {})
+        loop = asyncio.get_running_loop()
+        gates = self._gates.get(loop)
+        if gates is None:
+            gates = self._gates[loop] = {}
         if name not in gates:
             gates[name] = asyncio.Semaphore(width)
         return gates[name]
@@ -313,12 +339,6 @@ def note_counts(row: Row, at: Observation, kind: Kind) -> None:
             at.count({"shared": "shared_answers", "hit": "content_hits", "given": "given_answers"}[row.borrowed])
     if row.doubtful:
         at.count(TWICE[kind], row.doubtful)
-
-
-def _heard(task: asyncio.Task[Row]) -> None:
-    """Mark the error of a call as seen: whoever still waits for it gets it, nobody else must."""
-    if not task.cancelled():
-        task.exception()
 
 
 class Model:

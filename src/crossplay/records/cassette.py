@@ -116,6 +116,7 @@ class Cassette:
         self.fork, self._others, self._shared = fork, tuple(others), shared
         self._since = (time.time() if since is None else since) if mode == "refresh" else 0.0
         self._before: dict[bytes, Row] = {}  # what this sitting asks again, until it is answered
+        self._absent: set[bytes] = set()  # looked for in vain, so that an intent need not look again
         self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
         self._writer: Writer | None = None
@@ -230,6 +231,10 @@ class Cassette:
         if self.mode == "off":
             return None
         row = self._own(call)
+        if row is not None:
+            self._absent.discard(call.key)
+        elif self._writer is not None:
+            self._absent.add(call.key)
         if self.mode == "refresh" and row is not None and row.status != "intent" and self._stale(row):
             return None
         if self.fork is not None and (row is None or row.status == "intent"):
@@ -319,7 +324,10 @@ class Cassette:
         of its own: under the old one an endpoint might repeat its answer.
         """
         row = Row(call, "intent", None, Usage(), 1, 0, new_key(), time.time(), None, squeeze(call.request))
-        before = None if self.mode == "off" else self._own(call)
+        if self.mode == "off" or call.key in self._absent:
+            self._absent.discard(call.key)
+            return self._put(row)
+        before = self._own(call)
         if before is None:
             return self._put(row)
         if before.status != "intent" and self._stale(before):
@@ -342,6 +350,7 @@ class Cassette:
         """
         now = time.time()
         row = Row(call, "answered", reply, Usage(), 0, 0, origin + new_key(), now, now)
+        self._absent.discard(call.key)
         before = self._own(call) if self.mode == "refresh" else None
         if before is not None and self._stale(before):
             self._submit([_statement(_superseded(before)), _statement(row)], row)
