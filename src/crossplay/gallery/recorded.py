@@ -21,7 +21,7 @@ __all__ = ["Talked", "bounds", "paired", "score_of", "talks"]
 class Talked(msgspec.Struct, frozen=True):
     """One episode of a lineup. posts, vote: as recorded; right: id of a post -> whether its answer was right.
 
-    keys: id of a post -> its answer as votes compare it.
+    keys: id of a post -> its answer as votes compare it; words: in words, a choice's own where a letter was given.
     """
 
     block: int | str
@@ -29,6 +29,7 @@ class Talked(msgspec.Struct, frozen=True):
     vote: dict[str, Any]
     right: dict[int, bool]
     keys: dict[int, Any]
+    words: dict[int, str] = {}
 
 
 def talks(folder: Path, lineup: str) -> Iterator[Talked]:
@@ -47,16 +48,18 @@ def talks(folder: Path, lineup: str) -> Iterator[Talked]:
             posts = sorted((n for kind, n in notes if kind == "post"), key=lambda p: p["id"])
             vote = next((n for kind, n in notes if kind == "vote"), {})
             at = Block(record.root, record.block, record.replicate)
-            right, keys = {}, {}
+            right, keys, words = {}, {}, {}
             for post in posts:
                 if post.get("fault") or post["act"] not in ("answer", "improve", "candidate"):
                     continue
                 env.reset(env_key(at, env.id), None if env.items is None else item_of(at, env.id, env.items))
+                choices = env.data(env.seats[0]).get("choices")
+                words[post["id"]] = str(choices[post["value"]] if choices else post["value"])
                 [reward] = env.step({env.seats[0]: post["value"]}, ())
                 right[post["id"]] = reward >= 1.0
                 keys[post["id"]] = env.canonical(post["value"])
             env.close()
-            yield Talked(record.block, posts, vote, right, keys)
+            yield Talked(record.block, posts, vote, right, keys, words)
 
 
 def score_of(result: Any, lineup: str) -> dict[Any, float]:
