@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -40,6 +41,7 @@ _SIGNS = {
     "agree": re.compile(r"\bI agree with \w+"),
     "comp": re.compile(r"\breturned an error, so I take over\b"),
 }
+_TOOL = re.compile(r"\b(?:" + "|".join(_TOOLS) + r")\b")
 _NOTICE = re.compile(r"^\[error\]")
 
 
@@ -79,6 +81,7 @@ PROFILES: dict[str, Profile] = {
 """Named speakers. `error` returns an error notice every time."""
 
 
+@lru_cache(maxsize=4096)  # every listener codes every message
 def traits(text: str) -> frozenset[str]:
     """The traits of `TRAITS` that a message carries: the planted sentences, and two technologies by name.
 
@@ -87,7 +90,7 @@ def traits(text: str) -> frozenset[str]:
     if _NOTICE.match(text):
         return frozenset()
     found = {name for name, sign in _SIGNS.items() if sign.search(text)}
-    if len({tool for tool in _TOOLS if re.search(rf"\b{tool}\b", text)}) >= 2:
+    if len(set(_TOOL.findall(text))) >= 2:
         found.add("arch")
     return frozenset(found or ({"phatic"} if len(text.split()) < 15 else ()))
 
