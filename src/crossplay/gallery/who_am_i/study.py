@@ -68,8 +68,8 @@ PLANTED: tuple[Habits, ...] = (
 class Series(msgspec.Struct, frozen=True):
     """One published series. options: of `chat/group` beside seven seats and the participant that errs.
 
-    runs: how many were published. counterpart: "" where scripted speakers have none, and why. same: whether scripted
-    speakers must say the same as in A after the first round.
+    runs: how many were published. same: whether scripted speakers must say the same as in A after the first round.
+    without: why scripted speakers cannot play it ("": they can).
     """
 
     about: str
