@@ -28,6 +28,7 @@ for name, group in (
     ("replay", _studies),
     ("report", _studies),
     ("team", _studies),
+    ("sweep", _studies),
     ("ablate", _studies),
     ("merge", _studies),
     ("export", _studies),
@@ -44,6 +45,7 @@ for name, group in (
         "demo": "studies",
         "call": "models",
         "team": "teams",
+        "sweep": "teams",
         "ablate": "teams",
     }.get(name, "studies")
     app.command(f"crossplay.cli.{where}:{name}", name=name, group=group)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from crossplay.study.ablate import Ablation, Credit, GameCredit
     from crossplay.teams.ledger import TeamLedger
 
-__all__ = ["ablate", "team"]
+__all__ = ["ablate", "sweep", "team"]
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
@@ -51,6 +51,49 @@ def team(run: Path, /, *, lineup: str | None = None, json: Json = False) -> int:
         out.line(f"Controls, each with --lineup: {left}")
     if found:
         out.line("Which members earn the score: crossplay ablate STUDY TEAM")
+    return 0
+
+
+def sweep(run: Path, lineup: str, /, *, rule: tuple[str, ...] = (), when: str = "end", json: Json = False) -> int:
+    """Decide recorded discussions by other rules: no call is made.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    lineup
+        The lineup with the team.
+    rule
+        A decision rule; may be given several times. Default: all.
+    when
+        "end": on the last round; "first": at the first round at which the rule finds a decision.
+    json
+        Print JSON.
+
+    """
+    from crossplay.study.sweep import sweep_run
+
+    found = sweep_run(run, lineup, rule, when)
+    if json:
+        import msgspec
+
+        out.print_json(msgspec.to_builtins(found))
+        return 0
+    rows = []
+    for r in found:
+        a = r.accuracy
+        shown = (
+            ""
+            if a is None
+            else f"{a.value:.3f}" + (f" [{a.interval.low:.3f}, {a.interval.high:.3f}]" if a.interval else "")
+        )
+        turn = "" if r.turn is None else f"{r.turn:.1f}"
+        rows.append(
+            (r.rule, shown, f"{r.decided:.0%}", f"{r.tied:.0%}", turn, f"{r.calls:,}", f"{r.further_calls:,}", r.mark)
+        )
+    columns = ("rule", ">right [95%]", ">decided", ">tied", ">turn", ">answers used", ">further calls", "")
+    out.table(f"{lineup}: rules on {found[0].elections if found else 0:,} recorded discussions", columns, rows)
+    out.line("Further calls: what the rule would have to ask beyond the record; everything else costs nothing.")
     return 0
 
 

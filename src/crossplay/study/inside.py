@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from crossplay.models.prices import Price
 
-__all__ = ["inside_of", "team_ledger"]
+__all__ = ["answers_of", "inside_of", "team_ledger"]
 
 TEAMS = ("team", "single")
 """Kinds of agents with members inside."""
@@ -85,6 +85,37 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
             )
         )  # fmt: skip
     return found
+
+
+def answers_of(run: RunFolder, study: Study, lineup: str) -> tuple[pl.DataFrame, str]:
+    """(answers of the members of a lineup's teams: posts with block, canon and score; "" or why scores are not known).
+
+    Raises CrossplayError where no team sits in that lineup.
+    """
+    import polars as pl
+
+    places = _places(run, study)
+    known = dict.fromkeys(g for _, g, *_ in places)
+    if lineup not in known:
+        raise CrossplayError(f'no team in a lineup "{lineup}".{nearest(lineup, known)}')
+    records = {r.id: r for r in run.records() if r.status not in ("void", "env-fault")}
+    found, why = [], ""
+    for env, _, cells, seat, index, *_ in [p for p in places if p[1] == lineup]:
+        mine = {i: r for i, r in records.items() if r.cell in cells}
+        if not mine:
+            continue
+        whole, moves = _read(run, set(mine))
+        posts = _of(whole.posts, mine, index).filter(pl.col("answer"))
+        judge = _Judge(study, env)
+        scores, truth = judge.scores(decisions(posts), mine, moves, seat)
+        why = why or truth
+        if scores is None:
+            raise CrossplayError(truth)
+        blocks = pl.Series([str(mine[e].block) for e in posts["episode"]], dtype=pl.String)
+        found.append(posts.with_columns(block=blocks).join(scores, on=[*DECISION, "key"], how="left"))
+    if not found:
+        raise CrossplayError(f'"{lineup}": none of its episodes is there yet')
+    return pl.concat(found), why
 
 
 Place = tuple[str, str, list[str], str, int, str, str]
