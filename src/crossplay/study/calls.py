@@ -17,9 +17,8 @@ How = Literal["record", "strict", "lenient", "refresh", "off"]
 
 
 class Calls(msgspec.Struct, frozen=True):
-    """how: mode of the cassette, see `Cassette`. source: an exported file (.mcz) or the cassette of
-    another run; its answers are brought into the run first ("lenient": looked up by content).
-    shared_prefix: the study declares that equal first questions may share sampled answers.
+    """how: mode of the cassette, see `Cassette`. source: an exported file (.mcz); its answers are brought
+    into the run first. shared_prefix: the study declares that equal first questions may share sampled answers.
     """
 
     how: How = "record"
@@ -40,12 +39,9 @@ class Calls(msgspec.Struct, frozen=True):
 def open_cassette(folder: Path, calls: Calls) -> Cassette:
     """The cassette of a run folder, with the answers of the source in it."""
     target = folder / "cassette"
-    if calls.source is not None and calls.how in ("record", "strict"):
+    if calls.source is not None:
         import_cassette(_packed(calls.source), target)
-    others: tuple[Cassette, ...] = ()
-    if calls.how == "lenient" and calls.source is not None:
-        others = (Cassette(calls.source, mode="strict"),)
-    return Cassette(target, mode=calls.how, others=others, shared=calls.shared_prefix)
+    return Cassette(target, mode=calls.how, shared=calls.shared_prefix)
 
 
 def _packed(source: Path) -> Path:
