@@ -51,7 +51,8 @@ def test_valid_answers_are_those_that_networkx_calls_valid(seed: int, draw: int)
     for u, v in pairs:
         partner[u], partner[v] = v, u  # may clash: then somebody is not named back
     answers = [NAMES[partner[u]] if u in partner else "None" for u in range(n)]
-    valid = nx.is_matching(g, pairs) and nx.is_maximal_matching(g, pairs)
+    mutual = all(partner.get(v) == u for u, v in partner.items())
+    valid = mutual and nx.is_maximal_matching(g, {tuple(sorted(e)) for e in partner.items()})
     assert solved("matching", net(g, answers)) == valid
     outside = nx.maximal_independent_set(g, seed=draw) if draw % 2 else [u for u in g if rng.random() < 0.4]
     inner = g.subgraph(outside)
@@ -120,6 +121,6 @@ def test_the_control_asks_one_seat_for_the_answer_alone(tmp_path) -> None:
     plan = ENTRY.trial.control(("m",), level, 25)
     plan["agents"]["model"] = {"type": "random"}
     rows = {r.lineup: r for r in crossplay.run(plan, tmp_path / "control").rows}
-    assert rows["scripts"].summary.mean.value == 1 and rows["one guess"].summary.mean.value < 0.3
+    assert rows["scripts"].summary.mean.value == 1 and rows["one guess"].summary.mean.value < 0.7
     assert rows["one model"].summary.mean.value == rows["one guess"].summary.mean.value
     assert {r.role for r in rows.values()} == {"", "control: floor", "control: ceiling"}

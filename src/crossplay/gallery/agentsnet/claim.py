@@ -175,9 +175,8 @@ def _floors(s: Settings) -> list[Finding]:
     gap = spread = raw = 0.0
     n = 0
     for task in TASKS:
-        for net in networks(
-            s, task, 40, "random", n=5, rounds=1, **({"private_inputs": False} if task == "consensus" else {})
-        ):
+        held: dict[str, Any] = {"private_inputs": False} if task == "consensus" else {}
+        for net in networks(s, task, 40, "random", n=5, rounds=1, **held):
             mean, variance = enumerated(task, net.tied)
             far = max(far, abs(mean - net.score["floor"]))
             gap += (net.score["score"] - mean) / (1 - mean)
@@ -344,7 +343,7 @@ ENTRY = Entry(
         levels=(
             Level("coloring", "4 people, a group that no neighbour has", {**_SMALL, "task": "coloring"}),
             Level("leader", "4 people, exactly one says Yes", {**_SMALL, "task": "leader_election"}),
-            Level("consensus", "4 people, all answer a value that somebody holds", {**_SMALL, "task": "consensus", "private_inputs": True}),
+            Level("consensus", "4 people, all answer a value that somebody holds", {**_SMALL, "task": "consensus", "private_inputs": True, "values": 3}),
         ),
         control=control,
         single="one model",

@@ -203,12 +203,10 @@ ENTRY = Entry(
     trial=Trial(
         levels=(
             Level("6x6", "the published maze: 6 x 6, paths of 7 to 9 steps, coordinates", {"turns": 50}),
-            Level(
-                "4x4-words", "4 x 4, paths of 2 to 4 steps, cells named as seen from the start",
-                {"size": 4, "words": True, "shortest": 2, "longest": 4, "turns": 20},
-            ),
-            Level("3x3-words", "3 x 3, paths of 2 or 3 steps, fewer walls", {**_EASY, "shortest": 2, "longest": 3, "turns": 14}),
-            Level("3x3-step", "3 x 3, paths of 1 or 2 steps", {**_EASY, "shortest": 1, "longest": 2, "turns": 10}),
+            Level("3x3-words", "3 x 3, paths of 2 or 3 steps, fewer walls, cells named as seen from the start",
+                  {**_EASY, "shortest": 2, "longest": 3, "turns": 14}),
+            Level("3x3-steps", "3 x 3, paths of 1 or 2 steps", {**_EASY, "shortest": 1, "longest": 2, "turns": 10}),
+            Level("3x3-step", "3 x 3, the goal is the next cell", {**_EASY, "shortest": 1, "longest": 1, "turns": 8}),
         ),
         control=control,
         single="strong",
@@ -216,7 +214,7 @@ ENTRY = Entry(
         judge=judge,
         models=("qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"),
         n=40,
-        n_control=40,
+        n_control=30,
         effect=0.2,
     ),
     missing="The third model that reads free talk: in maze/joint moves are agreed on by name, so nothing has to be read. "

@@ -61,7 +61,7 @@ def agents(settings: Settings) -> dict[str, Agent]:
 def walk(settings: Settings, seats: Sequence[Agent], blocks: int, **options: Any) -> Walks:
     """Play so many blocks. options: of the environment, over those of the settings."""
     s = settings
-    given = {"size": s.size, "density": s.density, "words": s.words, "turns": s.turns, **options}
+    given: dict[str, Any] = {"size": s.size, "density": s.density, "words": s.words, "turns": s.turns, **options}
     env = make_env("maze/joint", given)
     conduct = msgspec.convert({"mail": {"mode": s.mail}}, Conduct)
     success, stated, own, ends = [], [], [], []
@@ -69,9 +69,9 @@ def walk(settings: Settings, seats: Sequence[Agent], blocks: int, **options: Any
         lineup = dict(zip(env.seats, seats, strict=True))
         outcome = loop(play(env, lineup, Block(s.root, block), conduct))
         seen = [env.data(seat) for seat in env.seats]
-        first = seen[0]["talk"][0] if seen[0]["talk"] else [0, ""]
+        opening = str(seen[0]["talk"][0][1]) if seen[0]["talk"] else ""
         success.append(outcome.score["success"] == 1)
-        stated.append("(row, column)" in first[1])
+        stated.append("(row, column)" in opening)
         own.append([d["maps"][0] for d in seen])
         ends.append([seen[0]["start"], seen[0]["goal"]])
     env.close()
@@ -80,8 +80,9 @@ def walk(settings: Settings, seats: Sequence[Agent], blocks: int, **options: Any
 
 # -- with models -----------------------------------------------------------------------------------
 _HELP = (
-    "Think of the steps that lead from where you stand to the goal over open cells. "
-    "If a step is proposed and you know no wall there, agree. Stop only at the goal."
+    "How to walk: compare where you stand with the goal. Take a step in a direction in which the goal still lies, onto a cell "
+    "that is open. Stop when you stand where the goal is. Agree to a proposed step if you know of no wall there. "
+    "Example: the goal is 1 left. You stand at: here, so step left. You stand at: 1 left, that is the goal, so stop."
 )
 
 
@@ -93,8 +94,9 @@ def _llms(models: Sequence[str], talk: bool) -> dict[str, dict[str, Any]]:
 
 
 def _plan(name: str, env: Mapping[str, Any], n: int, **parts: Any) -> dict[str, Any]:
+    """One episode at a time, so that what a local model has read of it need not be read again."""
     return {
-        "study": {"name": name, "blocks": n, "root": 1, "metric": "success", "margin": 0.1},
+        "study": {"name": name, "blocks": n, "root": 1, "metric": "success", "margin": 0.1, "concurrency": 1},
         "environments": {"maze": {"name": "maze/joint", "options": dict(env)}},
         "conduct": {"invalid": ["random"], "error": ["random"]},
         **parts,
@@ -102,12 +104,14 @@ def _plan(name: str, env: Mapping[str, Any], n: int, **parts: Any) -> dict[str, 
 
 
 def control(models: Sequence[str], level: Any, n: int) -> dict[str, Any]:
-    """Each model alone, with both masked maps: whether it can walk at all."""
-    env = {**level.options, "solo": "merged", "turns": level.options["turns"] // 2}
+    """Each model alone, with both masked maps: whether it can walk at all. The weak one walks half as many mazes."""
+    longest = level.options.get("longest", 9)
+    env = {**level.options, "solo": "merged", "turns": longest + 3}
     there = _llms(models, talk=False)
-    lineups = {name: [name] for name in there} if models[0] != models[-1] else {"strong": ["strong"]}
-    used = {name: there[name] for name in lineups}
-    return _plan("collaboration gap: alone", env, n, agents=used, lineups=lineups)
+    lineups: dict[str, Any] = {"strong": ["strong"], "weak": {"seats": ["weak"], "blocks": max(2, n // 2)}}
+    if models[0] == models[-1]:
+        del lineups["weak"], there["weak"]
+    return _plan("collaboration gap: alone", env, n, agents=there, lineups=lineups)
 
 
 def study(models: Sequence[str], level: Any, n: int) -> dict[str, Any]:

@@ -105,13 +105,13 @@ def check(settings: Settings) -> list[Finding]:
     plain, guess = make_agent("reasoner"), make_agent({"type": "reasoner", "guess": s.guess})
     silent, tried = games(plain, s.games, s.root, **quiet), games(guess, s.games, s.root, **quiet)
     told = games(plain, s.games, s.root, blocks=s.blocks, mode=s.told)
-    low, high = s.noise
+    alone = {q: _noisy_games(s, noisy(s, q)).score["success"] for q in s.noise}
+    high = max(s.noise)
     return [
         *_silence(silent, tried, told),
-        *_lifts(s, low),
-        *_lifts(s, high),
+        *(_lifts(s, q, alone[q]) for q in s.noise),
         *_rejection(s, high),
-        _coin(s, high),
+        _coin(s, high, alone[high]),
         _faultless(s),
     ]
 
@@ -160,18 +160,15 @@ def _noisy_games(s: Settings, agent: Any, n: int = 0) -> Games:
     return games(agent, n or s.games, s.root, blocks=s.blocks, mode="provide", limit=s.limit, legal="all")
 
 
-def _lifts(s: Settings, q: float) -> list[Finding]:
-    alone = _noisy_games(s, noisy(s, q)).score["success"]
+def _lifts(s: Settings, q: float, alone: np.ndarray) -> Finding:
     verified = _noisy_games(s, noisy(s, q, s.k)).score["success"]
     gain = paired_t(verified, alone, 0.99, (-1.0, 1.0))
     low, high = (gain.interval.low, gain.interval.high) if gain.interval else (gain.value, gain.value)
-    return [
-        Finding(
-            f"verifier, noise {q:g}", f"reject and resample repairs players who act at random with chance {q:g}",
-            low > 0.05 and float(verified.mean()) >= 0.97, gain.value,
-            f"lower end > 0.05, and verified >= 0.97 (is {verified.mean():.3f})", "the same games without", low, high, n=len(alone),
-        )
-    ]  # fmt: skip
+    return Finding(
+        f"verifier, noise {q:g}", f"reject and resample repairs players who act at random with chance {q:g}",
+        low > 0.05 and float(verified.mean()) >= 0.97, gain.value,
+        f"lower end > 0.05, and verified >= 0.97 (is {verified.mean():.3f})", "the same games without", low, high, n=len(alone),
+    )  # fmt: skip
 
 
 def _rejection(s: Settings, q: float) -> list[Finding]:
@@ -199,8 +196,7 @@ def _counted(name: str, says: str, value: int, expected: tuple[float, float], re
     )
 
 
-def _coin(s: Settings, q: float) -> Finding:
-    alone = _noisy_games(s, noisy(s, q)).score["success"]
+def _coin(s: Settings, q: float, alone: np.ndarray) -> Finding:
     tossed = _noisy_games(s, noisy(s, q, s.k, verdict=0.5)).score["success"]
     gain = paired_t(tossed, alone, 0.999, (-1.0, 1.0))
     low, high = (gain.interval.low, gain.interval.high) if gain.interval else (gain.value, gain.value)

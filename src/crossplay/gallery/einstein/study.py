@@ -24,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     verdict: float = 0.0  # chance that a verdict is turned round
     limit: int = 20  # turns of noisy games at most
     games: int = 100
-    watched: int = 40  # games in which the verifier is asked about every action at every turn
+    watched: int = 25  # games in which the verifier is asked about every action at every turn
     root: int = 1
 
 
@@ -46,7 +46,7 @@ class Games(msgspec.Struct):
     score: dict[str, np.ndarray]
     start: list[Start]
     counts: list[dict[str, int]]
-    world: list[str]
+    world: list[bytes]
 
     def total(self, name: str) -> int:
         """A counter, summed over all games."""
