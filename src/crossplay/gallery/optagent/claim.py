@@ -21,7 +21,7 @@ LEVEL = 0.999
 def check(settings: Settings) -> list[Finding]:
     """All findings of the mechanism."""
     learnt = _played(settings, "graph")
-    random = _played(settings, "graph", eta=0.0, epsilon=1.0)
+    random = _played(settings, "graph", eta=0.0, epsilon=1.0, reflector=0.5)  # no score counts
     blind = _played(settings, "graph", reflector=0.5)
     debate = _played(settings, "debate")
     return [

@@ -36,8 +36,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epsilon: float = 0.1
     cut: float = 0.2
     many: int = 5
-    n: int = 900
-    n_many: int = 500
+    n: int = 700
+    n_many: int = 400
     root: int = 0
 
 
