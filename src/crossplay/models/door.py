@@ -455,6 +455,8 @@ class Model:
             at.count("usage_estimated")
         if reply.cached:
             at.count("tok_cached", reply.cached)
+            if at.path:  # inside a team, which may be of several models
+                at.count(f"tok_cached:{self.name}", reply.cached)
         for word in reply.doubt.split():
             at.count(f"{word}_doubted")
         data["text"] = reply.text

@@ -204,5 +204,6 @@ def _spend(counts: Mapping[str, int], unit: str, agent: Agent, prices: Callable[
     total = 0.0
     for model in models:
         mark = f":{model}" if f"calls:{model}" in counts else ""
-        total += prices(model).cost(counts.get(f"tok_in{mark}", 0), counts.get(f"tok_out{mark}", 0))
+        spent = (counts.get(f"{name}{mark}", 0) for name in ("tok_in", "tok_out", "tok_cached"))
+        total += prices(model).cost(*spent)
     return total
