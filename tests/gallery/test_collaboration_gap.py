@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import crossplay
 from crossplay.gallery.collaboration_gap.claim import ENTRY, check, judge, solved_though_swapped
 from crossplay.gallery.collaboration_gap.study import LINEUPS, Settings, agents, walk
+from crossplay.measure.stats import wilson
 
 
 @given(st.integers(0, 10_000), st.integers(3, 8))
@@ -68,6 +69,24 @@ def test_the_judge_reads_effects_and_does_not_invent_them(tmp_path) -> None:
     found = {f.name: f for f in judge(result(**some, strong_strong_silent=0.1), tmp_path / "level")}
     assert all(f.holds for f in found.values())
     assert found["order effect"].value == pytest.approx(0.6) and found["relay"].value == pytest.approx(0.6)
+
+
+def test_the_gap_is_read_from_the_control_beside_the_run(tmp_path) -> None:
+    """A script alone is sure, so a pair that wins half has a gap of a half; Newcombe's interval by hand."""
+    level = ENTRY.trial.levels[1]
+    plan = ENTRY.trial.control(("m",), level, 20)
+    plan["agents"]["strong"] = {"type": "talker"}
+    crossplay.run(plan, tmp_path / "level-control")
+    half = result(strong_strong=0.5, strong_strong_silent=0.5)
+    [gap, talk] = judge(half, tmp_path / "level")
+    assert gap.name == "gap, strong" and gap.holds and gap.value == 0.5 and not talk.holds
+    assert gap.low == pytest.approx(
+        0.5 - np.hypot(1 - 20 / (20 + 1.96**2), wilson(20, 40).interval.high - 0.5), abs=1e-3
+    )
+    one = result(strong_strong=1.0, strong_strong_silent=0.0)
+    for scores in one.scores:
+        scores.values = scores.values[:1]
+    assert not any(f.holds for f in judge(one, tmp_path / "none")), "one maze shows nothing"
 
 
 @pytest.mark.parametrize("models", [("m1", "m2"), ("m1",)])

@@ -15,7 +15,7 @@ import numpy as np
 import crossplay
 from crossplay.gallery.collaboration_gap.study import LINEUPS, Settings, Walks, agents, control, study, walk
 from crossplay.gallery.entry import Claim, Entry, Figure, Finding, Level, Mechanism, Trial
-from crossplay.measure.stats import paired_t, welch, wilson
+from crossplay.measure.stats import paired_t, wilson
 
 __all__ = ["ENTRY", "check", "judge", "solved_though_swapped"]
 
@@ -163,19 +163,25 @@ def judge(result: Any, folder: Any) -> list[Finding]:
 
 
 def _gap(name: str, alone: np.ndarray, pair: np.ndarray) -> Finding:
-    """Two environments, so other mazes: independent samples."""
-    e = welch(alone, pair)
-    low, high = (e.interval.low, e.interval.high) if e.interval else (e.value, e.value)
+    """Two environments, so other mazes: independent shares, Newcombe's interval from two of Wilson's."""
+    one, two = wilson(int(alone.sum()), len(alone)), wilson(int(pair.sum()), len(pair))
+    assert one.interval is not None and two.interval is not None
+    value = one.value - two.value
+    low = value - math.hypot(one.value - one.interval.low, two.interval.high - two.value)
+    high = value + math.hypot(one.interval.high - one.value, two.value - two.interval.low)
     return Finding(
-        f"gap, {name}", f"the {name} model does worse with itself than alone", low > 0, e.value, "lower end > 0",
+        f"gap, {name}", f"the {name} model does worse with itself than alone", low > 0, value, "lower end > 0",
         "alone with both maps, other mazes of the same kind", low, high, n=len(pair),
     )  # fmt: skip
 
 
 def _paired(name: str, says: str, a: np.ndarray, b: np.ndarray) -> Finding:
+    """Without an interval (one maze) nothing is shown."""
     e = paired_t(a, b, 0.95, (-1.0, 1.0))
-    low, high = (e.interval.low, e.interval.high) if e.interval else (e.value, e.value)
-    return Finding(name, says, low > 0, e.value, "lower end > 0", "paired by maze", low, high, n=len(a))
+    low, high = (e.interval.low, e.interval.high) if e.interval else (None, None)
+    return Finding(
+        name, says, low is not None and low > 0, e.value, "lower end > 0", "paired by maze", low, high, n=len(a)
+    )
 
 
 _EASY = {"size": 3, "density": 0.2, "words": True}

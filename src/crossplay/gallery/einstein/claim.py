@@ -236,8 +236,9 @@ def judge(result: Any, folder: Any) -> list[Finding]:
 
 
 def _above(name: str, says: str, e: Any, reference: str) -> Finding:
-    low, high = (e.interval.low, e.interval.high) if e.interval else (e.value, e.value)
-    return Finding(name, says, low > 0, e.value, "lower end > 0", reference, low, high, n=e.n)
+    """Without an interval (one game, no variation) nothing is shown."""
+    low, high = (e.interval.low, e.interval.high) if e.interval else (None, None)
+    return Finding(name, says, low is not None and low > 0, e.value, "lower end > 0", reference, low, high, n=e.n)
 
 
 def _wrong_moves(folder: Any) -> dict[tuple[str, str], np.ndarray]:
