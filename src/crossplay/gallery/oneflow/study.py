@@ -131,7 +131,14 @@ def _base(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     options = dict(level.options)
     name = options.pop("env")
     return {
-        "study": {"name": f"oneflow-{level.name}", "blocks": n, "root": 41, "metric": "accuracy", "margin": 0.1},
+        "study": {
+            "name": f"oneflow-{level.name}",
+            "blocks": n,
+            "root": 41,
+            "metric": "accuracy",
+            "margin": 0.1,
+            "concurrency": 1,
+        },
         "environments": {"task": {"name": name, "options": options}},
         "agents": {"one": {"type": f"llm:{models[0]}", "temperature": 0.0}},
     }

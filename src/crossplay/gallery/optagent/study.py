@@ -133,7 +133,14 @@ BRIEF = "Give your reason in at most ten words."
 
 def _base(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     return {
-        "study": {"name": f"optagent-{level.name}", "blocks": n, "root": 31, "metric": "accuracy", "margin": 0.05},
+        "study": {
+            "name": f"optagent-{level.name}",
+            "blocks": n,
+            "root": 31,
+            "metric": "accuracy",
+            "margin": 0.05,
+            "concurrency": 1,
+        },
         "environments": {"task": {"name": "qa/choice", "options": dict(level.options)}},
         "agents": {"one": {"type": f"llm:{models[0]}", "temperature": 0.8}, "constant": {"type": "first-legal"}},
     }
