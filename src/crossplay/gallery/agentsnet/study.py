@@ -72,10 +72,15 @@ _READ = (
     "Your neighbours write what they know in words key=value. group and value are what they will answer themselves; "
     "first is the first name in the alphabet that they have heard of, and whoever has that name is the leader."
 )
-_ALL = (
-    "Say in one short sentence what the others need to know: your name, your choice, and what you heard from others. "
-    "Whoever has the first name in the alphabet decides."
-)
+_SAY = {
+    "coloring": "Say your name and the group that you choose, in one short sentence. Choose another group than those that your "
+    "neighbours have said.",
+    "leader_election": "Say, in one short sentence, the first name in the alphabet that you have heard of, your own included. "
+    "Whoever has that name is the leader.",
+    "consensus": "Say, in one short sentence, the first name in the alphabet that you have heard of, your own included, and "
+    "the value of that person. That value is the answer.",
+}
+"""What is said to the models of a network: what to say, and a rule that would do. By task."""
 
 
 def _plan(name: str, level: Any, n: int, lineups: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
@@ -115,7 +120,8 @@ def control(models: Sequence[str], level: Any, n: int) -> dict[str, Any]:
 
 def study(models: Sequence[str], level: Any, n: int) -> dict[str, Any]:
     """The model in every seat, talking; the study adds the same without messages, the floor and the ceiling."""
-    agent = {"type": f"llm:{models[0]}", "temperature": 0.0, "memory": 0, "talk": True, "instructions": _ALL}
+    agent: dict[str, Any] = {"type": f"llm:{models[0]}", "temperature": 0.0, "memory": 0, "talk": True}
+    agent["instructions"] = _SAY[level.options["task"]]
     lineups = {"models": ["model"] * 4}
     agents = {"model": agent, "chance": {"type": "node:random"}, "script": {"type": "node"}}
     controls = {"floor": "chance", "ceiling": "script"}
