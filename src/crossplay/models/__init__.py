@@ -44,4 +44,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_WHERE.get(name, 'types')}"), name)
+    found = getattr(import_module(f"{__name__}.{_WHERE.get(name, 'types')}"), name)
+    globals()[name] = found  # agents import these names at every call: found once, they cost nothing
+    return found
