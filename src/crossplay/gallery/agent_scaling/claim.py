@@ -241,7 +241,7 @@ def _prefix(case: Case) -> Finding:
 
 ENTRY = Entry(
     name="agent_scaling",
-    title="Understanding agent scaling via diversity",
+    title="Understanding Agent Scaling in LLM-Based Multi-Agent Systems via Diversity",
     source="arXiv 2602.03794; code MIT, SafeRL-Lab/Agent-Scaling (K* as it computes it)",
     about="Answerers of equal skill, alike or different, in teams of 1 to 16; K*, the number of effective channels, beside "
     "Kish's effective number; votes plain and weighted by confidence.",

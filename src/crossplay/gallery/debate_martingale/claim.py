@@ -272,7 +272,7 @@ def _plurality_right(d: Debates) -> np.ndarray:
 
 ENTRY = Entry(
     name="debate_martingale",
-    title="Demystifying multi-agent debate: debate as a martingale",
+    title="Demystifying Multi-Agent Debate: The Role of Confidence and Diversity",
     source="arXiv 2601.19921 (ACL Findings 2026); the published code carries no licence and was not used",
     about="Believers (Polya urns) answer, hear each other and shift. With equal weights the mean belief in the right answer "
     "is a martingale, so debate cannot beat its own first vote in expectation; what confidence adds depends on "

@@ -1,0 +1,1 @@
+"""Discussion paradigms and decision rules: who sees what, what rules make of the same ballots."""
