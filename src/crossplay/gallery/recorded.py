@@ -46,7 +46,7 @@ def talks(folder: Path, lineup: str) -> Iterator[Talked]:
                 raise CrossplayError(f"{folder}: the environment was {record.env_id} and is {env.id} now")
             notes = [(e.kind, unpack(e.note)) for e in run.events(record.id) if e.kind in ("post", "vote")]
             posts = sorted((n for kind, n in notes if kind == "post"), key=lambda p: p["id"])
-            vote = next((n for kind, n in notes if kind == "vote"), {})
+            vote: dict[str, Any] = next((n for kind, n in notes if kind == "vote"), {})
             at = Block(record.root, record.block, record.replicate)
             right, keys, words = {}, {}, {}
             for post in posts:

@@ -114,7 +114,7 @@ def answers(case: Case) -> Answers:
         "quality": quality,
         "correlation": case.shared,
     }
-    env = make_env("qa/synthetic", options)
+    env: Any = make_env("qa/synthetic", options)
     made = {"correlation": case.r, "calibration": case.calibration}
     members = [Seen(make_agent({"type": f"answerer:{i % case.channels}", **made})) for i in range(case.members)]
     team = make_team(members, {"name": "vote", "confidence": True})

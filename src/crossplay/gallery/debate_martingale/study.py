@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: int = 0
 
 
-POOL = {"options": 6, "quality": 0.5, "concentration": 2.0}
+POOL: dict[str, Any] = {"options": 6, "quality": 0.5, "concentration": 2.0}
 """Where the pool is tried: six options, so that more answers are possible than members, and light first beliefs."""
 JUDGES = 12
 """Channels that only a knowing confidence reads: together they leave little doubt."""
@@ -163,7 +163,7 @@ def debates(case: Case) -> Debates:
     """Play n debates, each member with a clue of its own, and read everything from the trace."""
     team, n, shape = _team(case), case.n, (case.rounds + 1, case.members)
     channels = case.members + JUDGES * case.knowing
-    env = make_env("qa/synthetic", {"channels": channels, "options": case.options, "quality": case.quality})
+    env: Any = make_env("qa/synthetic", {"channels": channels, "options": case.options, "quality": case.quality})
     found: list[list[Any]] = [[] for _ in range(7)]
     for block in range(n):
         outcome = loop(play(env, {"solver": team}, Block(case.root, block)))

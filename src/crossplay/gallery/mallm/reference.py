@@ -30,7 +30,7 @@ def expected_sees(paradigm: str, n: int, rounds: int, inner: int) -> list[tuple[
     """
     said = dict.fromkeys(range(n), 1)
     posts: list[tuple[int, list[Place]]] = [(i, []) for i in range(n)]
-    turn = {
+    turn: dict[str, list[tuple[int, ...]]] = {
         "collective": [tuple(range(n))],
         "memory": [(i,) for i in range(n)],
         "relay": [(i,) for i in range(n)],
@@ -74,7 +74,7 @@ def approval(ballots: Sequence[Sequence[int]]) -> set[int]:
 
 def cumulative(ballots: Sequence[Sequence[int]]) -> set[int]:
     """The options with the most points, every ballot with the same weight in all."""
-    return _most({i: sum(Fraction(b[i], sum(b)) for b in ballots) for i in range(len(ballots[0]))})
+    return _most({i: sum((Fraction(b[i], sum(b)) for b in ballots), Fraction(0)) for i in range(len(ballots[0]))})
 
 
 def borda(ballots: Sequence[Sequence[int]]) -> set[int]:

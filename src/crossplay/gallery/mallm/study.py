@@ -128,7 +128,7 @@ def talks_of(case: Case) -> list[Talk]:
     protocol = {"name": "debate", "paradigm": case.paradigm, "rounds": s.rounds, "inner": s.inner, "rule": rule,
                 "confidence": True, "stop": case.stop}  # fmt: skip
     team = make_team(members, protocol, s.topology or None)
-    env = make_env("qa/synthetic", {"channels": s.members, "options": s.options, "quality": s.quality})
+    env: Any = make_env("qa/synthetic", {"channels": s.members, "options": s.options, "quality": s.quality})
     found = []
     for block in range(s.n):
         outcome = loop(play(env, {"solver": team}, Block(s.root, block)))
