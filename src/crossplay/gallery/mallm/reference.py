@@ -30,15 +30,15 @@ def expected_sees(paradigm: str, n: int, rounds: int, inner: int) -> list[tuple[
     """
     said = dict.fromkeys(range(n), 1)
     posts: list[tuple[int, list[Place]]] = [(i, []) for i in range(n)]
-    turn: dict[str, list[tuple[int, ...]]] = {
+    waves: dict[str, list[tuple[int, ...]]] = {
         "collective": [tuple(range(n))],
         "memory": [(i,) for i in range(n)],
         "relay": [(i,) for i in range(n)],
         "report": [(0,), tuple(range(1, n))],
         "debate": [(0,)] + [tuple(range(1, n))] * inner,
-    }[paradigm]
+    }
     for _ in range(rounds):
-        for wave in turn:
+        for wave in waves[paradigm]:
             seen = {i: sorted((j, said[j] - 1) for j in _hears(paradigm, i, n)) for i in wave}
             posts += [(i, seen[i]) for i in wave]
             for i in wave:
