@@ -50,9 +50,7 @@ def mutation(invariant: int, prop: Callable[[], None]):
 
 @mutation(1, seed_properties.the_world_meets_the_block_alone)
 def the_world_key_holds_the_replicate(patch):
-    patch.setattr(
-        env_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, at.replicate)
-    )
+    patch.setattr(env_module, "env_key", lambda at, env_id: seeds.key("world", at.root, env_id, at.block, at.replicate))
 
 
 @mutation(1, seed_properties.the_world_meets_the_block_alone)

@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
-import networkx as nx
 import numpy as np
 
 from crossplay.gallery.entry import Claim, Entry, Figure, Finding, Mechanism, Trial
@@ -53,13 +52,12 @@ def turns(talks: Sequence[Talk], rounds: int) -> tuple[np.ndarray, np.ndarray]:
     return choices, np.array([t.truth for t in talks])
 
 
-def provenance(talk: Talk) -> nx.DiGraph:
-    """Posts as nodes, an edge from every post to those that saw it."""
-    g: nx.DiGraph = nx.DiGraph()
-    for p in talk.posts:
-        g.add_node(p["id"], member=p["member"], round=p["round"])
-        g.add_edges_from((seen, p["id"]) for seen in p["sees"])
-    return g
+def provenance(talk: Talk) -> dict[int, set[int]]:
+    """Id of a post -> ids of the posts that it descends from: those it was shown, and theirs."""
+    found: dict[int, set[int]] = {}
+    for p in talk.posts:  # a post sees earlier ones only
+        found[p["id"]] = set(p["sees"]).union(*(found[x] for x in p["sees"]))
+    return found
 
 
 # -- who sees what -------------------------------------------------------------------------------------------
@@ -78,7 +76,7 @@ def _visibility(s: Settings) -> list[Finding]:
         reach = {_reach(t) for t in talks}
         found.append(
             Finding(f"reach, {paradigm}", "first answers reach everybody as soon as the paradigm allows" + ", which is never" * (REACH[paradigm] < 0),
-                    reach == {REACH[paradigm]}, float(max(reach, key=abs)), f"{REACH[paradigm]} rounds (-1: never)", "ancestors in networkx", n=len(talks))
+                    reach == {REACH[paradigm]}, float(max(reach, key=abs)), f"{REACH[paradigm]} rounds (-1: never)", "what posts descend from", n=len(talks))
         )  # fmt: skip
     return found
 
@@ -101,11 +99,11 @@ def _seen(talk: Talk) -> list[tuple[int, list[tuple[int, int]]]]:
 
 def _reach(talk: Talk) -> int:
     """The first round whose last posts all descend from all first answers; -1: there is none."""
-    g = provenance(talk)
+    above = provenance(talk)
     first = {p["id"] for p in talk.posts if p["round"] == 0}
     for r in range(1, 1 + max(p["round"] for p in talk.posts)):
         last = {p["member"]: p["id"] for p in talk.posts if p["round"] == r}
-        if all(first <= nx.ancestors(g, x) for x in last.values()):
+        if all(first <= above[x] for x in last.values()):
             return r
     return -1
 
