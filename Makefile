@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 FULL ?= 0
+FRAMEWORKS ?= 0
 export OMP_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,7 +31,7 @@ lint: .venv/.test            ## style, types, floors, docs
 	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 bench: .venv/.test           ## the benchmarks; writes build/bench.json
-	$(BIN)/python -m benchmarks --out build/bench.json
+	$(BIN)/python -m benchmarks --out build/bench.json $(if $(filter 1,$(FRAMEWORKS)),--frameworks)
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "Crossplay needs Python 3.11 or newer; name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 2; }
