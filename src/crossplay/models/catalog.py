@@ -30,6 +30,7 @@ __all__ = [
     "file_sha256",
     "known",
     "locate",
+    "named",
     "models_folder",
     "pull",
     "recognised",
@@ -129,6 +130,14 @@ def _added() -> dict[str, Known]:
 def known() -> dict[str, Known]:
     """Name -> model: the catalogue and what was added here (a copy of a catalogue's file, while it is there)."""
     return CATALOG | {n: m for n, m in _added().items() if n not in CATALOG or Path(m.path).is_file()}
+
+
+def named(name: str) -> Known | None:
+    """What is known under a name: the catalogue, what was added here, or a file that would be recognised.
+
+    A record that such a model made can be replayed where its file is not.
+    """
+    return known().get(name) or next((m for m in RECOGNISED if m.name == name), None)
 
 
 def recognised(sha256: str) -> Known | None:

@@ -32,7 +32,7 @@ def make_backend(name: str, options: Mapping[str, Any] | None = None) -> Backend
     Without a table, the name itself may say it: a model of the catalogue ("smollm2-135m"), an
     address ("http://host:port/v1#model"), or "scripted".
     """
-    from crossplay.models.catalog import known
+    from crossplay.models.catalog import known, named
 
     if options is None:
         if name.startswith(("http://", "https://")):
@@ -40,7 +40,7 @@ def make_backend(name: str, options: Mapping[str, Any] | None = None) -> Backend
             options = {"backend": "http", "url": url, "model": served, "paid": False}
         elif name.partition(":")[0] == "scripted":
             options = {"backend": "scripted"}
-        elif name in known():
+        elif named(name) is not None:
             options = {"backend": "local"}
         else:
             raise CrossplayError(f'unknown model "{name}".{nearest(name, [*known(), "scripted"])}')

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from crossplay.kernel.types import CrossplayError, Usage
-from crossplay.models.catalog import context_of, file_sha256, known, locate
+from crossplay.models.catalog import context_of, file_sha256, known, locate, named
 from crossplay.models.local_tools import calls_in, without_tools
 from crossplay.models.options import read_options
 from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
@@ -92,6 +92,8 @@ class LocalBackend:
         given = self.options.file or self.name
         if given in known():
             path, sha256 = locate(given)
+        elif named(given) is not None:
+            raise ModelDown(f'model "{given}" is not on this machine; have its file? crossplay models add FILE')
         else:
             path = Path(given).expanduser()
             if not path.is_file():
@@ -104,7 +106,7 @@ class LocalBackend:
     def identity(self) -> dict[str, Any]:
         """sha256 of the weights and the settings that change answers; threads and version do not count."""
         if not self._sha256:
-            entry = known().get(self.options.file or self.name)
+            entry = named(self.options.file or self.name)
             self._sha256 = entry.sha256 if entry else self._file()[1]
         o = self.options
         return {"backend": "local", "sha256": self._sha256, "context": o.context, "prompt_cache": o.caching}
