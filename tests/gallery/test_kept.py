@@ -31,4 +31,4 @@ def test_a_kept_trial_replays_to_its_verdict(name, trial, tmp_path, monkeypatch)
         say=said.append,
     )
     assert again.verdict == trial["verdict"]
-    assert msgspec.to_builtins(again.steps) == trial["steps"]
+    assert msgspec.json.decode(msgspec.json.encode(again.steps)) == trial["steps"]
