@@ -28,6 +28,7 @@ def run(
     live: Flag = False,
     calls: Literal["record", "strict", "lenient", "refresh", "off"] | None = None,
     answers: Path | None = None,
+    shared_prefix: Flag = False,
     json: Json = False,
 ) -> int:
     """Play a study, or go on with one that was stopped.
@@ -53,6 +54,8 @@ def run(
         requests of other places too), refresh (all anew), off (nothing kept).
     answers
         An exported cassette (.mcz) whose answers are read first.
+    shared_prefix
+        With --calls lenient: sampled answers to equal questions may serve several places of one block.
     json
         Print JSON.
 
@@ -61,7 +64,7 @@ def run(
     from crossplay.study.spec import load_study
 
     spec = load_study(study)
-    how = Calls(calls or "record", answers) if live or calls or answers else None
+    how = Calls(calls or "record", answers, shared_prefix) if live or calls or answers else None
     return play_study(spec, out_ or Path("runs") / spec.name, jobs, runner, plan, trust, json, study, how)
 
 
