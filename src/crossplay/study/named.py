@@ -66,10 +66,14 @@ def lineup_words(row: Row, study: Study, manifests: Mapping[str, Mapping[str, An
 
 
 def _models(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The identities of the models behind an agent."""
-    found = manifest.get("model")
-    listed = [found] if found else list(manifest.get("models", ()))
-    return [m if isinstance(m, dict) else {"name": str(m)} for m in listed]
+    """The identities of the models behind an agent; of a team, those of its members."""
+    if isinstance(manifest.get("members"), Mapping):
+        of_members = [m for member in manifest["members"].values() for m in _models(member)]
+        return list({str(m.get("name")): m for m in of_members}.values())
+    found, names = manifest.get("model"), list(manifest.get("models", ()))
+    if isinstance(found, Mapping):
+        return [{"name": names[0] if names else "?", **found}]
+    return [m if isinstance(m, dict) else {"name": str(m)} for m in ([found] if found else names)]
 
 
 def _is_double(model: Mapping[str, Any]) -> bool:
