@@ -461,7 +461,7 @@ def the_control_without_messages_delivers_mail(patch):
 
 @mutation(8, tables.a_control_that_is_off_is_told)
 def a_control_that_is_off_is_not_told(patch):
-    patch.setattr(results, "_control_notes", lambda study: [])
+    patch.setattr(results.notes_of, "controls", lambda study: [])
 
 
 @mutation(8, tables.a_control_that_is_off_is_told)

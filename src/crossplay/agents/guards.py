@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from crossplay.agents.context import Context
-from crossplay.agents.tools import imported
+from crossplay.agents.python import imported
 from crossplay.kernel import CrossplayError, Msg, Observation, entries, load, nearest
 
 __all__ = [

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import inspect
 import re
-import sys
 import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +17,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from crossplay.agents.context import Context, NeedsTrust
+from crossplay.agents.context import Context
+from crossplay.agents.python import imported
 from crossplay.kernel import CrossplayError, nearest, pack
 
-__all__ = ["BadArguments", "FunctionTool", "Source", "Tool", "ToolError", "Toolbox", "imported", "make_toolbox"]
+__all__ = ["BadArguments", "FunctionTool", "Source", "Tool", "ToolError", "Toolbox", "make_toolbox"]
 
 BUILT_IN = ("calculator", "python_sandbox")
 LONGEST = 4000
@@ -193,34 +192,6 @@ def _texts(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
     names = inspect.signature(function).parameters
     lines = re.findall(r"^\s*(\w+)(?: \([^)\n]*\))?\s*:\s+(\S.*)$", text, re.MULTILINE)
     return head, {name: words.strip() for name, words in lines if name in names}
-
-
-def imported(given: str, context: Context, what: str) -> tuple[Any, str]:
-    """(the object behind `python:MODULE:OBJECT`, digest of its module's file); needs trust.
-
-    The folder of the study file is searched for the module first.
-    """
-    module_name, _, name = given.removeprefix("python:").partition(":")
-    if not module_name or not name:
-        raise CrossplayError(f'{what} "{given}": expected python:MODULE:OBJECT')
-    if not context.trust:
-        raise NeedsTrust(f'{what} "{given}" runs code of {module_name}; allow it with --trust')
-    folder = str(context.folder.resolve())
-    sys.path.insert(0, folder)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise CrossplayError(f'{what} "{given}": cannot import {module_name} ({error})') from error
-    finally:
-        sys.path.remove(folder)
-    if not hasattr(module, name):
-        known = [n for n in vars(module) if not n.startswith("_")]
-        raise CrossplayError(f'{what} "{given}": {module_name} has no "{name}".{nearest(name, known)}')
-    try:
-        code = inspect.getsource(module).encode()
-    except (OSError, TypeError):
-        code = b""
-    return getattr(module, name), hashlib.sha256(code).hexdigest()[:16]
 
 
 # -- the box ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 
 import crossplay
 from crossplay import Block, CrossplayError
-from crossplay.kernel import env_key, item_of, unpack
+from crossplay.kernel import unpack
 from crossplay.measure.stats.intervals import paired_t
 from crossplay.measure.stats.results import Estimate
 
@@ -52,7 +52,7 @@ def talks(folder: Path, lineup: str) -> Iterator[Talked]:
             for post in posts:
                 if post.get("fault") or post["act"] not in ("answer", "improve", "candidate"):
                     continue
-                env.reset(env_key(at, env.id), None if env.items is None else item_of(at, env.id, env.items))
+                env.start(at)
                 choices = env.data(env.seats[0]).get("choices")
                 words[post["id"]] = str(choices[post["value"]] if choices else post["value"])
                 [reward] = env.step({env.seats[0]: post["value"]}, ())

@@ -9,12 +9,26 @@ from typing import Any, Literal
 import msgspec
 
 from crossplay.kernel.obs import Observation
-from crossplay.kernel.types import CrossplayError, Usage, unpack
+from crossplay.kernel.types import CrossplayError, Usage, pack, unpack
 from crossplay.models.prices import Price
-from crossplay.models.types import IMAGE_TOKENS
+from crossplay.models.types import IMAGE_TOKENS, Reply
 from crossplay.records.cassette import Address, Call, Cassette, Row
 
-__all__ = ["TWICE", "Asked", "Done", "Flight", "Kind", "ToolError", "address_of", "bound_of", "missing", "redacted"]
+__all__ = [
+    "NOTED",
+    "TWICE",
+    "Asked",
+    "Done",
+    "Flight",
+    "Kind",
+    "ToolError",
+    "address_of",
+    "bound_of",
+    "given",
+    "missing",
+    "note_counts",
+    "redacted",
+]
 
 Kind = Literal["model", "tool", "person"]
 
@@ -156,3 +170,30 @@ def _difference(now: Any, then: Any, where: str = "") -> str:
         start = max(0, same - 20)
         return f"in {where} from character {same}: {now[start : same + 40]!r} now, {then[start : same + 40]!r} then"
     return f"in {where}: {now!r} now, {then!r} then"
+
+
+NOTED: dict[Kind, str] = {"model": "model", "tool": "tool", "person": "tool"}
+"""The kind of note that a call leaves in the trace."""
+
+
+def note_counts(row: Row, at: Observation, kind: Kind) -> None:
+    """Count on the handle how a settled call came about."""
+    if row.attempts != 1:
+        if row.attempts > 1:
+            at.count("retry", row.attempts - 1)
+        else:
+            at.count({"shared": "shared_answers", "hit": "content_hits", "given": "given_answers"}[row.borrowed])
+    if row.doubtful:
+        at.count(TWICE[kind], row.doubtful)
+
+
+def given(who: str, text: str) -> bytes:
+    """A text as the answer that the cassette keeps for a call to `who`; of tools and people it is read as
+    JSON where it is JSON.
+    """
+    if not who.startswith(("tool:", "person:")):
+        return msgspec.msgpack.encode(Reply(text=text, usage=Usage()))
+    try:
+        return pack(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return pack(text)

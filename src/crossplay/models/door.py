@@ -14,7 +14,20 @@ import msgspec
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import entries, load, nearest
 from crossplay.kernel.types import CrossplayError, Stop, Usage, pack, unpack
-from crossplay.models._calls import TWICE, Asked, Done, Flight, Kind, ToolError, address_of, bound_of, missing, redacted
+from crossplay.models._calls import (
+    NOTED,
+    Asked,
+    Done,
+    Flight,
+    Kind,
+    ToolError,
+    address_of,
+    bound_of,
+    given,
+    missing,
+    note_counts,
+    redacted,
+)
 from crossplay.models.budget import Budget
 from crossplay.models.prices import Price, price_of
 from crossplay.models.types import Backend, Capabilities, ModelDown, ModelError, Reply, Request, ToolCall
@@ -181,7 +194,7 @@ class Door:
             # A cancelled agent leaves its call in flight: it is paid, so its answer is kept.
             return await waiter
         except asyncio.CancelledError:
-            at.note(_NOTED[asked.kind], {asked.kind: call.model, "call": call.key.hex(), "cut": True}, Usage(calls=1))
+            at.note(NOTED[asked.kind], {asked.kind: call.model, "call": call.key.hex(), "cut": True}, Usage(calls=1))
             raise
 
     async def _fly(self, asked: Asked, flight: Flight) -> None:
@@ -307,38 +320,11 @@ class Door:
         data = {kind: name, "call": row.call.key.hex()}
         if row.status == "error":
             error, text = unpack(row.reply)
-            at.note(_NOTED[kind], {**data, "error": error, "text": text})
+            at.note(NOTED[kind], {**data, "error": error, "text": text})
             raise ToolError(f'{kind} "{name}": {text or error}', error)
         result = unpack(row.reply)
-        at.note(_NOTED[kind], {**data, "result": result})
+        at.note(NOTED[kind], {**data, "result": result})
         return result
-
-
-def given(who: str, text: str) -> bytes:
-    """A text as the answer that the cassette keeps for a call to `who`; of tools and people it is read as
-    JSON where it is JSON.
-    """
-    if not who.startswith(("tool:", "person:")):
-        return _encode(Reply(text=text, usage=Usage()))
-    try:
-        return pack(msgspec.json.decode(text))
-    except msgspec.DecodeError:
-        return pack(text)
-
-
-_NOTED: dict[Kind, str] = {"model": "model", "tool": "tool", "person": "tool"}
-"""The kind of note that a call leaves in the trace."""
-
-
-def note_counts(row: Row, at: Observation, kind: Kind) -> None:
-    """Count on the handle how a settled call came about."""
-    if row.attempts != 1:
-        if row.attempts > 1:
-            at.count("retry", row.attempts - 1)
-        else:
-            at.count({"shared": "shared_answers", "hit": "content_hits", "given": "given_answers"}[row.borrowed])
-    if row.doubtful:
-        at.count(TWICE[kind], row.doubtful)
 
 
 class Model:

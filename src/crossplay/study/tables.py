@@ -14,8 +14,9 @@ from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.compare import Cell as StatCell
 from crossplay.measure.stats.compare import compare, summarise
 from crossplay.measure.stats.results import CellSummary, Comparison
+from crossplay.study import notes as notes_of
 from crossplay.study.diverse import Diverse, diversity_of
-from crossplay.study.equal import DEV, is_team
+from crossplay.study.equal import DEV
 from crossplay.study.spec import Study, seat_orders
 
 __all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "metric_of", "result_of"]
@@ -194,8 +195,8 @@ def result_of(run: Any, study: Study) -> Result:
         len(study.blocks_of(s)) * len(seat_orders(s)) * study.replicates for s in study.lineups.values()
     ) * len(study.environments)
     diversity, said = diversity_of(run, study)
-    notes += _samples(rows) + said
-    notes += _control_notes(study) + _paid(run, rows)
+    notes += notes_of.samples(rows) + said
+    notes += notes_of.controls(study) + notes_of.paid(run, rows)
     return Result(
         study.name,
         metric,
@@ -462,53 +463,3 @@ def _payoff(env: str, episodes: Sequence[_Episode], study: Study, seeds: dict[st
         for a in agents
     ]
     return Payoff(env, agents, cells)
-
-
-def _samples(rows: Sequence[Row]) -> list[str]:
-    """What the equal-cost controls came to."""
-    notes = []
-    for row in rows:
-        for agent, counts in row.costs.by_agent.items():
-            for name, k in counts.items():
-                what, _, member = name.partition(":")
-                if what == "samples" and counts.get("decisions"):
-                    per = k / counts["decisions"]
-                    notes.append(f"{row.env}, {agent}: {per:g} answers of {member}, the best single member, and a vote")
-    return notes
-
-
-def _paid(run: Any, rows: Sequence[Row]) -> list[str]:
-    """What was sent, where it differs from the sum over lineups: an answer that two lineups met is counted in both."""
-    shown = sum(r.costs.calls for r in rows)
-    if not shown or not run.cassette_path.is_file():
-        return []
-    from crossplay.records.cassette import Cassette
-
-    cassette = Cassette(run.cassette_path, mode="strict")
-    spent = cassette.spent().values()
-    cassette.close()
-    sent = sum(u.calls for u in spent)
-    if sent == shown:
-        return []
-    tokens = sum(u.tok_in + u.tok_out for u in spent)
-    return [
-        f"{sent:,} calls were sent in all ({tokens:,} tokens); an answer that several lineups met is counted in each"
-    ]
-
-
-def _control_notes(study: Study) -> list[str]:
-    roles = {s.role for s in study.lineups.values()}
-    notes = []
-    if not study.controls.floor:
-        notes.append("the random floor is switched off (controls.floor = false)")
-    if not study.controls.ceiling:
-        notes.append("the scripted ceiling is switched off (controls.ceiling = false)")
-    elif "control: ceiling" not in roles:
-        notes.append(
-            "no scripted ceiling: the environment names no expert (controls.ceiling = an agent's name adds one)"
-        )
-    if not study.controls.zero_message:
-        notes.append("the zero-message control is switched off (controls.zero_message = false)")
-    if not study.controls.equal_cost and any(is_team(study.agents[a]) for s in study.lineups.values() for a in s.seats):
-        notes.append("the equal-cost controls of teams are switched off (controls.equal_cost = false)")
-    return notes

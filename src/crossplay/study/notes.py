@@ -1,0 +1,65 @@
+"""Notes under a result: what controls came to, what was sent in all, what is switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from crossplay.study.equal import is_team
+from crossplay.study.spec import Study
+
+if TYPE_CHECKING:
+    from crossplay.study.tables import Row
+
+__all__ = ["controls", "paid", "samples"]
+
+
+def samples(rows: Sequence[Row]) -> list[str]:
+    """What the equal-cost controls came to."""
+    notes = []
+    for row in rows:
+        for agent, counts in row.costs.by_agent.items():
+            for name, k in counts.items():
+                what, _, member = name.partition(":")
+                if what == "samples" and counts.get("decisions"):
+                    per = k / counts["decisions"]
+                    notes.append(f"{row.env}, {agent}: {per:g} answers of {member}, the best single member, and a vote")
+    return notes
+
+
+def paid(run: Any, rows: Sequence[Row]) -> list[str]:
+    """What was sent, where it differs from the sum over lineups: an answer that two lineups met is counted in both."""
+    shown = sum(r.costs.calls for r in rows)
+    if not shown or not run.cassette_path.is_file():
+        return []
+    from crossplay.records.cassette import Cassette
+
+    cassette = Cassette(run.cassette_path, mode="strict")
+    spent = cassette.spent().values()
+    cassette.close()
+    sent = sum(u.calls for u in spent)
+    if sent == shown:
+        return []
+    tokens = sum(u.tok_in + u.tok_out for u in spent)
+    return [
+        f"{sent:,} calls were sent in all ({tokens:,} tokens); an answer that several lineups met is counted in each"
+    ]
+
+
+def controls(study: Study) -> list[str]:
+    """What is switched off, or cannot be had."""
+    roles = {s.role for s in study.lineups.values()}
+    notes = []
+    if not study.controls.floor:
+        notes.append("the random floor is switched off (controls.floor = false)")
+    if not study.controls.ceiling:
+        notes.append("the scripted ceiling is switched off (controls.ceiling = false)")
+    elif "control: ceiling" not in roles:
+        notes.append(
+            "no scripted ceiling: the environment names no expert (controls.ceiling = an agent's name adds one)"
+        )
+    if not study.controls.zero_message:
+        notes.append("the zero-message control is switched off (controls.zero_message = false)")
+    if not study.controls.equal_cost and any(is_team(study.agents[a]) for s in study.lineups.values() for a in s.seats):
+        notes.append("the equal-cost controls of teams are switched off (controls.equal_cost = false)")
+    return notes
