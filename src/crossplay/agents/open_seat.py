@@ -108,5 +108,6 @@ class OpenSeat(Agent):
         self.mailbox.leave_place(obs._scope.env, obs.seat, str(obs.status or ""), float(obs.reward))
 
     async def _place(self, obs: Observation) -> Place:
+        self.mailbox.name = self.name  # what a study calls it
         # The environment instance is the one thing that all requests of an episode share and no other has.
         return await self.mailbox.enter(obs._scope.env, obs.seat, obs.env_id, obs.rules)

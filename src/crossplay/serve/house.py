@@ -1,0 +1,106 @@
+"""`House`: an ASGI application on a socket of its own, in a thread with its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Any
+
+from crossplay.kernel import CrossplayError
+
+__all__ = ["House"]
+
+OPENING = 15.0
+"""Seconds until a server that does not come up counts as failed."""
+CLOSING = 3.0
+"""Seconds that open requests have at the end."""
+CONNECTIONS = 64
+"""Requests that are served at a time."""
+
+
+class House:
+    """Serves from `open` to `close`. port 0 takes a free one; `port` and `url` tell which.
+
+    The socket is bound at once, so that an address in use is heard of before anything is played.
+    """
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        self.app, self.host = app, host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise CrossplayError(f"cannot serve at {host}:{port}: {error.strerror or error}") from None
+        self.port = int(self._socket.getsockname()[1])
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+        self._up = threading.Event()
+        self._failed: BaseException | None = None
+
+    @property
+    def authority(self) -> str:
+        """HOST:PORT, as addresses write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def open(self) -> None:
+        """Serve; returns when requests are answered. Raises `CrossplayError` where that fails."""
+        try:
+            import uvicorn
+        except ImportError as error:
+            raise CrossplayError("the package uvicorn is not installed; it comes with crossplay[mcp]") from error
+        config = uvicorn.Config(
+            self.app,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            lifespan="on",
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=int(CLOSING),
+            server_header=False,
+            date_header=False,
+            ws="none",
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"crossplay seat {self.authority}")
+        self._thread.start()
+        if not self._up.wait(OPENING) or self._failed is not None:
+            self.close()
+            raise CrossplayError(f"the server at {self.authority} did not come up: {self._failed or 'no answer'}")
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            watching = asyncio.create_task(self._watch())
+            try:
+                await self._server.serve(sockets=[self._socket])
+            finally:
+                watching.cancel()
+
+        try:
+            asyncio.run(serve())
+        except (Exception, SystemExit) as error:
+            self._failed = error
+        finally:
+            self._up.set()
+
+    async def _watch(self) -> None:
+        """Tell `open` when the server has started."""
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        self._up.set()
+
+    def close(self) -> None:
+        """Let open requests end, then stop; may be called more than once."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None and threading.current_thread() is not self._thread:
+            self._thread.join(CLOSING + 2)
+            if self._thread.is_alive() and self._server is not None:
+                self._server.force_exit = True
+                self._thread.join(2)
+        with contextlib.suppress(OSError):
+            self._socket.close()
