@@ -15,7 +15,7 @@ from deliberate import (
 
 from crossplay.kernel import Block, Fault
 from crossplay.teams import make_team
-from crossplay.teams.protocols.router import bm25
+from crossplay.teams.forming.registry import bm25
 from crossplay.teams.protocols.tree import Tree, leaves
 
 

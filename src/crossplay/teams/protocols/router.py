@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from crossplay.kernel import ActionSpec, CrossplayError, permutation
+from crossplay.teams.forming.registry import bm25
 from crossplay.teams.protocols.common import Settings, _known, verdict_of
 from crossplay.teams.room import Ask, Room, Talk
 from crossplay.teams.texts import BRIEFS
 from crossplay.teams.topology import Topology, none
 
-__all__ = ["Route", "bm25"]
+__all__ = ["Route"]
 
 
 class Route(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,20 +74,3 @@ class Route(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The choice and the answers."""
         top = min(self.top, n)
         return (self.by == "member") + top + (self.voting.calls(n, top) if top > 1 else 0)
-
-
-def bm25(query: str, documents: Sequence[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
-    """Scores of documents for a query. Source: Robertson and Zaragoza 2009, "The probabilistic relevance
-    framework: BM25 and beyond"; idf = ln(1 + (N - n + 0.5) / (n + 0.5)).
-    """
-    words = [re.findall(r"\w+", d.casefold()) for d in documents]
-    mean = sum(map(len, words)) / max(1, len(words)) or 1.0
-    scores = [0.0] * len(words)
-    for term in dict.fromkeys(re.findall(r"\w+", query.casefold())):
-        n = sum(term in d for d in words)
-        if n:
-            idf = math.log(1 + (len(words) - n + 0.5) / (n + 0.5))
-            for i, d in enumerate(words):
-                tf = d.count(term)
-                scores[i] += idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * len(d) / mean))
-    return scores
