@@ -17,7 +17,7 @@ from crossplay.kernel.agent import Agent
 from crossplay.kernel.events import Event
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.play import Episode, Lineup, Outcome
-from crossplay.kernel.types import Action, Fault, Held, Msg, Stop, unpack
+from crossplay.kernel.types import Action, Failed, Fault, Held, Msg, Stop, unpack
 
 __all__ = ["Recorded", "aio", "aio_many", "batch", "loop", "mode", "recorded"]
 
@@ -33,6 +33,8 @@ def mode(agent: Agent) -> str:
 
 
 def _fault(error: BaseException) -> Fault:
+    if isinstance(error, Failed):
+        return error.fault
     return Fault("error", f"{type(error).__name__}: {error}"[:500])
 
 
@@ -81,6 +83,8 @@ def _ask_group(agent: Agent, group: Sequence[Observation]) -> list[Any]:
             raise ValueError(f"{len(answers)} answers to {len(group)} requests")
     except Stop:
         raise
+    except Failed as error:
+        return [error.fault] * len(group)
     except Exception as error:
         if len(group) == 1:
             return [_fault(error)]

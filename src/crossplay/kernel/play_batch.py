@@ -21,7 +21,7 @@ from crossplay.kernel.events import FLAG_WORLD
 from crossplay.kernel.obs import Observation, Scope
 from crossplay.kernel.packed import Packed
 from crossplay.kernel.seeds import Block, env_key, key64
-from crossplay.kernel.types import CrossplayError, Msg, Stop
+from crossplay.kernel.types import CrossplayError, Failed, Msg, Stop
 
 __all__ = ["Ask", "Columns", "play_batch"]
 
@@ -299,6 +299,9 @@ class _Batch:
         for (slot, (_, seats)), request, answer in zip(self.arrays.items(), asked, answers, strict=True):
             try:
                 values, memo, odd = _sound(answer, len(request.keys))
+            except Failed as error:
+                n = len(request.keys)
+                values, memo, odd = np.full(n, -1, np.int64), None, dict.fromkeys(range(n), error.fault)
             except Exception:
                 values, memo, odd = _one_by_one(request)
             good = (values >= 0) & (values < names)

@@ -15,6 +15,7 @@ __all__ = [
     "Action",
     "ActionSpec",
     "CrossplayError",
+    "Failed",
     "Fault",
     "Held",
     "Invalid",
@@ -112,6 +113,14 @@ class Fault(msgspec.Struct):
     kind: FaultKind
     detail: str = ""
     messages: Sequence[Msg] = ()
+
+
+class Failed(Exception):
+    """Raised inside an agent: `fault` is the answer to everything it was asked at once (its worker is gone)."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.detail)
+        self.fault = fault
 
 
 class Held(msgspec.Struct, frozen=True):

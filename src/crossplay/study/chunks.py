@@ -32,7 +32,10 @@ def waits(stage: Stage, cell: Cell) -> bool:
     if stage.study.environments[cell.env].clock != "wait":
         return True
     agents = [stage.agent(a) for a in cell.seats]
-    return any(mode(a) == "async" or a.kind in ("human", "remote") for a in agents)
+    asked = [a for a in agents if mode(a) == "async" or a.kind == "human"]
+    if asked and not cell.shared_memory and all(hasattr(a, "act_array") for a in asked):
+        return stage.batch(cell.env, 1) is None  # whole columns are asked for at once: nobody waits in between
+    return bool(asked)
 
 
 def wide(stage: Stage, cell: Cell) -> bool:

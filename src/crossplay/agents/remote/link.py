@@ -1,0 +1,263 @@
+"""One worker: its process, its connection, the seats it is bound to. Started when first needed, and again when it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossplay.agents.remote.process import Child, environment
+from crossplay.kernel import ActionSpec, CrossplayError, Stop
+from crossplay.wire.arrays import Ring
+from crossplay.wire.channel import SHARED_FROM, Channel, Gone, welcome
+from crossplay.wire.frames import WireError
+from crossplay.wire.messages import Bind, Bye, Hello, Seat
+
+__all__ = ["Link", "Start", "spec_data", "split_command"]
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker comes into being.
+
+    command: started as a process with an inherited socket; or connect: "tcp://HOST:PORT" or "unix:PATH" of one that
+    listens. token: what it must send. Times in seconds. restarts: how often a process that ended is started again.
+    """
+
+    command: tuple[str, ...] = ()
+    connect: str = ""
+    token: str = ""
+    folder: Path = Path()
+    env: Mapping[str, str] = msgspec.field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+    memory_mb: int = 0
+    cpu_s: int = 0
+    start_s: float = 60.0
+    restarts: int = 20
+    shm_slots: int = 8
+    shm_mb: float = 8.0
+    shm_from: int = SHARED_FROM
+    log: Path | None = None
+
+
+class Link:
+    """The engine's side of one worker. Thread-safe; at most one process at a time.
+
+    deaths: how often it went away; reasons: how. started: processes so far.
+    """
+
+    def __init__(self, name: str, start: Start, config: Mapping[str, Any]) -> None:
+        self.name, self.start, self.config = name, start, dict(config)
+        self.seats: dict[tuple[str, str, str, bytes], Seat] = {}
+        self.hello: Hello | None = None
+        self.deaths = self.started = self.timeouts = 0
+        self.reasons: list[str] = []
+        self.late = 0
+        self._bound = 0
+        self._channel: Channel | None = None
+        self._child: Child | None = None
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
+
+    # -- start and end -----------------------------------------------------------------------------------
+    @property
+    def channel(self) -> Channel:
+        """The open connection; starts the worker where it does not run. Raises `CrossplayError`, `Stop`."""
+        found = self._channel
+        if found is not None and not found.gone and self._owner == os.getpid():
+            return found
+        with self._lock:
+            if self._owner != os.getpid():  # a forked pool process has workers of its own
+                self._owner, self._channel, self._child = os.getpid(), None, None
+            if self._channel is None or self._channel.gone:
+                self._bury()
+                self._open()
+            assert self._channel is not None
+            return self._channel
+
+    def _open(self) -> None:
+        if self.deaths > self.start.restarts:
+            raise Stop(f"worker {self.name} went away {self.deaths} times; the last time it {self.reasons[-1]}")
+        if self.start.connect:
+            sock, ring = _dial(self.start.connect), None
+        else:
+            sock, ring = self._spawn()
+        try:
+            self._channel, hello = welcome(
+                sock, timeout=self.start.start_s, token=self.start.token, ring=ring, shared=self.start.shm_from
+            )
+        except (Gone, TimeoutError, WireError) as error:
+            sock.close()
+            why = str(error)
+            if self._child is not None:
+                if isinstance(error, Gone):
+                    self._child.wait(2.0)
+                why = f"{error}; the process {self._child.reason()}"
+                self._child.kill()
+                self._child.close(0.0)
+                self._child = None
+            raise CrossplayError(f"worker {self.name}: {why}") from None
+        if self.hello is not None and _essence(hello) != _essence(self.hello):
+            self.close()
+            raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
+        self.hello = hello
+        self._bound = 0
+        self.started += 1
+
+    def _spawn(self) -> tuple[socket.socket, Ring | None]:
+        ours, theirs = socket.socketpair()
+        ring = Ring.create(self.start.shm_slots, int(self.start.shm_mb * (1 << 20))) if self.start.shm_slots else None
+        extra = {**self.start.env, "CROSSPLAY_FD": str(theirs.fileno())}
+        fds = [theirs.fileno()]
+        if ring is not None:
+            extra["CROSSPLAY_SHM"] = str(ring.fd)
+            fds.append(ring.fd)
+        try:
+            self._child = Child(
+                self.start.command, environment(extra, self.start.keep), fds=fds, folder=self.start.folder,
+                memory_mb=self.start.memory_mb, cpu_s=self.start.cpu_s, log=self.start.log,
+            )  # fmt: skip
+        except CrossplayError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours, ring
+
+    def _bury(self) -> None:
+        """Note how a worker went away, and free what it held."""
+        if self._channel is None:
+            return
+        why = self._channel.gone
+        self.late += self._channel.late
+        self._channel.close()
+        self._channel = None
+        if self._child is not None:
+            self._child.wait(0.5)
+            why = self._child.reason() if not self._child.alive else f"closed its connection ({why})"
+            self._child.kill()
+            self._child.close(0.0)
+            self._child = None
+        self.deaths += 1
+        self.reasons.append(why)
+
+    def fallen(self, channel: Channel) -> str:
+        """Called by whoever found it gone: how it went away."""
+        with self._lock:
+            if self._channel is channel:
+                self._bury()
+            return self.reasons[-1] if self.reasons else channel.gone
+
+    def hang(self, channel: Channel) -> None:
+        """An answer did not come in time; the second time in a row the worker is ended."""
+        with self._lock:
+            self.timeouts += 1
+            if self.timeouts >= 2 and self._channel is channel:
+                channel._end("did not answer twice in a row, so it was ended")
+                if self._child is not None:
+                    self._child.kill()
+                self.timeouts = 0
+
+    def close(self) -> None:
+        """Say bye and end the process."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+            child, self._child = self._child, None
+            if channel is not None:
+                self.late += channel.late
+                if not channel.gone and self._owner == os.getpid():
+                    with contextlib.suppress(Gone, WireError, TimeoutError, CrossplayError):
+                        channel.ask(Bye(id=channel.number()), 2.0)
+                channel.close()
+            if child is not None:
+                child.close()
+
+    # -- seats ---------------------------------------------------------------------------------------------
+    def view_of(self, offered: Sequence[str]) -> str | None:
+        """The first view of the worker that an environment offers."""
+        assert self.hello is not None
+        return next((v for v in self.hello.views if v in offered), None)
+
+    def slot(self, env: Any, env_id: str, seat: str, spec: ActionSpec, agent: str) -> Seat:
+        """The seat as the worker knows it, made when it is first met."""
+        place = (env_id, seat, agent, b"" if spec is env.spec(seat) else msgspec.msgpack.encode(spec_data(spec)))
+        found = self.seats.get(place)
+        if found is None:
+            view = self.view_of(env.views)
+            if view is None:
+                offered = ", ".join(env.views)
+                wanted = ", ".join(self.hello.views if self.hello else ())
+                raise CrossplayError(f"worker {self.name}: it reads {wanted}; {env_id} offers {offered}")
+            shape = env.array_shape(seat) if view == "array" else None
+            with self._lock:
+                found = self.seats.setdefault(
+                    place,
+                    Seat(
+                        slot=len(self.seats), seat=seat, agent=agent, env=env_id, view=view, spec=spec_data(spec),
+                        shape=list(shape or ()), dtype="<f4" if view == "array" else "", rules=env.rules,
+                        horizon=env.horizon or 0,
+                    ),
+                )  # fmt: skip
+        return found
+
+    def bind(self, channel: Channel) -> Bind | None:
+        """The message that tells the worker of seats it does not know yet; None where it knows them all."""
+        with self._lock:
+            if self._bound == len(self.seats):
+                return None
+            self._bound = len(self.seats)
+            return Bind(id=channel.number(), seats=list(self.seats.values()), config=self.config)
+
+
+def spec_data(spec: ActionSpec) -> dict[str, Any]:
+    """An action specification as plain data; open bounds are left out."""
+    data: dict[str, Any] = {"kind": spec.kind}
+    if spec.kind == "names":
+        data["names"] = list(spec.names)
+    elif spec.kind == "box":
+        low, high = spec.bounds()
+        data |= {"shape": list(spec.shape), "low": low.ravel().tolist(), "high": high.ravel().tolist()}
+    elif spec.kind == "text":
+        data["max_len"] = spec.max_len
+    else:
+        data["schema"] = spec.schema
+    if isinstance(spec.noop, (int, float, str)):
+        data["noop"] = spec.noop
+    return data
+
+
+def _essence(hello: Hello) -> tuple[Any, ...]:
+    return (hello.name, hello.version, hello.views, hello.state, hello.about)
+
+
+def _dial(address: str) -> socket.socket:
+    try:
+        if address.startswith("unix:"):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.connect(address[5:])
+            return sock
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        sock = socket.create_connection((host.strip("[]"), int(port)), timeout=10.0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    except (OSError, ValueError) as error:
+        raise CrossplayError(f"worker: nobody answers at {address} ({error})") from None
+
+
+def split_command(command: str | Sequence[str], python: str, folder: Path) -> tuple[str, ...]:
+    """The command as a list; `python` stands for the interpreter named, or for this one."""
+    import shlex
+
+    words = shlex.split(command) if isinstance(command, str) else list(command)
+    if not words:
+        raise CrossplayError("worker: the command is empty")
+    if words[0] in ("python", "python3") or words[0].endswith(".py"):
+        interpreter = str((folder / python).absolute()) if python else sys.executable
+        words = [interpreter, *(words if words[0].endswith(".py") else words[1:])]
+    return tuple(words)

@@ -1,0 +1,355 @@
+"""One connection, as the engine holds it: requests matched to answers by id, from threads or an event loop.
+
+A blocking socket, read by whoever waits: a thread that asks (`ask`) or the event loop that runs (`aask`).
+Answers nobody waits for any more are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import itertools
+import secrets
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from crossplay.wire.arrays import Ring
+from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader, WireError, agree
+from crossplay.wire.messages import REQUESTS, Cancel, Error, Hello, Welcome
+
+__all__ = ["Channel", "Gone", "welcome"]
+
+SHARED_FROM = 1 << 17  # bytes from which arrays go through shared memory (benchmarks/wire.py measures where it pays)
+
+
+class Gone(Exception):
+    """The other side closed the connection or broke the protocol; the text says how."""
+
+
+class _Waiting:
+    """A request that has no answer yet."""
+
+    __slots__ = ("answer", "done", "future", "loop", "slots")
+
+    def __init__(self, slots: list[int], loop: asyncio.AbstractEventLoop | None) -> None:
+        self.slots, self.loop = slots, loop
+        self.future: asyncio.Future[Any] | None = loop.create_future() if loop else None
+        self.done = False
+        self.answer: Any = None
+
+    def settle(self, answer: Any) -> None:
+        self.answer, self.done = answer, True
+        if self.future is None or self.loop is None:
+            return
+        if threading.get_ident() == getattr(self.loop, "_thread_id", None):
+            _set(self.future, answer)
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(_set, self.future, answer)
+
+
+def _set(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():
+        future.set_result(answer)
+
+
+class Channel:
+    """The engine's end of a connection.
+
+    on_message: what else arrives (events, requests of a trainer), called where it was read. late: answers
+    dropped because nobody waited any more. sent, received: bytes.
+    """
+
+    def __init__(self, sock: socket.socket, codec: Codec, on_message: Callable[[Any], None] | None = None) -> None:
+        self.sock, self.codec, self.on_message = sock, codec, on_message
+        self.late = self.sent = self.received = 0
+        self.inflight = 0
+        self.gone = ""  # why the connection is over
+        self._ids = itertools.count(1)
+        self._reader = Reader(codec.limit)
+        self._waiting: dict[int, _Waiting] = {}
+        self._lock = threading.RLock()  # of the socket's reading side
+        self._write = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._rest = bytearray()  # what the event loop could not send at once
+        self._limit = -1.0  # of blocking reads, as the socket has it
+
+    # -- asking ----------------------------------------------------------------------------------------
+    def number(self) -> int:
+        """A fresh request id."""
+        return next(self._ids)
+
+    def ask(self, message: Any, timeout: float) -> Any:
+        """The answer to a request; raises `TimeoutError`, `Gone`, or `WireError` where it is an error."""
+        waiting = self._open(message, None)
+        until = time.monotonic() + timeout
+        with self._lock:
+            while not waiting.done:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise self._give_up(message.id, timeout)
+                self._read_blocking(left)
+        return _unwrap(waiting.answer)
+
+    async def aask(self, message: Any, timeout: float) -> Any:
+        """The same on the running event loop; a cancelled wait cancels the request."""
+        loop = asyncio.get_running_loop()
+        self._attach(loop)
+        waiting = self._open(message, loop)
+        assert waiting.future is not None
+        timer = loop.call_later(timeout, _expire, waiting.future)
+        try:
+            answer = await waiting.future
+        except asyncio.CancelledError:
+            if not waiting.done:
+                self._give_up(message.id, timeout)
+            raise
+        finally:
+            timer.cancel()
+        if answer is _EXPIRED:
+            raise self._give_up(message.id, timeout)
+        return _unwrap(answer)
+
+    def tell(self, message: Any) -> None:
+        """Send without an answer."""
+        self._send(self.codec.frame(message))
+
+    def _open(self, message: Any, loop: asyncio.AbstractEventLoop | None) -> _Waiting:
+        if self.gone:
+            raise Gone(self.gone)
+        ring = self.codec.ring
+        with self._write:  # slots belong to the message that is encoded
+            frame = self.codec.frame(message)
+            waiting = _Waiting(ring.take() if ring is not None else [], loop)
+            self._waiting[message.id] = waiting
+            self.inflight += 1
+        self._send(frame)
+        return waiting
+
+    def _give_up(self, number: int, timeout: float) -> TimeoutError:
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            self._release(waiting)
+        if not self.gone:
+            with contextlib.suppress(Gone):
+                self.tell(Cancel(id=number))
+        return TimeoutError(f"no answer in {timeout:g} s")
+
+    def _release(self, waiting: _Waiting) -> None:
+        self.inflight -= 1
+        if waiting.slots and self.codec.ring is not None:
+            self.codec.ring.release(waiting.slots)
+
+    # -- writing ---------------------------------------------------------------------------------------
+    def _send(self, frame: bytes) -> None:
+        self.sent += len(frame)
+        try:
+            if self._loop is not None and threading.get_ident() == getattr(self._loop, "_thread_id", None):
+                self._send_some(frame)
+            else:
+                with self._write:
+                    self.sock.sendall(frame)
+        except OSError as error:
+            raise self._end(f"cannot write: {error.strerror or error}") from None
+
+    def _send_some(self, frame: bytes) -> None:
+        """On an event loop: as much as fits now, the rest when there is room."""
+        assert self._loop is not None
+        if not self._rest:
+            try:
+                done = self.sock.send(frame, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                done = 0
+            if done == len(frame):
+                return
+            frame = frame[done:]
+            self._loop.add_writer(self.sock, self._writable)
+        self._rest += frame
+
+    def _writable(self) -> None:
+        try:
+            done = self.sock.send(self._rest, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(f"cannot write: {error.strerror or error}")
+            return
+        del self._rest[:done]
+        if not self._rest and self._loop is not None:
+            self._loop.remove_writer(self.sock)
+
+    # -- reading ---------------------------------------------------------------------------------------
+    def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is loop:
+            return
+        self._detach()
+        self._loop = loop
+        loop.add_reader(self.sock, self._readable)
+
+    def _detach(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self.sock)
+            self._loop.remove_writer(self.sock)
+        self._loop = None
+
+    def _read_blocking(self, limit: float) -> None:
+        if abs(limit - self._limit) > 0.25 * self._limit:  # one system call per change, not per read
+            self._limit = max(0.001, limit)
+            micro = int(self._limit * 1e6)
+            self.sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", micro // 1_000_000, micro % 1_000_000)
+            )
+        try:
+            data = self.sock.recv(self._reader.wants)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            raise self._end(f"cannot read: {error.strerror or error}") from None
+        self._take(data)
+        if self.gone:
+            raise Gone(self.gone)
+
+    def _readable(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            return  # a thread that asks is reading for everybody
+        try:
+            data = self.sock.recv(self._reader.wants, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._end(f"cannot read: {error.strerror or error}")
+            return
+        finally:
+            self._lock.release()
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            self._end("the connection was closed")
+            return
+        self.received += len(data)
+        try:
+            for body in self._reader.feed(data):
+                self._dispatch(self.codec.message(body))
+        except WireError as error:
+            self._end(str(error))
+
+    def _dispatch(self, message: Any) -> None:
+        tag = type(message).__struct_config__.tag
+        if tag in ("ok", "acts", "error") and message.id:
+            waiting = self._waiting.pop(message.id, None)
+            if waiting is None:
+                self.late += 1
+                return
+            self._release(waiting)
+            waiting.settle(message)
+        elif tag == "error":
+            self._end(f"{message.code}: {message.message}")
+        elif self.on_message is not None:
+            self.on_message(message)
+        elif tag in REQUESTS:
+            self.tell(Error(id=message.id, code="UNSUPPORTED", message=f"{tag}: not on this connection"))
+
+    # -- the end -----------------------------------------------------------------------------------------
+    def _end(self, why: str) -> Gone:
+        if not self.gone:
+            self.gone = why
+            self._detach()
+            waiting, self._waiting = self._waiting, {}
+            for one in waiting.values():
+                one.settle(Gone(why))
+        return Gone(self.gone)
+
+    def close(self, why: str = "closed here") -> None:
+        """End the connection; what is waited for raises `Gone`."""
+        self._end(why)
+        self.sock.close()
+        if self.codec.ring is not None:
+            self.codec.ring.close()
+            self.codec.ring = None
+
+
+_EXPIRED = object()
+
+
+def _expire(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_result(_EXPIRED)
+
+
+def _unwrap(answer: Any) -> Any:
+    if isinstance(answer, Gone):
+        raise Gone(str(answer))
+    if isinstance(answer, Error):
+        raise WireError(answer.code, answer.message, answer.retry, answer.detail, answer.id)
+    return answer
+
+
+def welcome(
+    sock: socket.socket,
+    *,
+    timeout: float = 30.0,
+    token: str = "",
+    ring: Ring | None = None,
+    shared: int = SHARED_FROM,
+    frame: int = FRAME,
+    inflight: int = 64,
+) -> tuple[Channel, Hello]:
+    """Read the worker's hello, agree on a version, answer; the open channel and what was said.
+
+    token: what the worker must send (compared in constant time). ring: shared memory the worker inherited.
+    Raises `Gone`, `TimeoutError` or `WireError` (VERSION, TOKEN, BAD_FRAME), the last also told to the worker.
+    """
+    reader, until, bodies = Reader(1 << 20), time.monotonic() + timeout, []
+    plain = Codec(limit=1 << 20)
+    try:
+        while not bodies:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no hello in {timeout:g} s")
+            sock.settimeout(left)
+            try:
+                data = sock.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Gone(f"cannot read: {error.strerror or error}") from None
+            if not data:
+                raise Gone("the connection was closed before hello")
+            bodies = reader.feed(data)
+        hello = plain.message(bodies[0])
+        if not isinstance(hello, Hello):
+            raise BadFrame("the first frame is hello")
+        if token and not hmac.compare_digest(token.encode(), hello.token.encode()):
+            raise WireError("TOKEN", "the token is missing or wrong")
+        version = agree(hello.v)
+        codec = next((c for c in hello.codecs if c in ("msgpack", "json")), None)
+        if codec is None:
+            raise WireError("UNSUPPORTED", f"codecs {hello.codecs}; this side has msgpack and json")
+    except WireError as error:
+        _refuse(sock, plain, error)
+        raise
+    sharing = ring is not None and hello.shm and version[1] >= 1 and codec == "msgpack"
+    if ring is not None and not sharing:
+        ring.close()
+        ring = None
+    shm = {"slots": ring.slots, "size": ring.size, "from": shared} if ring is not None else {}
+    answer = Welcome(v=version, codec=codec, session=secrets.token_hex(6), frame=frame, inflight=inflight, shm=shm)
+    sock.settimeout(None)
+    channel = Channel(sock, Codec(codec == "json", frame, version[1], ring, shared))
+    channel._reader.limit = frame
+    channel.tell(answer)
+    for body in bodies[1:]:
+        channel._dispatch(channel.codec.message(body))
+    return channel, hello
+
+
+def _refuse(sock: socket.socket, codec: Codec, error: WireError) -> None:
+    """Say why before the connection is closed."""
+    with contextlib.suppress(OSError):
+        sock.settimeout(1.0)
+        sock.sendall(codec.frame(Error(id=0, code=error.code, message=error.message)))

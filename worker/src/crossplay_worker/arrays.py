@@ -1,0 +1,151 @@
+"""Arrays on the wire: inline as (dtype, shape, bytes), or in shared memory with generations.
+
+The worker kit carries a copy of this file: it needs numpy and msgspec alone, and Python 3.9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import tempfile
+from typing import Any
+
+import msgspec
+import numpy as np
+
+__all__ = ["INLINE", "SHARED", "Ring", "Stale", "decoder_hook", "inline", "to_lists"]
+
+INLINE, SHARED = 1, 2  # extension codes
+_HEADER = struct.Struct("<QQ")  # generation, bytes in use
+_KINDS = frozenset("biuf")  # bool, int, unsigned, float: never objects
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class Stale(ValueError):
+    """A slot of shared memory holds something newer than what was sent."""
+
+
+def inline(array: np.ndarray) -> msgspec.msgpack.Ext:
+    """An array as extension 1: MessagePack of (dtype, shape, bytes)."""
+    if array.dtype.kind not in _KINDS:
+        raise TypeError("arrays on the wire hold numbers or booleans, not " + array.dtype.str)
+    data = np.asarray(array, order="C")
+    raw = data.tobytes() if data.size < 4096 else memoryview(data).cast("B")
+    return msgspec.msgpack.Ext(INLINE, _pack((data.dtype.str, data.shape, raw)))
+
+
+def _array(dtype: Any, shape: Any, raw: Any) -> np.ndarray:
+    kind = np.dtype(dtype)
+    if kind.kind not in _KINDS or kind.hasobject:
+        raise ValueError("arrays on the wire hold numbers or booleans, not " + str(dtype))
+    return np.frombuffer(raw, dtype=kind).reshape(shape)
+
+
+def to_lists(value: Any) -> Any:
+    """What JSON frames hold instead of arrays."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError("cannot send " + type(value).__name__)
+
+
+class Ring:
+    """Slots of shared memory that the engine writes and the worker reads in place.
+
+    Memory: `slots` times (16 bytes header, `size` bytes). The header's generation goes up with each use;
+    a reference on the wire is (slot, generation, dtype, shape). A reader checks it before and after it
+    has worked with the data: a slot that was written again in between is an error, never wrong data.
+    The memory has no name; the worker inherits its descriptor.
+    """
+
+    def __init__(self, fd: int, slots: int, size: int, owner: bool) -> None:
+        self.fd, self.slots, self.size, self.owner = fd, slots, size, owner
+        self.stride = _HEADER.size + (size + 63) // 64 * 64
+        self.map = (
+            mmap.mmap(fd, self.stride * slots) if owner else mmap.mmap(fd, self.stride * slots, prot=mmap.PROT_READ)
+        )
+        self.free = list(range(slots))
+        self.generations = [0] * slots
+        self.taken: list[int] = []  # slots written for the message that is being encoded
+        self.read: list[tuple[int, int]] = []  # slots that the message at hand refers to
+
+    @classmethod
+    def create(cls, slots: int, size: int) -> Ring:
+        """Fresh memory without a name."""
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("crossplay")
+        else:
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        ring_size = (_HEADER.size + (size + 63) // 64 * 64) * slots
+        os.ftruncate(fd, ring_size)
+        return cls(fd, slots, size, True)
+
+    def put(self, array: np.ndarray) -> msgspec.msgpack.Ext | None:
+        """The reference to a copy of the array, or None where no slot is free or large enough."""
+        if array.nbytes > self.size or not self.free or array.dtype.kind not in _KINDS:
+            return None
+        slot = self.free.pop()
+        self.taken.append(slot)
+        self.generations[slot] += 1
+        start = slot * self.stride
+        # The generation first: who still reads the slot's former content must see that it is gone.
+        _HEADER.pack_into(self.map, start, self.generations[slot], array.nbytes)
+        target = np.frombuffer(self.map, array.dtype, array.size, start + _HEADER.size).reshape(array.shape)
+        target[...] = array
+        return msgspec.msgpack.Ext(SHARED, _pack((slot, self.generations[slot], array.dtype.str, array.shape)))
+
+    def take(self) -> list[int]:
+        """The slots written since the last call: they are free again when the message was answered."""
+        taken, self.taken = self.taken, []
+        return taken
+
+    def release(self, slots: list[int]) -> None:
+        """These slots may be written again."""
+        self.free += slots
+
+    def get(self, data: Any) -> np.ndarray:
+        """The array of a reference, in place and read-only; raises `Stale`."""
+        slot, generation, dtype, shape = _unpack(data)
+        if not 0 <= slot < self.slots:
+            raise ValueError("shared memory has no slot " + str(slot))
+        kind = np.dtype(dtype)
+        count = 1
+        for side in shape:
+            count *= side
+        if kind.kind not in _KINDS or count < 0 or count * kind.itemsize > self.size:
+            raise ValueError("an array that does not fit its slot")
+        self.check([(slot, generation)])
+        self.read.append((slot, generation))
+        array = np.frombuffer(self.map, kind, count, slot * self.stride + _HEADER.size).reshape(shape)
+        array.flags.writeable = False
+        return array
+
+    def check(self, read: list[tuple[int, int]]) -> None:
+        """Raise `Stale` when any of these slots was written again."""
+        for slot, generation in read:
+            found = _HEADER.unpack_from(self.map, slot * self.stride)[0]
+            if found != generation:
+                raise Stale(f"slot {slot} holds generation {found}, not {generation}")
+
+    def close(self) -> None:
+        """Give the memory back; arrays that still look at it keep it alive."""
+        with contextlib.suppress(BufferError):
+            self.map.close()
+        os.close(self.fd)
+
+
+def decoder_hook(ring: Ring | None) -> Any:
+    """The hook of a decoder that reads arrays of both kinds."""
+
+    def hook(code: int, data: memoryview) -> Any:
+        if code == INLINE:
+            dtype, shape, raw = _unpack(data)
+            return _array(dtype, shape, raw)
+        if code == SHARED and ring is not None:
+            return ring.get(data)
+        raise ValueError("unknown extension " + str(code))
+
+    return hook
