@@ -5,7 +5,7 @@
     crossplay seat mcp kitchen/cramped_room --seat p0 --http 127.0.0.1:8765
     python examples/mcp_player.py --url http://127.0.0.1:8765/mcp --rule random --seed 1
 
-    python examples/mcp_player.py --rule first -- crossplay seat mcp matrix/stag-hunt --seat p0 --episodes 3
+    python examples/mcp_player.py --rule first -- crossplay seat mcp matrix/stag_hunt --seat row --episodes 3
 
 The address and the token may also stand in CROSSPLAY_SEAT_URL and CROSSPLAY_SEAT_TOKEN. What is chosen depends on
 the seed, the episode and the tick alone, so that a study with this player can be repeated.

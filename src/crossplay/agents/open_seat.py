@@ -52,17 +52,18 @@ class OpenSeat(Agent):
         self.mailbox = mailbox or Mailbox(name)
         self.front = dict(front or {})
         self.talks = False  # whether any seat that it was checked for can be heard
-        self.specs: list[Any] = []  # the forms of answer of those seats
+        self.specs: list[Any] = []  # the forms of answer of those seats; None where skills may take their place
 
     def manifest(self) -> dict[str, Any]:
         """Kind, views, how it is served, and its limits."""
         box = self.mailbox
         limits = {"grace_s": box.grace, "wait_s": box.wait_s, "refusals": box.refusals, "at_once": box.at_once}
-        return {"kind": self.kind, "name": self.name, "views": list(self.views), "front": self.front, **limits}
+        shown = {"view": next(v for v in VIEWS if v in self.views), "views": list(self.views)}
+        return {"kind": self.kind, "name": self.name, **shown, "front": self.front, **limits}
 
     def check(self, env: Any, seat: str) -> None:
         """Learn what seats it may be asked for: fronts describe their answers."""
-        spec = env.spec(seat)
+        spec = env.spec(seat) if env.skills is None else None
         if spec not in self.specs:
             self.specs.append(spec)
         with contextlib.suppress(Exception):  # of an environment that wants to be started otherwise nothing is learnt

@@ -63,7 +63,7 @@ def tool_schemas(seat: OpenSeat) -> dict[str, dict[str, Any]]:
 
 def action_schema(seat: OpenSeat) -> dict[str, Any]:
     """The schema of an action: the seat's, or any value where the games differ or are not known yet."""
-    if len(seat.specs) == 1:
+    if len(seat.specs) == 1 and seat.specs[0] is not None:
         spec = seat.specs[0]
         about = "One of the actions that are legal now." if spec.kind == "names" else "Your answer."
         return {**spec.json_schema(), "description": about}

@@ -1,0 +1,254 @@
+"""Any agent as an A2A agent: its card, and answers to messages, through the official SDK (extra `a2a`).
+
+A message holds a question in the form of `agents/a2a_form.py` in a data part; a message of text alone is put to
+agents that answer texts. Answers are single messages: nothing of them is kept but the context's memo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import crossplay
+from crossplay.agents.a2a_form import EXTENSION
+from crossplay.kernel import ActionSpec, Agent, CrossplayError
+from crossplay.serve.answering import Answering, Busy
+from crossplay.serve.asked import Malformed, Question, question_of
+from crossplay.serve.guarding import Guard, Refusal, headers_of
+
+__all__ = ["a2a_app", "card_of", "serve_a2a", "serving_a2a"]
+
+CARD = "/.well-known/agent-card.json"
+KINDS = {
+    "names": "chooses one of the named actions that are possible now",
+    "text": "answers with a text",
+    "data": "answers with JSON data that fits a schema",
+    "box": "answers with numbers within bounds",
+}
+
+
+def card_of(agent: Agent, url: str, secured: bool, env: str = "") -> Any:
+    """The agent's card: one skill per kind of action that it answers. env: the only environment it is served for."""
+    from a2a.types import a2a_pb2 as t
+
+    kinds = [k for k in KINDS if not agent.needs or k in agent.needs]
+    where = f" in {env}" if env else ""
+    skills = [
+        t.AgentSkill(
+            id=f"answer-{kind}",
+            name=f"Fill a seat: {kind}",
+            description=f"Fills a seat{where} and {KINDS[kind]}.",
+            tags=["crossplay", "seat", kind, *([env] if env else [])],
+            input_modes=["application/json"],
+            output_modes=["application/json", "text/plain"],
+        )
+        for kind in kinds
+    ]
+    extension = t.AgentExtension(
+        uri=EXTENSION, description="Reads and writes the exact part of questions and answers", required=False
+    )
+    extension.params.update({"views": list(agent.views), "kind": agent.kind, "env": env})
+    card = t.AgentCard(
+        name=agent.name,
+        description=f"A Crossplay agent of kind {agent.kind}. It answers questions put to a seat{where}.",
+        version=crossplay.__version__,
+        supported_interfaces=[
+            t.AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version="1.0"),
+            t.AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version="0.3"),
+        ],
+        capabilities=t.AgentCapabilities(streaming=False, push_notifications=False, extensions=[extension]),
+        default_input_modes=["application/json", "text/plain"],
+        default_output_modes=["application/json", "text/plain"],
+        skills=skills,
+    )
+    if secured:
+        bearer = t.HTTPAuthSecurityScheme(scheme="bearer")
+        card.security_schemes["bearer"].CopyFrom(t.SecurityScheme(http_auth_security_scheme=bearer))
+        card.security_requirements.append(t.SecurityRequirement(schemes={"bearer": t.StringList()}))
+    return card
+
+
+def _executor(answering: Answering) -> Any:
+    from a2a.helpers import get_data_parts, get_text_parts, new_data_part, new_message, new_text_part
+    from a2a.server.agent_execution import AgentExecutor
+    from a2a.utils.errors import InternalError, InvalidParamsError, UnsupportedOperationError
+
+    class Executor(AgentExecutor):
+        """One message in, one message out."""
+
+        async def execute(self, context: Any, event_queue: Any) -> None:
+            parts = context.message.parts
+            try:
+                question = _question(get_data_parts(parts), get_text_parts(parts), answering.agent)
+                found = await answering.answer(question, context.context_id, context.message.message_id)
+            except Malformed as error:
+                raise InvalidParamsError(str(error)) from error
+            except Busy as error:
+                raise InternalError(f"later: {error}") from error
+            except CrossplayError as error:
+                raise InternalError(str(error)) from error
+            said = str(found.get("value", found.get("fault", {}).get("detail", "")))
+            parts = [new_text_part(said, "text/plain"), new_data_part(found, "application/json")]
+            await event_queue.enqueue_event(new_message(parts, context_id=context.context_id))
+
+        async def cancel(self, context: Any, event_queue: Any) -> None:
+            raise UnsupportedOperationError("answers are single messages; there is no task to cancel")
+
+    return Executor()
+
+
+def _question(data: list[Any], texts: list[str], agent: Agent) -> Question:
+    """The question of a message's parts; raises `Malformed`."""
+    objects = [d for d in data if isinstance(d, dict)]
+    if data and not objects:
+        raise Malformed("a data part must be an object")
+    if objects:
+        return question_of(objects[0])
+    text = "\n".join(texts).strip()
+    if not text:
+        raise Malformed("the message holds neither a data part nor a text")
+    if "text" not in agent.views or (agent.needs and "text" not in agent.needs):
+        raise Malformed(
+            f'{agent.name} reads {", ".join(agent.views)}: send a data part {{"crossplay": 1, "spec": ..., "views": ...}}'
+        )
+    spec = ActionSpec("text", max_len=1 << 16)
+    return Question(spec, spec, turn=0, views={"text": text})
+
+
+def a2a_app(answering: Answering, guard: Guard, card: Any) -> Any:
+    """The ASGI application."""
+    from a2a.server.request_handlers import DefaultRequestHandler
+    from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+    from a2a.server.tasks import InMemoryTaskStore
+    from starlette.applications import Starlette
+
+    handler = DefaultRequestHandler(
+        agent_executor=_executor(answering), task_store=InMemoryTaskStore(), agent_card=card
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        await handler.aclose()
+        answering.close()
+
+    routes = [
+        *create_agent_card_routes(card, card_url=CARD),
+        *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True),
+    ]
+    return guarded(Starlette(routes=routes, lifespan=lifespan), guard)
+
+
+def guarded(app: Any, guard: Guard) -> Any:
+    """An ASGI application behind a guard, which reads bodies whole before the application sees them."""
+
+    async def asgi(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        refusal = guard.refuse(scope["method"], scope["path"], headers_of(scope["headers"]))
+        body = b""
+        if refusal is None:
+            more = True
+            while more and refusal is None:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                refusal = guard.refuse_body(body) if not more or len(body) > (1 << 20) else None
+        if refusal is not None:
+            await _say(send, refusal)
+            return
+        given = False
+
+        async def again() -> Any:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await app(scope, again, send)
+
+    return asgi
+
+
+async def _say(send: Any, refusal: Refusal) -> None:
+    import msgspec
+
+    body = msgspec.json.encode({"error": refusal.text})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@contextlib.asynccontextmanager
+async def serving_a2a(
+    answering: Answering, guard: Guard, host: str = "127.0.0.1", port: int = 0, env: str = "", secured: bool = False
+) -> AsyncIterator[str]:
+    """The address of a server that runs while the context is open. port 0: any free one."""
+    try:
+        import a2a.server.routes  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        problem = CrossplayError(f"serving over A2A needs {error.name}; add it with the extra crossplay[a2a]")
+        problem.exit_code = 3
+        raise problem from error
+    sock = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{sock.getsockname()[1]}"
+    app = a2a_app(answering, guard, card_of(answering.agent, f"{url}/", secured, env))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on", server_header=False,
+        limit_concurrency=256,
+    )  # fmt: skip
+    logging.getLogger("a2a").setLevel(logging.ERROR)  # refused questions are the asker's, not ours
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are the caller's
+    task = asyncio.ensure_future(server.serve(sockets=[sock]))
+    try:
+        while not server.started:
+            if task.done():
+                task.result()
+                raise CrossplayError("the server ended before it began")
+            await asyncio.sleep(0.01)
+        yield url
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        sock.close()
+
+
+async def serve_a2a(
+    answering: Answering, guard: Guard, host: str, port: int, env: str, secured: bool, ready: Callable[[str], None]
+) -> None:
+    """Serve until cancelled; ready(address) is called once."""
+    async with serving_a2a(answering, guard, host, port, env, secured) as url:
+        ready(url)
+        await asyncio.Event().wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        problem = CrossplayError(f"{host}:{port}: {error.strerror or error}")
+        problem.exit_code = 3
+        raise problem from error
+    return sock
