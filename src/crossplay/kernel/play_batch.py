@@ -93,6 +93,9 @@ class _Batch:
                 self.arrays.setdefault(id(agent), (agent, []))[1].append(i)
             else:
                 self.others.append(i)
+        for agent, at in self.arrays.values():
+            if hasattr(agent, "seated"):
+                agent.seated(self.faces[0], [env.seats[i] for i in at])
         self.queue = iter(ats)
         self.books: list[_Row | None] = [None] * self.B
         self.finished: list[tuple[Block, Outcome]] = []

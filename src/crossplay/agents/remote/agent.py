@@ -53,6 +53,7 @@ class Remote(Agent):
         self._begun: dict[Any, tuple[int, Channel]] = {}  # address of a seat's episode -> its number, and where
         self._number = 0
         self._queues: dict[int, list[_Row]] = {}
+        self._seats: dict[tuple[int, ...], Seat] = {}  # of columns, by the shape of a row
 
     def manifest(self) -> dict[str, Any]:
         """Command, the worker's own words about itself, digests of the files the command names."""
@@ -254,12 +255,19 @@ class RemoteColumns(Remote):
                 memos.append(np.asarray(answer.memo))
         return np.concatenate(values), np.concatenate(memos) if memos else None
 
+    def seated(self, env: Any, seats: Sequence[str]) -> None:
+        """Which seats the columns that follow are of; raises `CrossplayError` where they differ in what may be done."""
+        found = [self.link.slot(env, env.id, seat, env.spec(seat), self.name) for seat in seats]
+        if len({(str(s.spec), tuple(s.shape)) for s in found}) > 1:
+            raise CrossplayError(f"worker {self.name}: its seats in {env.id} differ in shapes or actions")
+        self._seats[tuple(found[0].shape)] = found[0]
+
     def _seat_of(self, shape: tuple[int, ...]) -> Seat:
-        """The seat that rows of this shape are of; the worker knows no more of them."""
-        for seat in self.link.seats.values():
-            if tuple(seat.shape) == shape:
-                return seat
-        raise CrossplayError(f"worker {self.name}: no seat with observations of shape {shape}")
+        """The seat that rows of this shape are of."""
+        seat = self._seats.get(shape)
+        if seat is None:
+            raise CrossplayError(f"worker {self.name}: no seat with observations of shape {shape}")
+        return seat
 
 
 def act_message(number: int, rows: Sequence[_Row]) -> Act:
