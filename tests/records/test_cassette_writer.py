@@ -93,7 +93,7 @@ def test_order_is_kept_while_another_process_holds_the_file(file):
 
     async def main():
         other.execute("BEGIN IMMEDIATE")
-        commits = [writer.submit([(ADD, (0,))], 0).press()]
+        commits = [writer.submit([(ADD, (0,))], 0, now=True)]
         await asyncio.sleep(0.01)
         commits += [writer.submit([(ADD, (n,))], n) for n in range(1, 5)]
         await asyncio.sleep(0.01)
@@ -110,8 +110,7 @@ def test_an_error_is_heard_by_those_of_its_commit_and_no_others(file):
     writer = open_writer(file)
 
     async def main():
-        good = writer.submit([(ADD, (1,))], None)
-        good.press()
+        good = writer.submit([(ADD, (1,))], None, now=True)
         bad = writer.submit([("INSERT INTO nowhere VALUES (1)", ())], None)
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
             await bad

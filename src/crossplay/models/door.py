@@ -245,10 +245,10 @@ class Door:
         row: Row | None = None
         done = Done(b"")
         try:
-            row = await self._kept(self.cassette.intend(asked.call, asked.harmless))
+            row = await self.cassette.intend(asked.call, asked.harmless, len(self._flying) < 2)
             done = await asked.send(row.idempotency)
             keep = self.cassette.fail if done.failed else self.cassette.answer
-            return await self._kept(keep(row, done.reply, done.usage, done.attempts, done.doubtful))
+            return await keep(row, done.reply, done.usage, done.attempts, done.doubtful, len(self._flying) < 2)
         except ModelDown as error:
             if row is not None:
                 await self.cassette.withdraw(row, error.doubtful)
@@ -259,10 +259,6 @@ class Door:
                 if lost := done.doubtful:
                     tok_in, tok_out = asked.bound or (0, 0)
                     budget.charge(Usage(0 if done.failed else lost, lost * tok_in, lost * tok_out), price)
-
-    def _kept(self, commit: Commit[Row]) -> Commit[Row]:
-        """A commit to wait for: made at once where no other call is in flight that could share it."""
-        return commit.press() if len(self._flying) < 2 else commit
 
     def _gate(self, gate: tuple[str, int] | None) -> asyncio.Semaphore | None:
         if gate is None:

@@ -25,6 +25,7 @@ __all__ = [
     "call_key",
     "check_row",
     "columns_of",
+    "front_of",
     "new_key",
     "read_row",
     "row_seal",
@@ -111,7 +112,7 @@ class Damaged(CrossplayError):
     exit_code = 1
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A call before it is made. request: canonical bytes; digest: 16 bytes of them; k: how many
     identical requests were made before at this address.
     """
@@ -124,7 +125,7 @@ class Call(msgspec.Struct, frozen=True):
     request: bytes
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A call as the cassette holds it. reply: bytes of the caller's own format.
 
     attempts: times it was sent; 0 where the answer was made for another call. doubtful: sendings
@@ -142,7 +143,7 @@ class Row(msgspec.Struct):
     idempotency: str
     asked: float
     settled: float | None
-    packed: bytes = b""  # the request as it is stored, once it is known
+    front: tuple[Any, ...] = ()  # `front_of` the call, once it is known
 
     @property
     def episode(self) -> Address:
@@ -193,24 +194,21 @@ def superseded_key(row: Row) -> bytes:
     return hash_key("superseded", row.call.key, row.idempotency)
 
 
+def front_of(call: Call) -> tuple[Any, ...]:
+    """What SQLite stores of a call: the columns before its status, and its request."""
+    c = call
+    root, env_id, block, replicate, seat, tick, path = c.address
+    place = (pack(root), env_id, pack(block), replicate, seat, tick, pack(path))
+    return (c.key, c.digest, c.model, *place, c.k, squeeze(c.request))
+
+
 def columns_of(row: Row) -> tuple[Any, ...]:
     """The values of a row as SQLite stores them, in the order of `COLUMNS`."""
-    c, u = row.call, row.usage
-    root, env_id, block, replicate, seat, tick, path = c.address
+    front, u = row.front or front_of(row.call), row.usage
     return (
-        c.key,
-        c.digest,
-        c.model,
-        pack(root),
-        env_id,
-        pack(block),
-        replicate,
-        seat,
-        tick,
-        pack(path),
-        c.k,
+        *front[:-1],
         row.status,
-        row.packed or squeeze(c.request),
+        front[-1],
         row.reply,
         u.calls,
         u.tok_in,

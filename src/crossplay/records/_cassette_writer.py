@@ -8,7 +8,7 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Commit", "Statement", "Writer"]
@@ -24,6 +24,22 @@ Statement = tuple[str, tuple[Any, ...]]
 T = TypeVar("T")
 
 
+class Waiter:
+    """What is to happen once in an event loop, when a commit is over."""
+
+    __slots__ = ("_call", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+        self.loop = loop
+        self._call: Callable[[], None] | None = call
+
+    def wake(self) -> None:
+        """Let it happen, if it has not yet; in its loop."""
+        call, self._call = self._call, None
+        if call is not None:
+            call()
+
+
 class Commit(Generic[T]):
     """A write under way: `await` it in an event loop, or ask for its `result()` anywhere.
 
@@ -35,16 +51,25 @@ class Commit(Generic[T]):
     def __init__(self, writer: Writer | None, statements: Sequence[Statement], value: T) -> None:
         self._writer, self.statements, self._value = writer, statements, value
         self._error: BaseException | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[Waiter] = []
         self.ready = writer is None  # without a writer there is nothing to commit
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.ready:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            if not self.ready:  # looked at after the waiter can be seen, so that no thread can miss it
-                yield from waiter
-        return self._get()
+            self.then(lambda: None if waiter.done() else waiter.set_result(None))  # done: its task was cancelled
+            yield from waiter
+        return self.get()
+
+    def then(self, call: Callable[[], None]) -> None:
+        """call() in this event loop, once, when it is over; at once where it is over already."""
+        if self.ready:
+            call()
+            return
+        waiter = Waiter(asyncio.get_running_loop(), call)
+        self._waiters.append(waiter)
+        if self.ready:  # looked at after the waiter can be seen, so that no thread can miss it
+            waiter.wake()
 
     def result(self) -> T:
         """The value, once it is committed; raises the error that the commit met."""
@@ -53,21 +78,16 @@ class Commit(Generic[T]):
             writer.flush(patient=True)
             with writer.lock:  # a commit of another thread that holds this write is over now
                 pass
-        return self._get()
+        return self.get()
 
-    def press(self) -> Commit[T]:
-        """Commit now, if nobody else holds the file: for a write that has no others to wait for."""
-        if not self.ready and self._writer is not None:
-            self._writer.press()
-        return self
-
-    def settle(self, error: BaseException | None) -> list[asyncio.Future[None]]:
+    def settle(self, error: BaseException | None) -> list[Waiter]:
         """It is over; gives who waits to hear of it."""
         self._error = error
         self.ready = True
         return self._waiters
 
-    def _get(self) -> T:
+    def get(self) -> T:
+        """The value of a commit that is over; raises the error that it met."""
         if self._error is not None:
             raise self._error
         return self._value
@@ -96,12 +116,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="cassette", daemon=True)
         self._thread.start()
 
-    def submit(self, statements: Sequence[Statement], value: T) -> Commit[T]:
+    def submit(self, statements: Sequence[Statement], value: T, now: bool = False) -> Commit[T]:
         """Queue statements that are committed together; what comes of it gives `value`, or the error that
-        the commit met.
+        the commit met. now: for a write that has no others to wait for; committed at once, if nobody
+        else holds the file.
         """
         commit = Commit(self, statements, value)
         self._queue.append(commit)
+        if now and not self._durable:
+            self.flush(patient=False)
+            if commit.ready:
+                return commit
         loop = None if self._durable else _here()
         if loop is None:
             self._wake.put(True)
@@ -109,11 +134,6 @@ class Writer:
             self._planned = loop
             loop.call_soon(self._turn)
         return commit
-
-    def press(self) -> None:
-        """Commit what is queued, unless that means waiting."""
-        if not self._durable:
-            self.flush(patient=False)
 
     def flush(self, patient: bool) -> None:
         """Commit what is queued. patient: wait for whoever holds the file; else leave it to the thread."""
@@ -161,6 +181,10 @@ class Writer:
             if self._patient is not patient:
                 execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
                 self._patient = patient
+            if len(group) == 1 and len(group[0].statements) == 1:
+                execute(*group[0].statements[0])  # a transaction by itself
+                self._count(1)
+                return None
             execute("BEGIN IMMEDIATE")
             try:
                 for commit in group:
@@ -172,11 +196,14 @@ class Writer:
                 raise
         except BaseException as error:  # the callers must hear of it, whatever it is
             return error
+        self._count(sum(len(commit.statements) for commit in group))
+        return None
+
+    def _count(self, statements: int) -> None:
         self.commits += 1
-        self._unfolded += sum(len(commit.statements) for commit in group)
+        self._unfolded += statements
         if self._unfolded >= FOLD:
             self._wake.put(True)
-        return None
 
 
 def _here() -> asyncio.AbstractEventLoop | None:
@@ -189,23 +216,22 @@ def _here() -> asyncio.AbstractEventLoop | None:
 
 def _tell(group: list[Commit[Any]], error: BaseException | None) -> None:
     """Wake those who wait for a commit, in whatever event loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    here = _here()
+    others: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
     for commit in group:
         for waiter in commit.settle(error):
-            loops.setdefault(waiter.get_loop(), []).append(waiter)
-    here = _here()
-    for loop, waiters in loops.items():
-        if loop is here:
-            _release(waiters)
-        else:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-                loop.call_soon_threadsafe(_release, waiters)
+            if waiter.loop is here:
+                waiter.wake()
+            else:
+                others.setdefault(waiter.loop, []).append(waiter)
+    for loop, waiters in others.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_wake, waiters)
 
 
-def _release(waiters: list[asyncio.Future[None]]) -> None:
+def _wake(waiters: list[Waiter]) -> None:
     for waiter in waiters:
-        if not waiter.done():  # it is, where its task was cancelled
-            waiter.set_result(None)
+        waiter.wake()
 
 
 def _busy(error: BaseException) -> bool:

@@ -43,11 +43,11 @@ from crossplay.records._cassette_rows import (
     call_key,
     check_row,
     columns_of,
+    front_of,
     new_key,
     read_row,
     row_seal,
     select_all,
-    squeeze,
     stored_of,
     superseded_key,
 )
@@ -315,32 +315,34 @@ class Cassette:
         return {**counts, "maybe_paid_twice": int(doubtful)}
 
     # -- writing -----------------------------------------------------------------------------------
-    def intend(self, call: Call, harmless: bool = False) -> Commit[Row]:
-        """Log that a call will be sent now. Committed when the future is done.
+    def intend(self, call: Call, harmless: bool = False, now: bool = False) -> Commit[Row]:
+        """Log that a call will be sent now. Committed when the future is done. now: see `Writer.submit`.
 
         The row keeps its idempotency key; an earlier intent without an answer was in flight when
         its process died, so it counts as possibly paid, unless the call is harmless (a repeatable
         tool). An answer that is asked for again is kept as superseded, and the new sending has a key
         of its own: under the old one an endpoint might repeat its answer.
         """
-        row = Row(call, "intent", None, Usage(), 1, 0, new_key(), time.time(), None, squeeze(call.request))
+        row = Row(call, "intent", None, Usage(), 1, 0, new_key(), time.time(), None, front_of(call))
         if self.mode == "off" or call.key in self._absent:
             self._absent.discard(call.key)
-            return self._put(row)
+            return self._put(row, now)
         before = self._own(call)
         if before is None:
-            return self._put(row)
+            return self._put(row, now)
         if before.status != "intent" and self._stale(before):
             self._before[call.key] = before
-            return self._submit([_statement(_superseded(before)), _statement(row)], row)
+            return self._submit([_statement(_superseded(before)), _statement(row)], row, now)
         row.idempotency, row.asked = before.idempotency, before.asked
         row.attempts = before.attempts + 1
         row.doubtful = before.doubtful + (1 if before.status == "intent" and not harmless else 0)
-        return self._put(row)
+        return self._put(row, now)
 
-    def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Commit[Row]:
-        """Keep an answer. attempts, doubtful: of this sending, retries included."""
-        return self._settle(row, "answered", reply, usage, attempts, doubtful)
+    def answer(
+        self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0, now: bool = False
+    ) -> Commit[Row]:
+        """Keep an answer. attempts, doubtful: of this sending, retries included. now: see `Writer.submit`."""
+        return self._settle(row, "answered", reply, usage, attempts, doubtful, now)
 
     def share(self, call: Call, reply: bytes, origin: str = "") -> Row:
         """Keep an answer that was not made for this call as its own. origin: see `Row.idempotency`.
@@ -359,10 +361,16 @@ class Cassette:
         return row
 
     def fail(
-        self, row: Row, error: bytes, usage: Usage | None = None, attempts: int = 1, doubtful: int = 0
+        self,
+        row: Row,
+        error: bytes,
+        usage: Usage | None = None,
+        attempts: int = 1,
+        doubtful: int = 0,
+        now: bool = False,
     ) -> Commit[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""
-        return self._settle(row, "error", error, usage or Usage(), attempts, doubtful)
+        return self._settle(row, "error", error, usage or Usage(), attempts, doubtful, now)
 
     def withdraw(self, row: Row, doubtful: int = 0) -> Commit[Row]:
         """The call could not be made (endpoint down). Forgotten, unless it may have been paid once; an
@@ -376,22 +384,23 @@ class Cassette:
         return self._submit([(DELETE, (row.call.key,))], row)
 
     def _settle(
-        self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int
+        self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int, now: bool
     ) -> Commit[Row]:
-        done = msgspec.structs.replace(row, status=status, reply=reply, usage=usage, settled=time.time())
-        done.attempts += attempts - 1
-        done.doubtful += doubtful
+        attempts, doubtful = row.attempts + attempts - 1, row.doubtful + doubtful
+        done = Row(
+            row.call, status, reply, usage, attempts, doubtful, row.idempotency, row.asked, time.time(), row.front
+        )
         self._before.pop(row.call.key, None)
-        return self._submit([(SETTLE, _values(done))], done)
+        return self._submit([(SETTLE, _values(done))], done, now)
 
     def keep(self, rows: Sequence[Row]) -> Commit[None]:
         """Write rows of another cassette as they are, times and attempts included; one commit."""
         return self._submit([_statement(row) for row in rows], None)
 
-    def _put(self, row: Row) -> Commit[Row]:
-        return self._submit([_statement(row)], row)
+    def _put(self, row: Row, now: bool = False) -> Commit[Row]:
+        return self._submit([_statement(row)], row, now)
 
-    def _submit(self, statements: Sequence[Statement], result: Any) -> Commit[Any]:
+    def _submit(self, statements: Sequence[Statement], result: Any, now: bool = False) -> Commit[Any]:
         if self._writer is None:
             raise Missing("cassette: strict replay writes nothing")
         if self.mode == "off":
@@ -401,7 +410,7 @@ class Cassette:
             self._write.execute("PRAGMA journal_mode = WAL")
             self._write.execute(f"PRAGMA user_version = {VERSION}")
             self._sealed = False
-        return self._writer.submit(statements, result)
+        return self._writer.submit(statements, result, now)
 
     # -- the end -----------------------------------------------------------------------------------
     def seal(self) -> str:
@@ -447,4 +456,4 @@ def _values(row: Row) -> tuple[Any, ...]:
 def _superseded(row: Row) -> Row:
     """An answer that is asked for again, under a key of its own."""
     call = msgspec.structs.replace(row.call, key=superseded_key(row))
-    return msgspec.structs.replace(row, call=call, status="superseded")
+    return msgspec.structs.replace(row, call=call, status="superseded", front=())
