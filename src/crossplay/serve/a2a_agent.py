@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import crossplay
@@ -18,9 +18,10 @@ from crossplay.agents.a2a_form import EXTENSION
 from crossplay.kernel import ActionSpec, Agent, CrossplayError
 from crossplay.serve.answering import Answering, Busy
 from crossplay.serve.asked import Malformed, Question, question_of
-from crossplay.serve.guarding import Guard, Refusal, headers_of
+from crossplay.serve.bodies import Bounded
+from crossplay.serve.guard import Guard
 
-__all__ = ["a2a_app", "card_of", "serve_a2a", "serving_a2a"]
+__all__ = ["a2a_app", "card_of", "serving_a2a"]
 
 CARD = "/.well-known/agent-card.json"
 KINDS = {
@@ -119,8 +120,8 @@ def _question(data: list[Any], texts: list[str], agent: Agent) -> Question:
     return Question(spec, spec, turn=0, views={"text": text})
 
 
-def a2a_app(answering: Answering, guard: Guard, card: Any) -> Any:
-    """The ASGI application."""
+def a2a_app(answering: Answering, card: Any, host: str = "127.0.0.1", token: str = "") -> Any:
+    """The ASGI application, behind its checks. The card needs no token, so that clients learn that the rest does."""
     from a2a.server.request_handlers import DefaultRequestHandler
     from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
     from a2a.server.tasks import InMemoryTaskStore
@@ -136,66 +137,19 @@ def a2a_app(answering: Answering, guard: Guard, card: Any) -> Any:
         await handler.aclose()
         answering.close()
 
-    routes = [
-        *create_agent_card_routes(card, card_url=CARD),
-        *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True),
-    ]
-    return guarded(Starlette(routes=routes, lifespan=lifespan), guard)
-
-
-def guarded(app: Any, guard: Guard) -> Any:
-    """An ASGI application behind a guard, which reads bodies whole before the application sees them."""
+    rpc = create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
+    app = Bounded(Starlette(routes=[*create_agent_card_routes(card, card_url=CARD), *rpc], lifespan=lifespan))
+    known, anybody = Guard(app, host, token), Guard(app, host)
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        refusal = guard.refuse(scope["method"], scope["path"], headers_of(scope["headers"]))
-        body = b""
-        if refusal is None:
-            more = True
-            while more and refusal is None:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                refusal = guard.refuse_body(body) if not more or len(body) > (1 << 20) else None
-        if refusal is not None:
-            await _say(send, refusal)
-            return
-        given = False
-
-        async def again() -> Any:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await app(scope, again, send)
+        await (anybody if scope.get("path") == CARD else known)(scope, receive, send)
 
     return asgi
 
 
-async def _say(send: Any, refusal: Refusal) -> None:
-    import msgspec
-
-    body = msgspec.json.encode({"error": refusal.text})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    if refusal.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
 @contextlib.asynccontextmanager
 async def serving_a2a(
-    answering: Answering, guard: Guard, host: str = "127.0.0.1", port: int = 0, env: str = "", secured: bool = False
+    answering: Answering, host: str = "127.0.0.1", port: int = 0, token: str = "", env: str = ""
 ) -> AsyncIterator[str]:
     """The address of a server that runs while the context is open. port 0: any free one."""
     try:
@@ -208,7 +162,7 @@ async def serving_a2a(
     sock = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{sock.getsockname()[1]}"
-    app = a2a_app(answering, guard, card_of(answering.agent, f"{url}/", secured, env))
+    app = a2a_app(answering, card_of(answering.agent, f"{url}/", bool(token), env), host, token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on", server_header=False,
         limit_concurrency=256,
@@ -231,18 +185,10 @@ async def serving_a2a(
         sock.close()
 
 
-async def serve_a2a(
-    answering: Answering, guard: Guard, host: str, port: int, env: str, secured: bool, ready: Callable[[str], None]
-) -> None:
-    """Serve until cancelled; ready(address) is called once."""
-    async with serving_a2a(answering, guard, host, port, env, secured) as url:
-        ready(url)
-        await asyncio.Event().wait()
-
-
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named: asyncio sends small answers at once only where it is.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
