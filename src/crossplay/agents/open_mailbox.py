@@ -68,14 +68,14 @@ class Mailbox:
         self._gone = ""  # why nobody will come any more
         self._lock = threading.RLock()
         self._version = 0
-        self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []  # woken in this order
         self._present, self._seen = 0, float("-inf")
         self._queue: deque[int] = deque()  # episodes that wait for the party, by identity
         self._playing: dict[int, int] = {}  # episode's identity -> its number
         self._places: dict[tuple[int, str], Place] = {}
         self._past: deque[Place] = deque(maxlen=KEPT)
         self._open: dict[int, tuple[Turn, Place]] = {}  # in order of opening
-        self._news: deque[dict[str, Any]] = deque()
+        self._news: deque[dict[str, Any]] = deque(maxlen=64)
         self._episodes = self._turns = 0
 
     # -- the engine's side -------------------------------------------------------------------------------
@@ -207,21 +207,29 @@ class Mailbox:
             self._changed()
 
     # -- the fronts' side --------------------------------------------------------------------------------
-    @contextlib.contextmanager
-    def contact(self, **party: Any) -> Iterator[None]:
-        """The party is here while this is open. party: who it says it is; kept in the trace."""
+    def arrive(self, **party: Any) -> None:
+        """The party is here until `depart`. party: who it says it is; kept in the trace."""
         with self._lock:
             self._present += 1
             if party:
                 self.party = party
             self._changed()
+
+    def depart(self) -> None:
+        """The party may be gone: its time of grace begins, unless it is here in another way as well."""
+        with self._lock:
+            self._present -= 1
+            self._seen = time.monotonic()
+            self._changed()
+
+    @contextlib.contextmanager
+    def contact(self, **party: Any) -> Iterator[None]:
+        """The party is here while this is open."""
+        self.arrive(**party)
         try:
             yield
         finally:
-            with self._lock:
-                self._present -= 1
-                self._seen = time.monotonic()
-                self._changed()
+            self.depart()
 
     def leave(self, why: str) -> None:
         """The party is gone and cannot come back: the run stops where it stands, unless all is over."""
@@ -376,7 +384,7 @@ class Mailbox:
     def _changed(self) -> None:
         """Wake all who wait (the lock is held)."""
         self._version += 1
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, []
         for loop, future in waiters:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits there any more
                 loop.call_soon_threadsafe(_wake, future)
@@ -388,14 +396,14 @@ class Mailbox:
         with self._lock:
             if version != self._version:
                 return
-            self._waiters.add((loop, future))
+            self._waiters.append((loop, future))
         try:
             await asyncio.wait_for(future, seconds)
         except TimeoutError:
             pass
         finally:
-            with self._lock:
-                self._waiters.discard((loop, future))
+            with self._lock, contextlib.suppress(ValueError):
+                self._waiters.remove((loop, future))
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -110,12 +110,21 @@ def make_server(seat: OpenSeat, transport: str, hold: float = HOLD) -> Server[An
     from crossplay import __version__
 
     tools, box = SeatTools(seat, hold), seat.mailbox
+    here = False
+
+    def contact(ctx: Any) -> Any:
+        """Here for this call; over stdio, where a closed stream tells that the client has left, from now on."""
+        nonlocal here
+        if transport == "stdio" and not here:
+            here = True
+            box.arrive()
+        return box.contact(**_party(ctx, transport))
 
     async def list_tools(ctx: Any, params: Any) -> Any:
         return t.ListToolsResult(tools=[t.Tool(**one) for one in listed(seat)])
 
     async def call_tool(ctx: Any, params: Any) -> Any:
-        with box.contact(**_party(ctx, transport)):
+        with contact(ctx):
             try:
                 state, turn, wrong = await tools.call(params.name, params.arguments or {})
             except KeyError:
@@ -147,7 +156,7 @@ def make_server(seat: OpenSeat, transport: str, hold: float = HOLD) -> Server[An
         return t.ListResourceTemplatesResult(resource_templates=[one])
 
     async def read_resource(ctx: Any, params: Any) -> Any:
-        with box.contact(**_party(ctx, transport)):
+        with contact(ctx):
             mime, text = read(box, str(params.uri))
         content = t.TextResourceContents(uri=str(params.uri), mime_type=mime, text=text)
         return t.ReadResourceResult(contents=[content])
