@@ -29,7 +29,8 @@ class House:
     def __init__(self, app: Any, host: str, port: int) -> None:
         self.app, self.host = app, host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        # The protocol is named: asyncio sends small answers at once only where it is.
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
