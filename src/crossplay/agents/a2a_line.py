@@ -31,6 +31,8 @@ PARTS = 64
 """Parts of an answer that are read."""
 AGAIN = {429, 502, 503, 504}
 """Answers of HTTP after which a message is sent again."""
+AT_ONCE = 32
+"""Messages to one agent at a time; the others wait, and their time has not begun."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -73,6 +75,7 @@ class Line:
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        self._gate: asyncio.Semaphore = asyncio.Semaphore(AT_ONCE)
 
     # -- from any thread or loop -------------------------------------------------------------------
     def card(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Line:
         with self._lock:
             if self._loop is None:
                 loop = self._loop = asyncio.new_event_loop()
+                self._gate = asyncio.Semaphore(AT_ONCE)
                 threading.Thread(target=_run, args=(loop,), daemon=True, name=f"a2a {self.url}").start()
                 weakref.finalize(self, _stop, loop, None)
             return self._loop
@@ -153,9 +157,10 @@ class Line:
             if attempt:
                 await asyncio.sleep(min(0.2 * 2 ** (attempt - 1), 5.0))
             try:
-                client = await self._open()
-                async with asyncio.timeout(self.seconds):
-                    sent = await self._exchange(client, SendMessageRequest(message=message))
+                async with self._gate:
+                    client = await self._open()
+                    async with asyncio.timeout(self.seconds):
+                        sent = await self._exchange(client, SendMessageRequest(message=message))
                 sent.attempts, sent.doubtful = attempt + 1, doubtful
                 return sent
             except Exception as error:
@@ -312,11 +317,11 @@ def _http_client(token: str, seconds: float) -> Any:
     headers = {"Accept-Encoding": "identity"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    limits = httpx.Limits(max_connections=256, max_keepalive_connections=32)
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
     return httpx.AsyncClient(
         transport=_bounded()(limits=limits),
         headers=headers,
-        timeout=httpx.Timeout(seconds, connect=min(CONNECTING, seconds)),
+        timeout=httpx.Timeout(seconds, connect=min(CONNECTING, seconds), pool=None),
         follow_redirects=False,
         trust_env=False,
     )

@@ -6,10 +6,8 @@ agents that answer texts. Answers are single messages: nothing of them is kept b
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,8 +18,9 @@ from crossplay.serve.answering import Answering, Busy
 from crossplay.serve.asked import Malformed, Question, question_of
 from crossplay.serve.bodies import Bounded
 from crossplay.serve.guard import Guard
+from crossplay.serve.house import House
 
-__all__ = ["a2a_app", "card_of", "serving_a2a"]
+__all__ = ["a2a_app", "a2a_house", "card_of"]
 
 CARD = "/.well-known/agent-card.json"
 KINDS = {
@@ -147,54 +146,18 @@ def a2a_app(answering: Answering, card: Any, host: str = "127.0.0.1", token: str
     return asgi
 
 
-@contextlib.asynccontextmanager
-async def serving_a2a(
-    answering: Answering, host: str = "127.0.0.1", port: int = 0, token: str = "", env: str = ""
-) -> AsyncIterator[str]:
-    """The address of a server that runs while the context is open. port 0: any free one."""
+def a2a_house(answering: Answering, host: str = "127.0.0.1", port: int = 0, token: str = "", env: str = "") -> House:
+    """A server of the agent, ready to `open`. port 0: any free one. token: "" for none. env: as for `card_of`."""
     try:
         import a2a.server.routes  # noqa: F401
-        import uvicorn
+        import sse_starlette  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
         problem = CrossplayError(f"serving over A2A needs {error.name}; add it with the extra crossplay[a2a]")
         problem.exit_code = 3
         raise problem from error
-    sock = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{sock.getsockname()[1]}"
-    app = a2a_app(answering, card_of(answering.agent, f"{url}/", bool(token), env), host, token)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on", server_header=False,
-        limit_concurrency=256,
-    )  # fmt: skip
-    logging.getLogger("a2a").setLevel(logging.ERROR)  # refused questions are the asker's, not ours
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are the caller's
-    task = asyncio.ensure_future(server.serve(sockets=[sock]))
-    try:
-        while not server.started:
-            if task.done():
-                task.result()
-                raise CrossplayError("the server ended before it began")
-            await asyncio.sleep(0.01)
-        yield url
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        sock.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named: asyncio sends small answers at once only where it is.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        problem = CrossplayError(f"{host}:{port}: {error.strerror or error}")
-        problem.exit_code = 3
-        raise problem from error
-    return sock
+    logging.getLogger("a2a").setLevel(logging.ERROR)  # a question that is refused is the asker's affair
+    house = House(None, host, port)
+    card = card_of(answering.agent, f"http://{house.authority}/", bool(token), env)
+    house.app = a2a_app(answering, card, host, token)
+    return house
