@@ -311,6 +311,16 @@ def test_whatever_a_party_sends_is_canonical_or_refused_in_words(spec, value):
         assert pack(spec.check(read)) == pack(read)
 
 
+@pytest.mark.parametrize("spec", _SPECS)
+def test_nesting_without_end_is_refused(spec):
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    for value in (deep, "[" * 100_000):
+        with pytest.raises(Refused):
+            read_answer(turn_for(spec), value)
+
+
 def test_numbers_and_data_may_come_as_json_text():
     assert read_answer(turn_for(_SPECS[2]), "[0.5, -1]").tolist() == [0.5, -1.0]
     assert read_answer(turn_for(_SPECS[3]), '{"n": 3}') == {"n": 3}
@@ -325,7 +335,7 @@ def test_silence_is_a_timeout_of_the_clock_and_a_late_answer_is_refused_and_coun
     async def slow(box):
         with box.contact():
             state, turn = await box.observe(5)
-            assert 0 < state["deadline_s"] <= 0.3
+            assert 0 < state["deadline_s"] <= 0.6
             while (await box.observe(5))[1].id == turn.id:
                 await asyncio.sleep(0.01)
             with pytest.raises(Refused, match="turn 1 is over"):
@@ -333,9 +343,24 @@ def test_silence_is_a_timeout_of_the_clock_and_a_late_answer_is_refused_and_coun
             box.answer("name")
             await first_legal(box, 1)
 
-    (outcome,), _ = asyncio.run(together(seat, episode(seat, clock="deadline:0.3"), party=slow))
+    (outcome,), _ = asyncio.run(together(seat, episode(seat, clock="deadline:0.6"), party=slow))
     assert outcome.counts["a"]["timeout"] == 1 and outcome.counts["a"]["late"] == 1
     assert outcome.status == "horizon" and outcome.score == {"named": 1.0}
+
+
+def test_at_tick_pace_what_has_not_come_is_held():
+    seat = OpenSeat("guest")
+
+    async def once(box):
+        with box.contact():
+            await box.observe(5)
+            box.answer("name")
+            while (await box.observe(5))[0]["status"] != "over":
+                await asyncio.sleep(0.02)
+
+    (outcome,), _ = asyncio.run(together(seat, episode(seat, clock="tick:5"), party=once))
+    assert outcome.score == {"named": 1.0} and outcome.counts["a"]["held"] == 2
+    assert "timeout" not in outcome.counts["a"]
 
 
 def test_a_party_that_is_gone_leaves_the_episode_void_and_plays_it_again():
@@ -380,10 +405,10 @@ def test_the_clock_does_not_run_while_the_party_is_awaited():
     seat = OpenSeat("guest")
 
     async def late(box):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
         return await first_legal(box)
 
-    (outcome,), _ = asyncio.run(together(seat, episode(seat, clock="deadline:0.3"), party=late))
+    (outcome,), _ = asyncio.run(together(seat, episode(seat, clock="deadline:0.6"), party=late))
     assert "timeout" not in outcome.counts["a"]
 
 

@@ -206,6 +206,12 @@ class Mailbox:
             self.over = True
             self._changed()
 
+    def farewell(self, seconds: float) -> None:
+        """`finish`, and wait so long until the party has heard it, where there is one to hear it."""
+        self.finish()
+        if not self._gone and (self._present or self._seen > float("-inf")):
+            self.told.wait(seconds)
+
     # -- the fronts' side --------------------------------------------------------------------------------
     def arrive(self, **party: Any) -> None:
         """The party is here until `depart`. party: who it says it is; kept in the trace."""

@@ -159,7 +159,7 @@ def read_answer(turn: Turn, value: Any) -> Any:
         if isinstance(value, str) and turn.spec.kind in ("box", "data"):
             try:
                 return turn.spec.check(msgspec.json.decode(value), turn.legal)
-            except (msgspec.DecodeError, Invalid):
+            except (msgspec.DecodeError, RecursionError, Invalid):
                 pass
         raise Refused(_why(turn, value, error)) from None
 

@@ -95,13 +95,15 @@ def seat_mcp(
         clock=clock,
         skills=skills,
         options=dict(map(_option, option or ())),
-        guest={"wait": wait, "grace": grace, "views": views},
+        guest={"views": views},
     )
     folder = out_ or _fresh(study.name)
     stage = Stage(study, folder)
     stage.check()
     opened = open_seats(stage)
     for name, one in opened.items():
+        # Limits of this sitting, not of the study: the run may go on with others.
+        one.mailbox.wait_s, one.mailbox.grace = wait, grace
         one.mailbox.expected = episodes_of(stage, name, folder)
     if http:
         return _over_http(stage, folder, opened, http, token_env, hold)
@@ -114,6 +116,7 @@ def _over_http(stage: Any, folder: Path, opened: dict[str, Any], address: str, t
     from crossplay.cli.studies import show
     from crossplay.serve.guard import split_address, token_from
     from crossplay.serve.mcp_http import McpHouse
+    from crossplay.serve.open import TOLD
 
     host, port = split_address(address)
     token = token_from(token_env, host, "--http")
@@ -127,9 +130,7 @@ def _over_http(stage: Any, folder: Path, opened: dict[str, Any], address: str, t
             _play(stage, folder)
         finally:
             for one in opened.values():
-                one.mailbox.finish()
-            for one in opened.values():
-                one.mailbox.told.wait(3.0)
+                one.mailbox.farewell(TOLD)
     finally:
         for house in houses:
             house.close()

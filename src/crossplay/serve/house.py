@@ -34,6 +34,7 @@ class House:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            self._socket.listen(CONNECTIONS)
         except OSError as error:
             self._socket.close()
             raise CrossplayError(f"cannot serve at {host}:{port}: {error.strerror or error}") from None

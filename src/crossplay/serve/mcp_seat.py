@@ -47,8 +47,8 @@ class SeatTools:
         try:
             if name not in TOOLS or (name == "say" and not self.seat.talks):
                 raise Refused(f"there is no tool {name[:40]}.{nearest(name, [t['name'] for t in listed(self.seat)])}")
-            _check(name, given, tool_schemas(self.seat)[name])
-            state, turn = await getattr(self, f"_{name}")(dict(given))
+            read = _check(name, given, tool_schemas(self.seat)[name])
+            state, turn = await getattr(self, f"_{name}")(read)
         except Refused as refused:
             state = {"status": "refused", "why": str(refused), "turn_lost": refused.lost}
             return {**state, "now": self.box.state()["status"]}, None, True
@@ -84,17 +84,22 @@ class SeatTools:
         return min(self.hold, max(0.0, float(given.get("wait", self.hold))))
 
 
-def _check(name: str, given: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
-    """Known arguments of the right type; the action itself is checked by the seat."""
+def _check(name: str, given: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, known and of the right type; the action itself is checked by the seat."""
+    read = {}
     for key, value in given.items():
         if key not in schema["properties"]:
             raise Refused(f'{name} takes no "{key}"; it takes {", ".join(schema["properties"]) or "nothing"}.')
-        want = _TYPES.get(schema["properties"][key].get("type", "")) if key != "action" else None
-        if want and (not isinstance(value, want) or (isinstance(value, bool) and want is not bool)):
-            raise Refused(f'{name}: "{key}" must be a {schema["properties"][key]["type"]}.')
+        kind = schema["properties"][key].get("type", "") if key != "action" else ""
+        if kind == "integer" and isinstance(value, float) and value.is_integer():
+            value = int(value)  # 3.0 is a whole number in JSON
+        if kind and (not isinstance(value, _TYPES[kind]) or isinstance(value, bool)):
+            raise Refused(f'{name}: "{key}" must be of type {kind}.')
+        read[key] = value
     for key in schema.get("required", ()):
         if key not in given:
             raise Refused(f'{name} needs "{key}".')
+    return read
 
 
 _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float)}

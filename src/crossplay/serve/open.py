@@ -77,13 +77,11 @@ class Running:
 
     def close(self) -> None:
         """The run is over: the party is told, then client and server end."""
-        self.mailbox.finish()
-        if self.house is None:
-            return
-        self.mailbox.told.wait(TOLD)
+        self.mailbox.farewell(TOLD)
         if self.client is not None:
             self.client.close()
-        self.house.close()
+        if self.house is not None:
+            self.house.close()
 
 
 @options(
@@ -126,13 +124,20 @@ def open_seat(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     def token() -> str:
         return token_from(options["token_env"], host, f"open:{rest}") or given
 
+    def ready() -> None:
+        token()
+        if not command and not port:
+            raise CrossplayError(
+                f'open:{rest}: a party that is not started by the study must know the address; name a port, e.g. http = "{host}:8765"'
+            )
+
     def house(seat: OpenSeat) -> Any:
         from crossplay.serve.mcp_http import McpHouse
 
         return McpHouse(seat, host, port, token(), options["hosts"], options["hold"])
 
     front = {"type": rest, "http": options["http"], **({"client": _shown(command)} if command else {})}
-    running = Running(mailbox, house, client if command else None, token)
+    running = Running(mailbox, house, client if command else None, ready)
     context.closing.append(running.close)
     return ServedSeat("open", mailbox, front=front, running=running, **how)
 

@@ -24,7 +24,7 @@ def told(state: Mapping[str, Any]) -> str:
             f"{state['total_reward']:g}.{note} {_tally(state)} Call observe to go on."
         )
     if status == "over":
-        return f"All is played. {_tally(state)}"
+        return f"It is over; nothing more is played. {_tally(state)}"
     if status == "waiting":
         return f"It is not your turn yet. {_tally(state)} Call observe to go on waiting."
     rest = {k: v for k, v in state.items() if k != "status"}
