@@ -18,7 +18,7 @@ from crossplay.kernel.registry import nearest
 from crossplay.kernel.seeds import draw, key64, uniform
 from crossplay.kernel.types import ActionSpec, CrossplayError, Msg, pack, unpack
 
-__all__ = ["SpielEnv", "family"]
+__all__ = ["SpielEnv", "family", "replay"]
 
 _CHANCE, _SIMULTANEOUS, _TERMINAL = -1, -2, -4  # pyspiel.PlayerId
 _M64 = (1 << 64) - 1
@@ -42,13 +42,14 @@ class SpielEnv(Env):
         self.name, self.options, self._game = name, dict(options), game
         kind = game.get_type()
         self.short = kind.short_name
+        self._written = str(game)
         self.seats = tuple(f"p{i}" for i in range(game.num_players()))
         self._n = game.num_distinct_actions()
         self._turns = tuple((s,) for s in self.seats)
         self._zeros = (0.0,) * len(self.seats)
         self._terminal_only = "TERMINAL" in str(kind.reward_model)
         self._chancy = "DETERMINISTIC" not in str(kind.chance_mode)
-        self._perfect = "PERFECT" in str(kind.information) and "IMPERFECT" not in str(kind.information)
+        self._perfect = str(kind.information).endswith(".PERFECT_INFORMATION")
         self._info, self._obs = kind.provides_information_state_string, kind.provides_observation_string
         self._info_tensor = kind.provides_information_state_tensor
         self._tensor = self._info_tensor or kind.provides_observation_tensor
@@ -188,10 +189,15 @@ class SpielEnv(Env):
 
     # -- what a seat may know -----------------------------------------------------------------------
     def data(self, seat: str) -> dict[str, Any]:
-        """Whose turn it is, what OpenSpiel says the player knows (text and tensor), its legal actions."""
+        """Whose turn it is, what OpenSpiel says the player knows (text and tensor), its legal actions.
+
+        game: what `pyspiel.load_game` reads. history: all moves and chance so far, where nothing is hidden
+        (with game, enough to build the state again), else None.
+        """
         player, state = self.seats.index(seat), self._state
         legal = state.legal_actions(player) if seat in self._acting else []
-        out: dict[str, Any] = {"seat": seat, "to_act": list(self._acting)}
+        out: dict[str, Any] = {"seat": seat, "to_act": list(self._acting), "game": self._written}
+        out["history"] = list(state.history()) if self._perfect else None
         out["information"] = state.information_state_string(player) if self._info else None
         out["observation"] = state.observation_string(player) if self._obs else str(state) if self._perfect else None
         out["tensor"] = self._tensor_of(player) if self._tensor else None
@@ -254,20 +260,25 @@ class SpielEnv(Env):
         """Play the history again: no draw is made."""
         self.key, tick, mixed, history, returns = unpack(snapshot)
         self._begin(history)
-        state, at = self._state, 0
-        while at < len(history):
-            if state.current_player() == _SIMULTANEOUS:
-                state.apply_actions(history[at : at + len(self.seats)])
-                at += len(self.seats)
-            else:
-                state.apply_action(history[at])
-                at += 1
+        replay(self._state, history)
         self._tick, self._hash, self._returns = tick, mixed, returns
-        self._find(state.current_player())
+        self._find(self._state.current_player())
 
     def fingerprint(self) -> int:
         """64 bits chained over every move and chance outcome since the start."""
         return self._hash & _M64
+
+
+def replay(state: Any, history: Sequence[int]) -> None:
+    """Apply moves and chance outcomes to a state, as OpenSpiel's `history()` lists them."""
+    players, at = state.num_players(), 0
+    while at < len(history):
+        if state.current_player() == _SIMULTANEOUS:
+            state.apply_actions(history[at : at + players])
+            at += players
+        else:
+            state.apply_action(history[at])
+            at += 1
 
 
 def _outcome(outcomes: Sequence[tuple[int, float]], u: float) -> int:
