@@ -21,7 +21,11 @@ INLINE, SHARED = 1, 2  # extension codes
 _HEADER = struct.Struct("<QQ")  # generation, bytes in use
 _KINDS = frozenset("biuf")  # bool, int, unsigned, float: never objects
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder().decode
+_unpack = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], memoryview]).decode  # the bytes are not copied
+_unpack_shared = msgspec.msgpack.Decoder(tuple[int, int, str, tuple[int, ...]]).decode
+_Ext = msgspec.msgpack.Ext
+_names: dict[np.dtype, str] = {}
+_dtypes: dict[str, np.dtype] = {}  # those met so far; what is in here has been looked at
 
 
 class Stale(ValueError):
@@ -30,18 +34,25 @@ class Stale(ValueError):
 
 def inline(array: np.ndarray) -> msgspec.msgpack.Ext:
     """An array as extension 1: MessagePack of (dtype, shape, bytes)."""
-    if array.dtype.kind not in _KINDS:
-        raise TypeError("arrays on the wire hold numbers or booleans, not " + array.dtype.str)
-    data = np.asarray(array, order="C")
-    raw = data.tobytes() if data.size < 4096 else memoryview(data).cast("B")
-    return msgspec.msgpack.Ext(INLINE, _pack((data.dtype.str, data.shape, raw)))
+    name = _names.get(array.dtype)
+    if name is None:
+        name = array.dtype.str
+        _dtype(name)
+        _names[array.dtype] = name
+    large = array.nbytes >= 4096 and array.flags.c_contiguous
+    raw = memoryview(array.reshape(-1)).cast("B") if large else array.tobytes()
+    return _Ext(INLINE, _pack((name, array.shape, raw)))
 
 
-def _array(dtype: Any, shape: Any, raw: Any) -> np.ndarray:
-    kind = np.dtype(dtype)
-    if kind.kind not in _KINDS or kind.hasobject:
-        raise ValueError("arrays on the wire hold numbers or booleans, not " + str(dtype))
-    return np.frombuffer(raw, dtype=kind).reshape(shape)
+def _dtype(name: str) -> np.dtype:
+    found = _dtypes.get(name)
+    if found is None:
+        found = np.dtype(name)
+        if found.kind not in _KINDS or found.hasobject or found.shape:
+            raise TypeError("arrays on the wire hold numbers or booleans, not " + name)
+        if len(_dtypes) < 64:
+            _dtypes[name] = found
+    return found
 
 
 def to_lists(value: Any) -> Any:
@@ -108,14 +119,14 @@ class Ring:
 
     def get(self, data: Any) -> np.ndarray:
         """The array of a reference, in place and read-only; raises `Stale`."""
-        slot, generation, dtype, shape = _unpack(data)
+        slot, generation, dtype, shape = _unpack_shared(data)
         if not 0 <= slot < self.slots:
             raise ValueError("shared memory has no slot " + str(slot))
-        kind = np.dtype(dtype)
+        kind = _dtype(dtype)
         count = 1
         for side in shape:
             count *= side
-        if kind.kind not in _KINDS or count < 0 or count * kind.itemsize > self.size:
+        if min(shape, default=1) < 0 or count * kind.itemsize > self.size:
             raise ValueError("an array that does not fit its slot")
         self.check([(slot, generation)])
         self.read.append((slot, generation))
@@ -143,7 +154,7 @@ def decoder_hook(ring: Ring | None) -> Any:
     def hook(code: int, data: memoryview) -> Any:
         if code == INLINE:
             dtype, shape, raw = _unpack(data)
-            return _array(dtype, shape, raw)
+            return np.frombuffer(raw, _dtype(dtype)).reshape(shape)
         if code == SHARED and ring is not None:
             return ring.get(data)
         raise ValueError("unknown extension " + str(code))

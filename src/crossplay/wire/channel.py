@@ -20,11 +20,14 @@ from typing import Any
 
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader, WireError, agree
-from crossplay.wire.messages import REQUESTS, Cancel, Error, Hello, Welcome
+from crossplay.wire.messages import REQUESTS, Acts, Cancel, Error, Hello, Ok, State, Welcome
 
 __all__ = ["Channel", "Gone", "welcome"]
 
 SHARED_FROM = 1 << 17  # bytes from which arrays go through shared memory (benchmarks/wire.py measures where it pays)
+
+_NONE: list[int] = []  # slots of a message that has none
+_ANSWERS = frozenset((Acts, Ok, Error, State))
 
 
 class Gone(Exception):
@@ -46,10 +49,14 @@ class _Waiting:
         self.answer, self.done = answer, True
         if self.future is None or self.loop is None:
             return
-        if threading.get_ident() == getattr(self.loop, "_thread_id", None):
+        if _runs_here(self.loop):
             _set(self.future, answer)
         elif not self.loop.is_closed():
             self.loop.call_soon_threadsafe(_set, self.future, answer)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    return asyncio._get_running_loop() is loop
 
 
 def _set(future: asyncio.Future[Any], answer: Any) -> None:
@@ -85,15 +92,56 @@ class Channel:
 
     def ask(self, message: Any, timeout: float) -> Any:
         """The answer to a request; raises `TimeoutError`, `Gone`, or `WireError` where it is an error."""
-        waiting = self._open(message, None)
-        until = time.monotonic() + timeout
         with self._lock:
+            if self.gone:
+                raise Gone(self.gone)
+            codec, ring = self.codec, self.codec.ring
+            frame = codec.frame(message)
+            slots = ring.take() if ring is not None and ring.taken else _NONE
+            self._send(frame)
+            if timeout != self._limit:
+                self._set_limit(timeout)
+            # The common case: what comes next is the whole answer.
+            try:
+                data: bytes | None = self.sock.recv(65536)
+            except (BlockingIOError, InterruptedError):
+                data = None
+            except OSError as error:
+                raise self._end(f"cannot read: {error.strerror or error}") from None
+            answer = self._reader.whole(data) if data else None
+            if answer is not None:
+                answer = self._read(answer)
+                self.received += len(data or b"")
+                if type(answer) in _ANSWERS and answer.id == message.id:
+                    if slots and ring is not None:
+                        ring.release(slots)
+                    return _unwrap(answer)
+            waiting = self._waiting[message.id] = _Waiting(slots, None)
+            self.inflight += 1
+            if answer is not None:
+                self._dispatch(answer)
+            elif data is not None:
+                self._take(data)
+            until = time.monotonic() + (timeout if data is not None else 0.0)
             while not waiting.done:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise self._give_up(message.id, timeout)
                 self._read_blocking(left)
         return _unwrap(waiting.answer)
+
+    def _read(self, body: Any) -> Any:
+        try:
+            return self.codec.message(body)
+        except WireError as error:
+            raise self._end(str(error)) from None
+
+    def _set_limit(self, limit: float) -> None:
+        """How long a blocking read waits; one system call per change, not per read."""
+        self._limit = limit
+        micro = max(1000, int(limit * 1e6))
+        pair = struct.pack("@ll", micro // 1_000_000, micro % 1_000_000)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
 
     async def aask(self, message: Any, timeout: float) -> Any:
         """The same on the running event loop; a cancelled wait cancels the request."""
@@ -117,6 +165,23 @@ class Channel:
     def tell(self, message: Any) -> None:
         """Send without an answer."""
         self._send(self.codec.frame(message))
+
+    def reply(self, message: Any) -> list[int]:
+        """Send an answer; the slots of shared memory it refers to, which the caller releases when they were read."""
+        ring = self.codec.ring
+        with self._write:  # slots belong to the message that is encoded
+            frame = self.codec.frame(message)
+            slots = ring.take() if ring is not None else []
+        self._send(frame)
+        return slots
+
+    def listen(self) -> str:
+        """Read until the connection is over; what comes goes to `on_message`. Returns why it is over."""
+        with self._lock:
+            while not self.gone:
+                with contextlib.suppress(Gone):
+                    self._read_blocking(3600.0)
+        return self.gone
 
     def _open(self, message: Any, loop: asyncio.AbstractEventLoop | None) -> _Waiting:
         if self.gone:
@@ -148,7 +213,7 @@ class Channel:
     def _send(self, frame: bytes) -> None:
         self.sent += len(frame)
         try:
-            if self._loop is not None and threading.get_ident() == getattr(self._loop, "_thread_id", None):
+            if self._loop is not None and _runs_here(self._loop):
                 self._send_some(frame)
             else:
                 with self._write:
@@ -197,12 +262,8 @@ class Channel:
         self._loop = None
 
     def _read_blocking(self, limit: float) -> None:
-        if abs(limit - self._limit) > 0.25 * self._limit:  # one system call per change, not per read
-            self._limit = max(0.001, limit)
-            micro = int(self._limit * 1e6)
-            self.sock.setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", micro // 1_000_000, micro % 1_000_000)
-            )
+        if limit != self._limit:
+            self._set_limit(limit)
         try:
             data = self.sock.recv(self._reader.wants)
         except (BlockingIOError, InterruptedError):
@@ -234,24 +295,31 @@ class Channel:
         self.received += len(data)
         try:
             for body in self._reader.feed(data):
-                self._dispatch(self.codec.message(body))
+                try:
+                    message = self.codec.message(body)
+                except BadFrame as error:
+                    if error.tag not in REQUESTS or not error.id:
+                        raise
+                    self.tell(Error(id=error.id, code=error.code, message=error.message))
+                    continue
+                self._dispatch(message)
         except WireError as error:
             self._end(str(error))
 
     def _dispatch(self, message: Any) -> None:
-        tag = type(message).__struct_config__.tag
-        if tag in ("ok", "acts", "error") and message.id:
+        kind = type(message)
+        if kind in _ANSWERS and message.id:
             waiting = self._waiting.pop(message.id, None)
             if waiting is None:
                 self.late += 1
                 return
             self._release(waiting)
             waiting.settle(message)
-        elif tag == "error":
+        elif kind is Error:
             self._end(f"{message.code}: {message.message}")
         elif self.on_message is not None:
             self.on_message(message)
-        elif tag in REQUESTS:
+        elif (tag := kind.__struct_config__.tag) in REQUESTS:
             self.tell(Error(id=message.id, code="UNSUPPORTED", message=f"{tag}: not on this connection"))
 
     # -- the end -----------------------------------------------------------------------------------------

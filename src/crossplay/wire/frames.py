@@ -20,6 +20,8 @@ FRAME = 16 << 20  # bytes, unless another limit was agreed
 _LENGTH = struct.Struct("<I")
 _CLASSES = {cls.__struct_config__.tag: cls for cls in Message.__args__}  # type: ignore[attr-defined]
 
+_NEW = {_CLASSES[tag]: since for tag, since in SINCE.items()}
+
 
 class WireError(Exception):
     """An error of the protocol: a code, one line, whether asking again may help."""
@@ -31,10 +33,11 @@ class WireError(Exception):
 
 
 class BadFrame(WireError):
-    """What came is no frame of this protocol. id: of the request in it, where that could be read."""
+    """What came is no frame of this protocol. id: of the request in it, where that could be read; tag: its verb."""
 
-    def __init__(self, message: str, id: int = 0, code: str = "BAD_FRAME") -> None:
+    def __init__(self, message: str, id: int = 0, code: str = "BAD_FRAME", tag: str = "") -> None:
         super().__init__(code, message, id=id)
+        self.tag = tag
 
 
 def agree(theirs: Any) -> list[int]:
@@ -66,20 +69,16 @@ class Codec:
         self._msgpack = msgspec.msgpack.Decoder(Message, ext_hook=hook)
         self._json = msgspec.json.Decoder(Message)
         self._plain = msgspec.msgpack.Decoder(ext_hook=lambda code, data: None)
-        self._encode = (
-            msgspec.json.Encoder(enc_hook=to_lists).encode
-            if json
-            else msgspec.msgpack.Encoder(enc_hook=self._array).encode
-        )
+        coder: Any = msgspec.json.Encoder if json else msgspec.msgpack.Encoder
+        self._encode = coder(enc_hook=to_lists if json else self._array).encode
 
     def _array(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            if self.ring is not None and self.ring.owner and value.nbytes >= self.shared:
-                ext = self.ring.put(value)
-                if ext is not None:
-                    return ext
-            return inline(value)
-        return to_lists(value)
+        if type(value) is not np.ndarray:
+            return to_lists(value)
+        ring = self.ring
+        if ring is not None and ring.owner and value.nbytes >= self.shared:
+            return ring.put(value) or inline(value)
+        return inline(value)
 
     def frame(self, message: Any) -> bytes:
         """A message as one frame; raises BAD_FRAME where it is larger than the limit."""
@@ -90,20 +89,18 @@ class Codec:
 
     def message(self, body: Any) -> Any:
         """The message of a frame's body; raises `BadFrame` (BAD_FRAME, UNSUPPORTED, BAD_VALUE)."""
-        is_json = body[:1] == b"{"
+        is_json = body[0] == 123  # {
         try:
             found = (self._json if is_json else self._msgpack).decode(body)
         except msgspec.ValidationError as error:
             raise self._refused(body, is_json, error) from None
         except (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise BadFrame(f"cannot read the frame: {error}", self._id(body, is_json)) from None
-        tag = type(found).__struct_config__.tag
-        if SINCE.get(tag, 0) > self.minor:
-            raise BadFrame(
-                f"{tag} came with minor version {SINCE[tag]}; this connection speaks {self.minor}",
-                found.id if tag in REQUESTS else 0,
-                "UNSUPPORTED",
-            )
+        since = _NEW.get(type(found))
+        if since is not None and since > self.minor:
+            tag = type(found).__struct_config__.tag
+            text = f"{tag} came with minor version {since}; this connection speaks {self.minor}"
+            raise BadFrame(text, found.id if tag in REQUESTS else 0, "UNSUPPORTED")
         return found
 
     def _refused(self, body: Any, is_json: bool, error: Exception) -> BadFrame:
@@ -118,7 +115,7 @@ class Codec:
         number = number if isinstance(number, int) else 0
         if plain.get("t") not in _CLASSES:
             return BadFrame(f"unknown message {str(plain.get('t'))[:40]!r}", number, "UNSUPPORTED")
-        return BadFrame(f"{plain['t']}: {error}", number, "BAD_VALUE")
+        return BadFrame(f"{plain['t']}: {error}", number, "BAD_VALUE", plain["t"])
 
     def _id(self, body: Any, is_json: bool) -> int:
         try:
@@ -136,18 +133,18 @@ class Reader:
         self._buffer = bytearray()
         self._need = 0  # bytes of the body that is being read; 0: its length is not known yet
 
-    def feed(self, data: Any) -> list[bytes]:
+    def whole(self, data: bytes) -> Any:
+        """The body, where these bytes are exactly one frame and nothing waits; else None."""
+        size = len(data)
+        if self._buffer or not 4 < size <= self.limit + 4 or _LENGTH.unpack_from(data)[0] != size - 4:
+            return None
+        return memoryview(data)[4:]
+
+    def feed(self, data: bytes) -> list[Any]:
         """The bodies that are complete now, in order."""
         buffer = self._buffer
-        if (
-            not buffer
-            and len(data) >= 4
-            and _LENGTH.unpack_from(data)[0] == len(data) - 4
-            and 4 < len(data) <= self.limit + 4
-        ):
-            return [bytes(data[4:])]  # the common case: one whole frame
         buffer += data
-        found = []
+        found: list[Any] = []
         start = 0
         while True:
             if len(buffer) - start < 4:

@@ -80,7 +80,7 @@ def messages_py(spec: Mapping[str, Any]) -> str:
         body = "\n".join(map(_field, message["field"]))
         out.append(
             f'\nclass {class_name(message["name"])}(msgspec.Struct, tag_field="t", tag="{message["name"]}", '
-            f"omit_defaults=True, kw_only=True):\n{body}\n\n"
+            f"omit_defaults=True, kw_only=True, gc=False):\n{body}\n\n"
         )
     names = [class_name(m["name"]) for m in spec["message"]]
     union = "\n".join(f"    {n}," for n in names)

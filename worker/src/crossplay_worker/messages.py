@@ -38,7 +38,7 @@ class Seat(msgspec.Struct, omit_defaults=True, kw_only=True):
     horizon: int = 0
 
 
-class Hello(msgspec.Struct, tag_field="t", tag="hello", omit_defaults=True, kw_only=True):
+class Hello(msgspec.Struct, tag_field="t", tag="hello", omit_defaults=True, kw_only=True, gc=False):
     v: List[int]
     codecs: List[str]
     name: str
@@ -57,7 +57,7 @@ class Hello(msgspec.Struct, tag_field="t", tag="hello", omit_defaults=True, kw_o
     about: Dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Welcome(msgspec.Struct, tag_field="t", tag="welcome", omit_defaults=True, kw_only=True):
+class Welcome(msgspec.Struct, tag_field="t", tag="welcome", omit_defaults=True, kw_only=True, gc=False):
     v: List[int]
     codec: str
     session: str
@@ -66,20 +66,20 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", omit_defaults=True, 
     shm: Dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Bind(msgspec.Struct, tag_field="t", tag="bind", omit_defaults=True, kw_only=True):
+class Bind(msgspec.Struct, tag_field="t", tag="bind", omit_defaults=True, kw_only=True, gc=False):
     id: int
     seats: List[Seat]
     config: Dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Reset(msgspec.Struct, tag_field="t", tag="reset", omit_defaults=True, kw_only=True):
+class Reset(msgspec.Struct, tag_field="t", tag="reset", omit_defaults=True, kw_only=True, gc=False):
     id: int
     ep: List[int]
     slot: List[int]
     key: List[bytes]
 
 
-class Act(msgspec.Struct, tag_field="t", tag="act", omit_defaults=True, kw_only=True):
+class Act(msgspec.Struct, tag_field="t", tag="act", omit_defaults=True, kw_only=True, gc=False):
     id: int
     ep: Any
     slot: Any
@@ -94,7 +94,7 @@ class Act(msgspec.Struct, tag_field="t", tag="act", omit_defaults=True, kw_only=
     deadline_ms: int = 0
 
 
-class Acts(msgspec.Struct, tag_field="t", tag="acts", omit_defaults=True, kw_only=True):
+class Acts(msgspec.Struct, tag_field="t", tag="acts", omit_defaults=True, kw_only=True, gc=False):
     id: int
     values: Any
     faults: Dict[int, Any] = msgspec.field(default_factory=dict)
@@ -106,24 +106,24 @@ class Acts(msgspec.Struct, tag_field="t", tag="acts", omit_defaults=True, kw_onl
     counts: Dict[int, Any] = msgspec.field(default_factory=dict)
 
 
-class Feedback(msgspec.Struct, tag_field="t", tag="feedback", omit_defaults=True, kw_only=True):
+class Feedback(msgspec.Struct, tag_field="t", tag="feedback", omit_defaults=True, kw_only=True, gc=False):
     ep: Any
     reward: Any
     ended: List[str] = msgspec.field(default_factory=list)
 
 
-class End(msgspec.Struct, tag_field="t", tag="end", omit_defaults=True, kw_only=True):
+class End(msgspec.Struct, tag_field="t", tag="end", omit_defaults=True, kw_only=True, gc=False):
     id: int
     ep: List[int]
     status: List[str] = msgspec.field(default_factory=list)
 
 
-class Save(msgspec.Struct, tag_field="t", tag="save", omit_defaults=True, kw_only=True):
+class Save(msgspec.Struct, tag_field="t", tag="save", omit_defaults=True, kw_only=True, gc=False):
     id: int
     ep: int
 
 
-class Load(msgspec.Struct, tag_field="t", tag="load", omit_defaults=True, kw_only=True):
+class Load(msgspec.Struct, tag_field="t", tag="load", omit_defaults=True, kw_only=True, gc=False):
     id: int
     ep: int
     slot: int
@@ -131,41 +131,42 @@ class Load(msgspec.Struct, tag_field="t", tag="load", omit_defaults=True, kw_onl
     data: Any
 
 
-class Cancel(msgspec.Struct, tag_field="t", tag="cancel", omit_defaults=True, kw_only=True):
+class Cancel(msgspec.Struct, tag_field="t", tag="cancel", omit_defaults=True, kw_only=True, gc=False):
     id: int
 
 
-class Ping(msgspec.Struct, tag_field="t", tag="ping", omit_defaults=True, kw_only=True):
+class Ping(msgspec.Struct, tag_field="t", tag="ping", omit_defaults=True, kw_only=True, gc=False):
     id: int
 
 
-class Bye(msgspec.Struct, tag_field="t", tag="bye", omit_defaults=True, kw_only=True):
+class Bye(msgspec.Struct, tag_field="t", tag="bye", omit_defaults=True, kw_only=True, gc=False):
     id: int
 
 
-class EnvOpen(msgspec.Struct, tag_field="t", tag="env.open", omit_defaults=True, kw_only=True):
+class EnvOpen(msgspec.Struct, tag_field="t", tag="env.open", omit_defaults=True, kw_only=True, gc=False):
     id: int
     name: str
     options: Dict[str, Any] = msgspec.field(default_factory=dict)
     rows: int = 1
     view: str = "array"
     root: int = 0
+    fill: Dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class EnvReset(msgspec.Struct, tag_field="t", tag="env.reset", omit_defaults=True, kw_only=True):
+class EnvReset(msgspec.Struct, tag_field="t", tag="env.reset", omit_defaults=True, kw_only=True, gc=False):
     id: int
     env: int
     row: List[int]
     block: List[Any]
 
 
-class EnvStep(msgspec.Struct, tag_field="t", tag="env.step", omit_defaults=True, kw_only=True):
+class EnvStep(msgspec.Struct, tag_field="t", tag="env.step", omit_defaults=True, kw_only=True, gc=False):
     id: int
     env: int
     actions: Dict[str, Any]
 
 
-class State(msgspec.Struct, tag_field="t", tag="state", omit_defaults=True, kw_only=True):
+class State(msgspec.Struct, tag_field="t", tag="state", omit_defaults=True, kw_only=True, gc=False):
     id: int
     obs: Dict[str, Any]
     legal: Dict[str, Any] = msgspec.field(default_factory=dict)
@@ -175,30 +176,30 @@ class State(msgspec.Struct, tag_field="t", tag="state", omit_defaults=True, kw_o
     score: Dict[int, Any] = msgspec.field(default_factory=dict)
 
 
-class EnvClose(msgspec.Struct, tag_field="t", tag="env.close", omit_defaults=True, kw_only=True):
+class EnvClose(msgspec.Struct, tag_field="t", tag="env.close", omit_defaults=True, kw_only=True, gc=False):
     id: int
     env: int
 
 
-class Train(msgspec.Struct, tag_field="t", tag="train", omit_defaults=True, kw_only=True):
+class Train(msgspec.Struct, tag_field="t", tag="train", omit_defaults=True, kw_only=True, gc=False):
     id: int
     spec: Dict[str, Any]
     folder: str
     resume: str = ""
 
 
-class Event(msgspec.Struct, tag_field="t", tag="event", omit_defaults=True, kw_only=True):
+class Event(msgspec.Struct, tag_field="t", tag="event", omit_defaults=True, kw_only=True, gc=False):
     seq: int
     kind: str
     data: Dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Ok(msgspec.Struct, tag_field="t", tag="ok", omit_defaults=True, kw_only=True):
+class Ok(msgspec.Struct, tag_field="t", tag="ok", omit_defaults=True, kw_only=True, gc=False):
     id: int
     data: Any = None
 
 
-class Error(msgspec.Struct, tag_field="t", tag="error", omit_defaults=True, kw_only=True):
+class Error(msgspec.Struct, tag_field="t", tag="error", omit_defaults=True, kw_only=True, gc=False):
     id: int
     code: str
     message: str = ""

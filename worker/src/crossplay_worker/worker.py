@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,9 +132,24 @@ class Batch:
     `ticks`, `keys` (u64), `rewards`, `memo`, and `rows`, the same one by one.
     """
 
-    def __init__(self, message: Act, rows: list[Obs]) -> None:
-        self.views, self.legal, self.memo, self.rows = message.obs, message.legal, message.memo, rows
-        self.ticks = np.asarray(message.tick, np.int64)
+    __slots__ = ("_make", "_message", "_rows", "legal", "memo", "views")
+
+    def __init__(self, message: Act, make: Callable[[Act], list[Obs]]) -> None:
+        self.views, self.legal, self.memo = message.obs, message.legal, message.memo
+        self._message, self._make = message, make
+        self._rows: list[Obs] | None = None
+
+    @property
+    def rows(self) -> list[Obs]:
+        """One by one; made when first asked for."""
+        if self._rows is None:
+            self._rows = self._make(self._message)
+        return self._rows
+
+    @property
+    def ticks(self) -> np.ndarray:
+        """The tick of each row."""
+        return np.asarray(self._message.tick, np.int64)
 
     @property
     def keys(self) -> np.ndarray:
@@ -147,7 +162,7 @@ class Batch:
         return np.array([o.reward for o in self.rows], np.float64)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._message.ep)
 
 
 class Worker:
@@ -258,6 +273,10 @@ class Connection:
             return False
         if not data:
             return False
+        self._sort(data)
+        return True
+
+    def _sort(self, data: bytes) -> None:
         for body in self.reader.feed(data):
             try:
                 message = self.codec.message(body)
@@ -275,14 +294,39 @@ class Connection:
                     self.cancelled.add(message.id)
             else:
                 self.queue.append((time.monotonic(), message, read))
-        return True
 
     def next(self) -> Any:
-        """The next message to handle, with when it came and the shared memory it refers to; None: gone."""
+        """The next message to handle, with when it came (0: just now) and the shared memory it refers to; None: gone."""
+        if self.queue:
+            return self.queue.popleft()
+        try:
+            data = self.sock.recv(65536)
+        except OSError:
+            return None
+        body = self.reader.whole(data)
+        if body is not None:  # the common case: one whole frame
+            try:
+                message = self.codec.message(body)
+            except BadFrame as error:
+                if not error.id:
+                    raise
+                self.send(Error(id=error.id, code=error.code, message=error.message))
+                return self.next()
+            ring = self.codec.ring
+            if ring is None or not ring.read:
+                return 0.0, message, _NOTHING
+            read, ring.read = ring.read, []
+            return 0.0, message, read
+        if not data:
+            return None
+        self._sort(data)
         while not self.queue:
             if not self.take(True):
                 return None
         return self.queue.popleft()
+
+
+_NOTHING: list[tuple[int, int]] = []
 
 
 def hello_of(worker: Worker) -> Hello:
@@ -347,6 +391,9 @@ class _Service:
             if found is None:
                 return
             came, message, read = found
+            if type(message) is Act and not self.conn.queue and not self.conn.cancelled:
+                self.conn.send(self.handle(message, came, read))
+                continue
             number = getattr(message, "id", 0)
             if (number and self.conn.queue) or number in self.conn.cancelled:
                 self.conn.take(False)
@@ -362,10 +409,9 @@ class _Service:
 
     def handle(self, message: Any, came: float, read: list[tuple[int, int]]) -> Any:
         """The answer to a message (None: it has none). No exception of the worker's code gets out."""
-        number = getattr(message, "id", 0)
         try:
-            if isinstance(message, Act):
-                if message.deadline_ms and (time.monotonic() - came) * 1000 > message.deadline_ms:
+            if type(message) is Act:
+                if message.deadline_ms and came and (time.monotonic() - came) * 1000 > message.deadline_ms:
                     raise Refused("DEADLINE", "it waited longer than it may")
                 answer = self.act(message)
                 if read and self.conn.codec.ring is not None:
@@ -376,14 +422,15 @@ class _Service:
                 raise Refused("UNSUPPORTED", type(message).__name__.lower() + " is not for workers")
             return verb(self, message)
         except WireError as error:
-            return self._error(number, error.code, error.message, error.retry)
+            return self._error(message, error.code, error.message, error.retry)
         except Stale as error:
-            return self._error(number, "BAD_FRAME", str(error), True)
+            return self._error(message, "BAD_FRAME", str(error), True)
         except Exception as error:
             said = type(error).__name__ + ": " + str(error)
-            return self._error(number, "INTERNAL", said[:500], False, traceback.format_exc()[-4000:])
+            return self._error(message, "INTERNAL", said[:500], False, traceback.format_exc()[-4000:])
 
-    def _error(self, number: int, code: str, message: str, retry: bool, detail: Any = None) -> Any:
+    def _error(self, to: Any, code: str, message: str, retry: bool, detail: Any = None) -> Any:
+        number = getattr(to, "id", 0)
         if not number:
             print("crossplay-worker:", code, message, file=sys.stderr)
             return None
@@ -412,13 +459,10 @@ class _Service:
 
     def rows(self, message: Act) -> list[Obs]:
         count = len(message.ep)
-        if not count == len(message.slot) == len(message.tick) == len(message.obs):
-            raise Refused("BAD_VALUE", "act: columns of unequal length")
+        slots = [message.slot] * count if isinstance(message.slot, int) else _list(message.slot)
         found = []
         free = self.worker.state != "own"
-        for row, (ep, slot, tick, view) in enumerate(
-            zip(_list(message.ep), _list(message.slot), _list(message.tick), message.obs)
-        ):
+        for row, (ep, slot, tick, view) in enumerate(zip(_list(message.ep), slots, _list(message.tick), message.obs)):
             episode = Episode(ep, self.seat(slot), b"") if free else self.episodes.get(ep)
             if episode is None:
                 raise Refused("BAD_STATE", "act outside an episode: %d was not begun, or is over" % ep)
@@ -438,29 +482,36 @@ class _Service:
         return found
 
     def act(self, message: Act) -> Any:
-        rows = self.rows(message)
+        count = len(message.ep)
+        one = isinstance(message.slot, int)
+        if not (count == len(message.tick) == len(message.obs) and (one or count == len(message.slot))):
+            raise Refused("BAD_VALUE", "act: columns of unequal length")
+        if one:
+            self.seat(message.slot)
         acts = Acts(id=message.id, values=[])
         if self.batched:
-            answers = self.worker.act_batch(Batch(message, rows))
-            if isinstance(answers, np.ndarray):
-                acts.values = answers
-                if len(answers) != len(rows):
-                    raise Refused("INTERNAL", "act_batch: %d answers to %d rows" % (len(answers), len(rows)))
-                return acts
+            batch = Batch(message, self.rows)
+            if self.worker.state == "own" or not one:
+                batch.rows  # noqa: B018  (all seats and episodes exist)
+            answers = self.worker.act_batch(batch)
+            values = answers[0] if isinstance(answers, tuple) else answers
+            if len(values) != count:
+                raise Refused("INTERNAL", "act_batch: %d answers to %d rows" % (len(values), count))
             if isinstance(answers, tuple):  # (values, memo)
                 acts.values, acts.memo = answers
                 return acts
+            if isinstance(answers, np.ndarray):
+                acts.values = answers if answers.ndim > 1 or count > 16 else answers.tolist()
+                return acts
         else:
-            answers = [self._one(obs) for obs in rows]
-        if len(answers) != len(rows):
-            raise Refused("INTERNAL", "act_batch: %d answers to %d rows" % (len(answers), len(rows)))
+            answers = [self._one(obs) for obs in self.rows(message)]
         memo = None
         for row, answer in enumerate(answers):
             if isinstance(answer, WireError):
                 acts.faults[row] = [answer.code, answer.message]
                 answer = None
             elif isinstance(answer, Action):
-                memo = self._more(acts, row, answer, memo, len(rows))
+                memo = self._more(acts, row, answer, memo, count)
                 answer = answer.value
             acts.values.append(answer.item() if isinstance(answer, np.generic) else answer)
         acts.memo = memo

@@ -18,6 +18,7 @@ from crossplay.wire.messages import Act, Acts, End, Load, Reset, Save, Seat
 
 __all__ = ["Remote", "RemoteColumns"]
 
+FEW = 16  # rows up to which a list of numbers is cheaper than an array
 RETRIES = 2  # of an answer that says that asking again may help
 
 
@@ -53,7 +54,7 @@ class Remote(Agent):
         self._begun: dict[Any, tuple[int, Channel]] = {}  # address of a seat's episode -> its number, and where
         self._number = 0
         self._queues: dict[int, list[_Row]] = {}
-        self._seats: dict[tuple[int, ...], Seat] = {}  # of columns, by the shape of a row
+        self._slots: dict[tuple[int, ...], int] = {}  # of columns, by the shape of a row
 
     def manifest(self) -> dict[str, Any]:
         """Command, the worker's own words about itself, digests of the files the command names."""
@@ -68,11 +69,10 @@ class Remote(Agent):
         """Bind the seat, so that a worker that cannot play it says so before anything is spent."""
         self.link.slot(env, env.id, seat, env.spec(seat), self.name)
         channel = self.link.channel
-        bind = self.link.bind(channel)
-        if bind is None:
+        if not self.link.unbound:
             return
         try:
-            channel.ask(bind, self.timeout)
+            channel.ask(self.link.bind(channel), self.timeout)
         except WireError as error:
             raise CrossplayError(f"worker {self.name}: {error}") from None
         except (Gone, TimeoutError) as error:
@@ -106,9 +106,8 @@ class Remote(Agent):
 
     async def _seat(self, channel: Channel, obs: Observation) -> Seat:
         seat = self.link.slot(obs._scope.env, obs.env_id, obs.seat, obs.spec, obs.agent.name)
-        bind = self.link.bind(channel)
-        if bind is not None:
-            await channel.aask(bind, self.timeout)
+        if self.link.unbound:
+            await channel.aask(self.link.bind(channel), self.timeout)
         return seat
 
     def end(self, obs: Observation) -> None:
@@ -217,57 +216,62 @@ class RemoteColumns(Remote):
         self, obs: np.ndarray, legal: np.ndarray | None, keys: np.ndarray, tick: np.ndarray, memo: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Decisions of k seats (see `kernel.Agent`); raises `Failed` when the worker is gone, or late."""
+        link = self.link
         for last in (False, True):
-            channel = self.link.channel
+            channel = link.channel
             try:
-                answer = self._ask(channel, obs, legal, keys, tick, memo)
-                self.link.timeouts = 0
+                if link.unbound:
+                    channel.ask(link.bind(channel), self.timeout)
+                slot, width = self._slots.get(obs.shape[1:], -1), self.hello.batch
+                answer = (
+                    self._part(channel, slot, obs, legal, keys, tick, memo)
+                    if len(keys) <= width
+                    else self._parts(channel, slot, obs, legal, keys, tick, memo)
+                )
+                link.timeouts = 0
                 return answer
             except Gone:
-                how = self.link.fallen(channel)
+                how = link.fallen(channel)
                 if last:  # it remembers nothing, so another process may answer the same once
                     raise Failed(Fault("void", f"worker {self.name} {how}")) from None
             except TimeoutError as error:
-                self.link.hang(channel)
+                link.hang(channel)
                 raise Failed(Fault("timeout", str(error))) from None
         raise AssertionError
 
-    def _ask(self, channel: Channel, obs: Any, legal: Any, keys: Any, tick: Any, memo: Any) -> tuple[np.ndarray, Any]:
-        bind = self.link.bind(channel)
-        if bind is not None:
-            channel.ask(bind, self.timeout)
-        seat = self._seat_of(obs.shape[1:])
+    def _parts(
+        self, channel: Channel, slot: int, obs: Any, legal: Any, keys: Any, tick: Any, memo: Any
+    ) -> tuple[Any, Any]:
+        """More rows than the worker takes at once, in several frames."""
         width = max(1, self.hello.batch)
-        values, memos = [], []
+        parts = []
         for i in range(0, len(keys), width):
             some = slice(i, i + width)
-            rows = len(keys[some])
-            message = Act(
-                id=channel.number(), ep=keys[some], slot=np.full(rows, seat.slot, np.int64), tick=tick[some],
-                obs=obs[some], legal=None if legal is None else legal[some], memo=None if memo is None else memo[some],
-            )  # fmt: skip
-            answer = channel.ask(message, self.timeout)
-            if not isinstance(answer, Acts) or answer.faults or len(answer.values) != rows:
-                read_acts(answer, rows)  # raises where the whole answer is none
-                raise WireError("INTERNAL", f"rows {sorted(answer.faults)}: {list(answer.faults.values())[:1]}")
-            values.append(np.asarray(answer.values, np.int64))
-            if answer.memo is not None:
-                memos.append(np.asarray(answer.memo))
-        return np.concatenate(values), np.concatenate(memos) if memos else None
+            masks, memos = None if legal is None else legal[some], None if memo is None else memo[some]
+            parts.append(self._part(channel, slot, obs[some], masks, keys[some], tick[some], memos))
+        kept = [m for _, m in parts if m is not None]
+        return np.concatenate([v for v, _ in parts]), np.concatenate(kept) if kept else None
+
+    def _part(
+        self, channel: Channel, slot: int, obs: Any, legal: Any, keys: Any, tick: Any, memo: Any
+    ) -> tuple[Any, Any]:
+        """The answers to so many rows as travel in one frame."""
+        rows = len(keys)
+        if rows <= FEW:
+            keys, tick = keys.tolist(), tick.tolist()
+        message = Act(id=channel.number(), ep=keys, slot=slot, tick=tick, obs=obs, legal=legal, memo=memo)
+        answer = channel.ask(message, self.timeout)
+        if type(answer) is not Acts or answer.faults or len(answer.values) != rows:
+            read_acts(answer, rows)  # raises where the whole answer is none
+            raise WireError("INTERNAL", f"rows {sorted(answer.faults)}: {list(answer.faults.values())[:1]}")
+        return np.array(answer.values, np.int64), None if answer.memo is None else np.array(answer.memo)
 
     def seated(self, env: Any, seats: Sequence[str]) -> None:
         """Which seats the columns that follow are of; raises `CrossplayError` where they differ in what may be done."""
         found = [self.link.slot(env, env.id, seat, env.spec(seat), self.name) for seat in seats]
         if len({(str(s.spec), tuple(s.shape)) for s in found}) > 1:
             raise CrossplayError(f"worker {self.name}: its seats in {env.id} differ in shapes or actions")
-        self._seats[tuple(found[0].shape)] = found[0]
-
-    def _seat_of(self, shape: tuple[int, ...]) -> Seat:
-        """The seat that rows of this shape are of."""
-        seat = self._seats.get(shape)
-        if seat is None:
-            raise CrossplayError(f"worker {self.name}: no seat with observations of shape {shape}")
-        return seat
+        self._slots[tuple(found[0].shape)] = found[0].slot
 
 
 def act_message(number: int, rows: Sequence[_Row]) -> Act:
@@ -276,9 +280,9 @@ def act_message(number: int, rows: Sequence[_Row]) -> Act:
     arrays = first.seat.view in ("array", "image")
     message = Act(
         id=number,
-        ep=np.array([r.ep for r in rows], np.uint64),
-        slot=np.array([r.seat.slot for r in rows], np.int64),
-        tick=np.array([r.obs.tick for r in rows], np.int64),
+        ep=[r.ep for r in rows],
+        slot=[r.seat.slot for r in rows],
+        tick=[r.obs.tick for r in rows],
         obs=np.stack([r.view for r in rows]) if arrays else [r.view for r in rows],
     )
     masks = [r.obs.legal for r in rows]

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,18 +64,16 @@ class Link:
         self._channel: Channel | None = None
         self._child: Child | None = None
         self._lock = threading.RLock()
-        self._owner = os.getpid()
+        os.register_at_fork(after_in_child=_Forget(self))
 
     # -- start and end -----------------------------------------------------------------------------------
     @property
     def channel(self) -> Channel:
         """The open connection; starts the worker where it does not run. Raises `CrossplayError`, `Stop`."""
         found = self._channel
-        if found is not None and not found.gone and self._owner == os.getpid():
+        if found is not None and not found.gone:
             return found
         with self._lock:
-            if self._owner != os.getpid():  # a forked pool process has workers of its own
-                self._owner, self._channel, self._child = os.getpid(), None, None
             if self._channel is None or self._channel.gone:
                 self._bury()
                 self._open()
@@ -171,7 +170,7 @@ class Link:
             child, self._child = self._child, None
             if channel is not None:
                 self.late += channel.late
-                if not channel.gone and self._owner == os.getpid():
+                if not channel.gone:
                     with contextlib.suppress(Gone, WireError, TimeoutError, CrossplayError):
                         channel.ask(Bye(id=channel.number()), 2.0)
                 channel.close()
@@ -206,13 +205,28 @@ class Link:
                 )  # fmt: skip
         return found
 
-    def bind(self, channel: Channel) -> Bind | None:
-        """The message that tells the worker of seats it does not know yet; None where it knows them all."""
+    @property
+    def unbound(self) -> bool:
+        """Whether there are seats that the worker does not know yet."""
+        return self._bound != len(self.seats)
+
+    def bind(self, channel: Channel) -> Bind:
+        """The message that tells the worker of all seats."""
         with self._lock:
-            if self._bound == len(self.seats):
-                return None
             self._bound = len(self.seats)
             return Bind(id=channel.number(), seats=list(self.seats.values()), config=self.config)
+
+
+class _Forget:
+    """In a forked process: the worker belongs to the parent; this one starts its own when it needs one."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = weakref.ref(link)
+
+    def __call__(self) -> None:
+        link = self.link()
+        if link is not None:
+            link._channel, link._child, link._lock = None, None, threading.RLock()
 
 
 def spec_data(spec: ActionSpec) -> dict[str, Any]:
