@@ -259,9 +259,17 @@ class Connection:
         self._write = threading.Lock()
 
     def send(self, message: Any) -> None:
-        """One frame out."""
+        """One frame out; an answer that is too large or cannot be sent becomes an error."""
         with self._write:
-            self.sock.sendall(self.codec.frame(message))
+            try:
+                frame = self.codec.frame(message)
+            except (WireError, TypeError, ValueError, OverflowError) as error:
+                number = getattr(message, "id", 0)
+                if not number or isinstance(message, Error):
+                    raise
+                text = "the answer cannot be sent: " + (getattr(error, "message", "") or str(error))
+                frame = self.codec.frame(Error(id=number, code="INTERNAL", message=text[:500]))
+            self.sock.sendall(frame)
 
     def take(self, wait: bool) -> bool:
         """Read what has come (or wait for something); False when the engine is gone."""
@@ -278,14 +286,16 @@ class Connection:
 
     def _sort(self, data: bytes) -> None:
         for body in self.reader.feed(data):
+            ring = self.codec.ring
             try:
                 message = self.codec.message(body)
             except BadFrame as error:
                 if not error.id:
                     raise
+                if ring is not None:
+                    ring.read = []
                 self.send(Error(id=error.id, code=error.code, message=error.message))
                 continue
-            ring = self.codec.ring
             read, refs = ([], ring.read) if ring is not None else ([], [])
             if refs and ring is not None:
                 read, ring.read = ring.read, []
@@ -457,6 +467,34 @@ class _Service:
             self.episodes[ep] = episode
         return Ok(id=message.id)
 
+    def columns(self, message: Act, one: bool) -> int:
+        """The number of rows; refuses what is no column, and columns of unequal length. Lists where the worker reads
+        arrays (JSON has nothing else) become arrays.
+        """
+        count = -1
+        for name in _COLUMNS:
+            column = getattr(message, name)
+            if (name == "slot" and one) or (column is None and name in _OPTIONAL):
+                continue
+            if type(column) is not list and (type(column) is not np.ndarray or not column.ndim):
+                raise Refused("BAD_VALUE", "act: " + name + " is no column")
+            if count < 0:
+                count = len(column)
+            elif len(column) != count:
+                raise Refused("BAD_VALUE", "act: %d of ep, %d of %s" % (count, len(column), name))
+        if type(message.legal) is list:
+            masks = [None if m is None else np.asarray(m, bool) for m in message.legal]
+            whole = count and all(m is not None and m.shape == masks[0].shape for m in masks)
+            message.legal = np.array(masks) if whole else masks
+        if type(message.obs) is list and count:
+            seat = self.seats.get(message.slot if one else message.slot[0])
+            if seat is not None and seat.view in ("array", "image"):
+                try:
+                    message.obs = np.asarray(message.obs, seat.dtype or None)
+                except (TypeError, ValueError) as error:
+                    raise Refused("BAD_VALUE", "act: obs: " + str(error)) from None
+        return count
+
     def rows(self, message: Act) -> list[Obs]:
         count = len(message.ep)
         slots = [message.slot] * count if isinstance(message.slot, int) else _list(message.slot)
@@ -482,10 +520,8 @@ class _Service:
         return found
 
     def act(self, message: Act) -> Any:
-        count = len(message.ep)
         one = isinstance(message.slot, int)
-        if not (count == len(message.tick) == len(message.obs) and (one or count == len(message.slot))):
-            raise Refused("BAD_VALUE", "act: columns of unequal length")
+        count = self.columns(message, one)
         if one:
             self.seat(message.slot)
         acts = Acts(id=message.id, values=[])
@@ -583,6 +619,10 @@ _VERBS: dict[type, Any] = {
     Ping: _Service.alive,
     Bye: _Service.alive,
 }
+
+
+_COLUMNS = ("ep", "slot", "tick", "obs", "legal", "reward", "memo")
+_OPTIONAL = frozenset(("legal", "reward", "memo"))
 
 
 def _list(column: Any) -> list[Any]:
