@@ -83,7 +83,7 @@ def test_a_play_over_http_is_shown_and_verified(tmp_path, capsys):
     thread.start()
     said = ""
     while thread.is_alive() and not (url := re.search(r"guest is open at (\S+)", said)):
-        said += capsys.readouterr().out
+        said += capsys.readouterr().err
         time.sleep(0.02)
     player = [sys.executable, str(PLAYER), "--url", url[1], "--rule", "random", "--seed", "4"]
     played = subprocess.run(player, capture_output=True, text=True, timeout=60)

@@ -125,9 +125,12 @@ def _over_http(stage: Any, folder: Path, opened: dict[str, Any], address: str, t
         for k, (name, one) in enumerate(opened.items()):
             houses.append(McpHouse(one, host, port + k if port else 0, token, hold=hold))
             houses[-1].open()
-            out.line(f"{name} is open at {houses[-1].url}{' (with the token)' if token else ''}")
+            out.fail(f"{name} is open at {houses[-1].url}{' (with the token)' if token else ''}")
         try:
             _play(stage, folder)
+        except KeyboardInterrupt:
+            out.fail(f"stopped; what had finished is kept in {folder}, and --out {folder} goes on")
+            return 130
         finally:
             for one in opened.values():
                 one.mailbox.farewell(TOLD)
@@ -143,7 +146,7 @@ def _over_stdio(stage: Any, folder: Path, seat: Any, hold: float) -> int:
 
     from crossplay.serve.mcp_stdio import beside_stdio
 
-    asyncio.run(beside_stdio(seat, lambda: _play(stage, folder), hold))
+    asyncio.run(beside_stdio(seat, lambda: _play(stage, folder), out.fail, hold))
     out.fail(f"recorded in {folder}: crossplay show {folder}, crossplay verify {folder}")
     return 0
 
