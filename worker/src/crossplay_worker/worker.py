@@ -307,32 +307,33 @@ class Connection:
 
     def next(self) -> Any:
         """The next message to handle, with when it came (0: just now) and the shared memory it refers to; None: gone."""
-        if self.queue:
-            return self.queue.popleft()
-        try:
-            data = self.sock.recv(65536)
-        except OSError:
-            return None
-        body = self.reader.whole(data)
-        if body is not None:  # the common case: one whole frame
+        while not self.queue:
+            try:
+                data = self.sock.recv(self.reader.wants)
+            except OSError:
+                return None
+            if not data:
+                return None
+            body = self.reader.whole(data)
+            if body is None:
+                self._sort(data)
+                continue
+            ring = self.codec.ring  # the common case: one whole frame
             try:
                 message = self.codec.message(body)
             except BadFrame as error:
                 if not error.id:
                     raise
+                if ring is not None:
+                    ring.read = []
                 self.send(Error(id=error.id, code=error.code, message=error.message))
-                return self.next()
-            ring = self.codec.ring
+                continue
+            if type(message) is Cancel:
+                continue  # nothing is open that it could be about
             if ring is None or not ring.read:
                 return 0.0, message, _NOTHING
             read, ring.read = ring.read, []
             return 0.0, message, read
-        if not data:
-            return None
-        self._sort(data)
-        while not self.queue:
-            if not self.take(True):
-                return None
         return self.queue.popleft()
 
 

@@ -77,6 +77,7 @@ def cancel(case: Case) -> str:
     if not isinstance(last, Acts):
         refused(last, "a cancelled act", "CANCELLED")
     line.send({"t": "cancel", "id": numbers[0]})
+    line.quiet(0.05)
     done(line.ask("ping"), "ping")
     case.end(line, play)
     return "answered once, " + ("before it was cancelled" if isinstance(last, Acts) else "with CANCELLED")
