@@ -379,3 +379,27 @@ def test_an_episode_with_a_damaged_row_is_not_replayed(tmp_path):
         assert c.find(call(3, (7, "toy@1", 0, 0, "p0", 3, ()))).reply == b"answer 3"
         with pytest.raises(Damaged, match="damaged"):
             c.find(call(25, (7, "toy@1", 2, 0, "p0", 5, ())))
+
+
+def test_indexes_are_made_when_first_needed_or_at_the_end(tmp_path):
+    import sqlite3
+
+    def there(path):
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql != ''")}
+
+    path = tmp_path / "c.sqlite"
+    with Cassette(path) as c:
+        row = c.answer(c.intend(call(1)).result(), b"yes", Usage(1)).result()
+        assert there(path) == set()
+        assert c.same(call(1).digest).reply == row.reply
+        assert there(path) == {"by_digest", "by_episode"}
+        c.intend(call(2)).result()
+    assert there(path) == {"by_digest", "by_episode"}
+    other = tmp_path / "d.sqlite"
+    fill(other, 3)
+    assert there(other) == {"by_digest", "by_episode"}
+    before = other.read_bytes()
+    with Cassette(other) as c:
+        assert c.same(b"none" * 4) is None
+    assert other.read_bytes() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
@@ -19,7 +18,6 @@ __all__ = [
     "TWICE",
     "Asked",
     "Done",
-    "Flight",
     "Kind",
     "ToolError",
     "address_of",
@@ -53,7 +51,7 @@ class ToolError(CrossplayError):
         self.kind = kind
 
 
-class Done(msgspec.Struct):
+class Done(msgspec.Struct, gc=False):
     """How a sending ended. reply: what the cassette keeps, of an error [kind, text]."""
 
     reply: bytes
@@ -64,7 +62,7 @@ class Done(msgspec.Struct):
     doubtful: int = 0
 
 
-class Asked(msgspec.Struct):
+class Asked(msgspec.Struct, gc=False):
     """A call that has no answer yet, and how to get one.
 
     send(idempotency key). bound: tokens in and out at most; None where no budget counts it. gate:
@@ -84,35 +82,6 @@ class Asked(msgspec.Struct):
     same: bool = False
     harmless: bool = False
     bare: Callable[[bytes], bytes] = bytes
-
-
-class Flight:
-    """A call on its way, and who waits for it. A waiter may leave; the call goes on."""
-
-    __slots__ = ("_waiters", "loop", "task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.task: asyncio.Task[None] | None = None
-        self._waiters: list[asyncio.Future[Row]] = []
-
-    def waiter(self) -> asyncio.Future[Row]:
-        """What the row of the call is given to, or its error."""
-        waiter: asyncio.Future[Row] = self.loop.create_future()
-        self._waiters.append(waiter)
-        return waiter
-
-    def land(self, row: Row | None, error: Exception | None) -> None:
-        """The call is over; without a row and an error it was cut off."""
-        for waiter in self._waiters:
-            if waiter.done():  # whoever waited was cancelled
-                continue
-            if row is not None:
-                waiter.set_result(row)
-            elif error is not None:
-                waiter.set_exception(error)
-            else:
-                waiter.cancel()
 
 
 def bound_of(request: bytes) -> tuple[int, int]:
@@ -135,8 +104,8 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
 
 def address_of(at: Observation) -> Address:
     """The structural address; calls of begin and end are told from those of act at the same tick."""
-    *front, path = at.ordinal
-    return (*front, path if at.op == "act" else ({"begin": -1, "end": -2}[at.op], *path))
+    place = at.ordinal
+    return place if at.op == "act" else (*place[:-1], ({"begin": -1, "end": -2}[at.op], *place[-1]))
 
 
 def missing(cassette: Cassette, call: Call) -> str:

@@ -14,7 +14,7 @@ from crossplay.models.types import BudgetSpent
 __all__ = ["Budget", "Ticket"]
 
 
-class Ticket(msgspec.Struct, eq=False):
+class Ticket(msgspec.Struct, eq=False, gc=False):
     """What one call in flight may cost at most."""
 
     tokens: int
@@ -55,12 +55,14 @@ class Budget:
 
     def reserve(self, bound: tuple[int, int], price: Price | None = None) -> Ticket:
         """Hold the upper bound (tokens in, tokens out) of a call, or raise `BudgetSpent`."""
-        ticket, held = Ticket(sum(bound), price.cost(*bound) if price else 0.0), self._held
-        self._check("calls", self.calls, self.spent.calls + self._flying, 1)
-        self._check("tokens", self.tokens, self.spent.tok_in + self.spent.tok_out + held.tokens, ticket.tokens)
-        self._check("money", self.money, self.spent_money + held.money, ticket.money)
-        wall = self._clock() - self._start
-        if self.wall_s is not None and wall >= self.wall_s:
+        ticket, held = Ticket(bound[0] + bound[1], price.cost(*bound) if price else 0.0), self._held
+        if self.calls is not None:
+            self._check("calls", self.calls, self.spent.calls + self._flying, 1)
+        if self.tokens is not None:
+            self._check("tokens", self.tokens, self.spent.tok_in + self.spent.tok_out + held.tokens, ticket.tokens)
+        if self.money is not None:
+            self._check("money", self.money, self.spent_money + held.money, ticket.money)
+        if self.wall_s is not None and (wall := self._clock() - self._start) >= self.wall_s:
             raise BudgetSpent(f"budget: {wall:.0f} s of wall_s = {self.wall_s:g} s are over; the call was not sent")
         held.tokens += ticket.tokens
         held.money += ticket.money
@@ -68,8 +70,8 @@ class Budget:
         return ticket
 
     @staticmethod
-    def _check(name: str, limit: float | None, now: float, more: float) -> None:
-        if limit is not None and now + more > limit:
+    def _check(name: str, limit: float, now: float, more: float) -> None:
+        if now + more > limit:
             raise BudgetSpent(
                 f"budget: {name} = {limit:g} would be passed ({now:.6g} spent or in flight, "
                 f"the next call may take {more:.6g}); the call was not sent. Raise the limit and resume"

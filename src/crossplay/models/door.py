@@ -7,7 +7,6 @@ import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NoReturn
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -18,7 +17,6 @@ from crossplay.models._calls import (
     NOTED,
     Asked,
     Done,
-    Flight,
     Kind,
     ToolError,
     address_of,
@@ -28,10 +26,11 @@ from crossplay.models._calls import (
     note_counts,
     redacted,
 )
+from crossplay.models._flights import Flights
 from crossplay.models.budget import Budget
 from crossplay.models.prices import Price, price_of
-from crossplay.models.types import Backend, Capabilities, ModelDown, ModelError, Reply, Request, ToolCall
-from crossplay.records.cassette import Call, Cassette, Commit, Missing, Row, call_key
+from crossplay.models.types import Backend, Capabilities, ModelError, Reply, Request, ToolCall
+from crossplay.records.cassette import Call, Cassette, Missing, Row, call_key
 
 __all__ = ["Door", "Model", "ToolError", "given", "make_backend"]
 
@@ -85,9 +84,7 @@ class Door:
         self.budget = budget
         self._user_redact = redact
         self._models: dict[str, Model] = {}
-        self._gates: WeakKeyDictionary[Any, dict[str, asyncio.Semaphore]] = WeakKeyDictionary()
-        self._flying: dict[bytes, Flight] = {}
-        self._asking: dict[bytes, asyncio.Task[Row]] = {}  # by request: the sendings that others share
+        self._flights = Flights(self.cassette, budget)
 
     def model(self, name: str) -> Model:
         """The model of that name; the same object each time."""
@@ -130,9 +127,7 @@ class Door:
 
     async def drain(self) -> None:
         """Wait for calls whose agents have stopped waiting, so that paid answers are kept."""
-        here = asyncio.get_running_loop()
-        mine = [f.task for f in self._flying.values() if f.loop is here and f.task is not None]
-        await asyncio.gather(*mine, return_exceptions=True)
+        await self._flights.drain()
 
     async def aclose(self) -> None:
         """Drain, free the backends, close the cassette."""
@@ -147,8 +142,10 @@ class Door:
 
     def redactor(self) -> Callable[[str], str]:
         """What removes keys from texts; `str` where there is nothing to remove."""
-        secrets = [s for model in self._models.values() for s in getattr(model.backend, "secrets", ())]
         own = self._user_redact
+        secrets: list[str] = []
+        for model in self._models.values():
+            secrets += getattr(model.backend, "secrets", ())
         if not secrets:
             return own or str
 
@@ -180,97 +177,10 @@ class Door:
         """The settled row of a call that `look` did not find: borrowed where the cassette's mode says so,
         else sent and recorded now.
         """
-        call = asked.call
-        donor = self.cassette.content(call, asked.sampled)
+        donor = self.cassette.content(asked.call, asked.sampled)
         if donor is not None and donor.reply is not None:
-            return self.cassette.share(call, asked.bare(donor.reply), "hit-")
-        loop = asyncio.get_running_loop()
-        flight = self._flying.get(call.key)
-        if flight is None or flight.loop is not loop:
-            flight = self._flying[call.key] = Flight(loop)
-            flight.task = loop.create_task(self._fly(asked, flight))
-        waiter = flight.waiter()
-        try:
-            # A cancelled agent leaves its call in flight: it is paid, so its answer is kept.
-            return await waiter
-        except asyncio.CancelledError:
-            at.note(NOTED[asked.kind], {asked.kind: call.model, "call": call.key.hex(), "cut": True}, Usage(calls=1))
-            raise
-
-    async def _fly(self, asked: Asked, flight: Flight) -> None:
-        """Make a call; its row, or its error, goes to those who still wait for it."""
-        row: Row | None = None
-        failed: Exception | None = None
-        try:
-            row = await (self._share(asked) if asked.same else self._send(asked))
-        except Exception as error:
-            failed = error
-        finally:
-            if self._flying.get(asked.call.key) is flight:
-                del self._flying[asked.call.key]
-            flight.land(row, failed)
-
-    async def _share(self, asked: Asked) -> Row:
-        """As _send; a request that was answered before, or is being answered now, is not sent again."""
-        call = asked.call
-        first = self._asking.get(call.digest)
-        if first is None or first.get_loop() is not asyncio.get_running_loop():
-            row = self.cassette.same(call.digest)
-            if row is None:
-                first = asyncio.ensure_future(self._send(asked))
-                self._asking[call.digest] = first
-                first.add_done_callback(lambda _: self._asking.pop(call.digest, None))
-                return await first
-        else:
-            row = await asyncio.shield(first)
-        if row.reply is None or row.status != "answered":
-            return await self._send(asked)
-        return self.cassette.share(call, asked.bare(row.reply))
-
-    async def _send(self, asked: Asked) -> Row:
-        gate = self._gate(asked.gate)
-        if gate is None:
-            return await self._sent(asked)
-        await gate.acquire()
-        try:
-            return await self._sent(asked)
-        finally:
-            gate.release()
-
-    async def _sent(self, asked: Asked) -> Row:
-        """Log a call, make it and keep what came of it, within the budget."""
-        budget = self.budget if asked.bound is not None else None
-        price = asked.price() if budget is not None and budget.money is not None else None
-        ticket = budget.reserve(asked.bound or (0, 0), price) if budget is not None else None
-        row: Row | None = None
-        done = Done(b"")
-        try:
-            row = await self.cassette.intend(asked.call, asked.harmless, len(self._flying) < 2)
-            done = await asked.send(row.idempotency)
-            keep = self.cassette.fail if done.failed else self.cassette.answer
-            return await keep(row, done.reply, done.usage, done.attempts, done.doubtful, len(self._flying) < 2)
-        except ModelDown as error:
-            if row is not None:
-                await self.cassette.withdraw(row, error.doubtful)
-            raise
-        finally:
-            if budget is not None and ticket is not None:
-                budget.settle(ticket, done.usage, price, done.cached)
-                if lost := done.doubtful:
-                    tok_in, tok_out = asked.bound or (0, 0)
-                    budget.charge(Usage(0 if done.failed else lost, lost * tok_in, lost * tok_out), price)
-
-    def _gate(self, gate: tuple[str, int] | None) -> asyncio.Semaphore | None:
-        if gate is None:
-            return None
-        name, width = gate
-        loop = asyncio.get_running_loop()
-        gates = self._gates.get(loop)
-        if gates is None:
-            gates = self._gates[loop] = {}
-        if name not in gates:
-            gates[name] = asyncio.Semaphore(width)
-        return gates[name]
+            return self.cassette.share(asked.call, asked.bare(donor.reply), "hit-")
+        return await self._flights.row(asked, at)
 
     # -- tools and people --------------------------------------------------------------------------
     async def tool(
@@ -358,10 +268,12 @@ class Model:
 
         Raises ModelError (a call failed for good), or `Stop`: ModelDown, BudgetSpent, Missing.
         """
-        found: list[Any] = [self._look(request, at) for request in requests]
-        if len(found) == 1 and not isinstance(found[0], Missing):
-            only = found[0]
+        if len(requests) == 1:
+            only = self._look(requests[0], at)
+            if isinstance(only, Missing):
+                raise only
             return [self._use(await self._door.fetch(only, at) if isinstance(only, Asked) else only, at)]
+        found: list[Any] = [self._look(request, at) for request in requests]
         sent = [f for f in found if isinstance(f, Asked)]
         if sent:
             settled = iter(await asyncio.gather(*(self._door.fetch(f, at) for f in sent), return_exceptions=True))
@@ -416,12 +328,13 @@ class Model:
 
     def _done(self, result: Reply | ModelError) -> Done:
         """An answer of the backend as the cassette keeps it."""
-        redact = self._door.redact
+        redact = self._door.redactor()
         if isinstance(result, ModelError):
             error = _encode([result.kind, redact(str(result))])
             return Done(error, True, Usage(calls=result.attempts), 0, result.attempts, result.doubtful)
-        result.text = redact(result.text)
-        result.tool_calls = [ToolCall(c.id, c.name, redact(c.arguments)) for c in result.tool_calls]
+        if redact is not str:
+            result.text = redact(result.text)
+            result.tool_calls = [ToolCall(c.id, c.name, redact(c.arguments)) for c in result.tool_calls]
         return Done(_encode(result), False, result.usage, result.cached, result.attempts, result.doubtful)
 
     def _use(self, row: Row, at: Observation) -> Reply:
@@ -439,8 +352,9 @@ class Model:
             at.count("tok_cached", reply.cached)
             if at.path:  # inside a team, which may be of several models
                 at.count(f"tok_cached:{self.name}", reply.cached)
-        for word in reply.doubt.split():
-            at.count(f"{word}_doubted")
+        if reply.doubt:
+            for word in reply.doubt.split():
+                at.count(f"{word}_doubted")
         data["text"] = reply.text
         data["finish"] = reply.finish
         at.note("model", data, row.usage)

@@ -150,7 +150,7 @@ class Message(msgspec.Struct, frozen=True):
         plain: dict[str, Any] = {
             "role": self.role,
             "text": redact(self.text),
-            "images": [i.digest() for i in self.images],
+            "images": [i.digest() for i in self.images] if self.images else [],
         }
         if self.tool_calls:
             plain["tool_calls"] = [[c.id, c.name, redact(c.arguments)] for c in self.tool_calls]
@@ -160,8 +160,12 @@ class Message(msgspec.Struct, frozen=True):
 
     def bound(self) -> int:
         """Upper bound of its tokens: a token is a byte at least, plus 16 for the message and each call."""
-        calls = sum(len(f"{c.id}{c.name}{c.arguments}".encode()) + 16 for c in self.tool_calls)
-        return len(self.text.encode()) + len(self.tool_call_id.encode()) + 16 + IMAGE_TOKENS * len(self.images) + calls
+        text = self.text
+        size = (len(text) if text.isascii() else len(text.encode())) + 16
+        if self.images or self.tool_calls or self.tool_call_id:
+            calls = sum(len(f"{c.id}{c.name}{c.arguments}".encode()) + 16 for c in self.tool_calls)
+            size += len(self.tool_call_id.encode()) + IMAGE_TOKENS * len(self.images) + calls
+        return size
 
 
 class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -257,10 +261,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
         Tools count by their JSON. So does a schema, which some endpoints put into the prompt.
         """
-        tok_in = sum(m.bound() for m in self.messages)
-        for extra in (*self.tools, self.json_schema):
-            if extra is not None:
-                tok_in += len(_json(extra)) + 16
+        tok_in = 0
+        for message in self.messages:
+            tok_in += message.bound()
+        if self.tools or self.json_schema is not None:
+            for extra in (*self.tools, self.json_schema):
+                if extra is not None:
+                    tok_in += len(_json(extra)) + 16
         return tok_in, self.max_tokens
 
 

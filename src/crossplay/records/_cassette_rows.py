@@ -85,9 +85,14 @@ CREATE TABLE IF NOT EXISTS calls (
   attempts INTEGER NOT NULL, doubtful INTEGER NOT NULL, idempotency TEXT NOT NULL,
   asked REAL NOT NULL, settled REAL, seal BLOB NOT NULL
 );
+PRAGMA user_version = {VERSION};
+"""
+INDEXES = """
 CREATE INDEX IF NOT EXISTS by_digest ON calls (digest);
 CREATE INDEX IF NOT EXISTS by_episode ON calls (env_id, root, block, replicate);
-PRAGMA user_version = {VERSION};
+"""
+"""Made when first needed, or when the cassette is closed: to keep them up to date with every call takes much
+longer than to make them once.
 """
 SELECT = f"SELECT {', '.join(COLUMNS)}, seal FROM calls"
 FIND = f"{SELECT} WHERE key = ?"

@@ -27,6 +27,7 @@ from crossplay.records._cassette_rows import (
     DELETE,
     EPISODE,
     FIND,
+    INDEXES,
     SAME,
     SCHEMA,
     SELECT,
@@ -119,6 +120,7 @@ class Cassette:
         self._absent: set[bytes] = set()  # looked for in vain, so that an intent need not look again
         self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
+        self._indexed = False  # as far as is known
         self._writer: Writer | None = None
         self._shelf: Shelf | None = None
         self._packed: Packed | None = None
@@ -175,7 +177,7 @@ class Cassette:
         if self._db is None:
             assert self._packed is not None, "only an exported file is opened without its rows"
             self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + INDEXES)
             for row in self._packed.rows():
                 self._db.execute(*_statement(row))
         return self._db
@@ -268,6 +270,7 @@ class Cassette:
         for source in (self, *self._others):
             newest = " AND rowid <= ?" if source is self else ""
             values = (call.digest, self._newest) if source is self else (call.digest,)
+            source._index()
             found = source._query(
                 f"{SAME}{newest} ORDER BY env_id, root, block, replicate, seat, tick, path, k", *values
             )
@@ -280,8 +283,18 @@ class Cassette:
         """The first answered row of an equal request at any address that was sent, or None."""
         if self.mode == "off":
             return None
+        self._index()
         found = self._query(f"{SAME} AND settled >= ? ORDER BY settled LIMIT 1", digest, self._since)
         return read_row(found[0]) if found else None
+
+    def _index(self) -> None:
+        """Have the indexes; without them, where nothing may be written now, the same is found slowly."""
+        writer = self._writer
+        if self._indexed or self._sealed or writer is None:
+            return
+        with writer.lock, contextlib.suppress(sqlite3.OperationalError):  # another process is at it
+            writer.db.executescript(INDEXES)
+            self._indexed = True
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order of (episode, seat, tick, path, k); raises `Damaged` at a bad one."""
@@ -427,6 +440,7 @@ class Cassette:
                 self._read.close()
                 if not self._sealed:
                     with contextlib.suppress(sqlite3.OperationalError):  # open elsewhere too: the last one does it
+                        self._write.executescript(INDEXES)
                         self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                         self._write.execute("PRAGMA journal_mode = DELETE")
                 self._write.close()
