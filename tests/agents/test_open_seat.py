@@ -311,6 +311,45 @@ def test_whatever_a_party_sends_is_canonical_or_refused_in_words(spec, value):
         assert pack(spec.check(read)) == pack(read)
 
 
+@given(st.lists(st.sampled_from(["good", "bad", "stale", "say", "leave", "look"]), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_party_does_the_trace_holds_its_answers_and_nothing_else(deeds):
+    seat, refusals = OpenSeat("guest", Mailbox(refusals=3)), 3
+    taken, wrong = [], [0]
+
+    async def party(box):
+        row, answered = 0, None
+        for deed in [*deeds, *["good"] * 3]:
+            with box.contact():
+                _, turn = await box.observe(5)
+                if turn is None:
+                    return
+                if deed == "good":
+                    taken.append(1)
+                    box.answer("name", turn=turn.id)
+                    row, answered = 0, turn
+                elif deed == "bad":
+                    row, wrong[0] = row + 1, wrong[0] + 1
+                    with pytest.raises(Refused) as refused:
+                        box.answer("nonsense", turn=turn.id)
+                    assert refused.value.lost == (row == refusals)
+                    if refused.value.lost:
+                        taken.append(0)
+                        row, answered = 0, turn
+                elif deed == "stale" and answered is not None:
+                    with pytest.raises(Refused):
+                        box.answer("name", turn=answered.id)
+                elif deed == "say" and len(turn.said) < 16:
+                    box.say("hello")
+
+    (outcome,), _ = asyncio.run(together(seat, episode(seat), party=party))
+    played = [e.value for e in outcome.trace() if e.kind == "act" and e.seat == 0]
+    assert outcome.status == "horizon" and played == taken[:3]
+    assert outcome.counts["a"].get("refused", 0) == wrong[0]
+    assert outcome.counts["a"].get("invalid", 0) == taken[:3].count(0)
+    assert loop(play(Secrets(), recorded(outcome.trace(), Secrets.seats), Block(7, 1))).world == outcome.world
+
+
 @pytest.mark.parametrize("spec", _SPECS)
 def test_nesting_without_end_is_refused(spec):
     deep = []

@@ -112,15 +112,17 @@ def run_beside(stage, folder, houses, clients):
 def test_a_study_starts_its_client_and_can_be_repeated(tmp_path):
     guest = {"client": f"{PLAYER} --rule first"}
     lineups = {"guest": {"seats": ["guest", "chef"]}, "script": {"seats": ["first", "chef"]}}
-    study = study_with(guest, lineups, agents={"first": {"type": "first-legal"}})
+    study = study_with(guest, lineups, blocks=3, agents={"first": {"type": "first-legal"}})
     result = crossplay.run(study, tmp_path / "one", trust=True)
-    assert {row.lineup: row.summary.episodes for row in result.rows} == {"guest": 2, "script": 2}
+    assert {row.lineup: row.summary.episodes for row in result.rows} == {"guest": 3, "script": 3}
+    with crossplay.open_run(tmp_path / "one") as run:
+        assert [r.block for r in run.records() if "guest" in r.lineup] == [0, 1, 2]  # the queue keeps their order
     by_client, by_script = (records(tmp_path / "one", who) for who in ("guest", "first"))
     # The world chain of an outside party is that of a script that answers the same.
-    assert [r.world for r in by_client] == [r.world for r in by_script] and len({r.world for r in by_client}) == 2
+    assert [r.world for r in by_client] == [r.world for r in by_script] and len({r.world for r in by_client}) == 3
     for level in ("actions", "agents"):
         found = verify(tmp_path / "one", level, trust=True)
-        assert found.ok and found.replayed == 4
+        assert found.ok and found.replayed == 6
     assert "can only be replayed" in found.recorded_only["world | guest+chef"]
 
 
@@ -194,6 +196,38 @@ def test_a_wrong_token_a_foreign_page_and_a_large_body_are_refused(tmp_path):
         assert seat.mailbox._seen == float("-inf")  # none of them counted as the party
     finally:
         house.close()
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_a_client_that_breaks_off_while_it_waits_is_no_longer_there(mode):
+    seat = OpenSeat("guest")
+    house = McpHouse(seat, hold=1.0)
+    house.open()
+
+    async def break_off():
+        async with Client(house.url, mode=mode) as client:
+            await client.list_tools()
+            asked = asyncio.create_task(client.call_tool("observe"))
+            while not seat.mailbox._present:
+                await asyncio.sleep(0.01)
+            asked.cancel()
+            await asyncio.wait([asked])
+
+    asyncio.run(break_off())
+    for _ in range(300):
+        if not seat.mailbox._present:
+            break
+        time.sleep(0.01)
+    house.close()
+    assert seat.mailbox._present == 0
+
+
+def test_two_served_seats_in_changing_places_do_not_wait_for_each_other(tmp_path):
+    party = {"type": "open:mcp", "client": f"{PLAYER} --rule first", "wait": 20}
+    lineups = {"one": {"seats": ["guest", "other"]}, "two": {"seats": ["other", "guest"]}}
+    study = study_with(party, lineups, agents={"other": dict(party)}, horizon=3)
+    result = crossplay.run(study, tmp_path / "run", trust=True)
+    assert [row.statuses for row in result.rows] == [{"horizon": 2}] * 2
 
 
 def test_an_address_in_use_is_heard_of_at_once():

@@ -88,9 +88,7 @@ class Mailbox:
         key = (group, seat)
         if (place := self._places.get(key)) is not None:
             return place
-        with self._lock:
-            if group not in self._playing and group not in self._queue:
-                self._queue.append(group)
+        self.line_up(env)
         try:
             while True:
                 with self._lock:
@@ -105,6 +103,14 @@ class Mailbox:
         await self._somebody(seat)
         with self._lock:
             return self._places.setdefault(key, Place(self._playing[group], seat, env_id, rules, env, history=[]))
+
+    def line_up(self, env: Any) -> None:
+        """Take the episode's place in the queue. Before anything is awaited, so that the queues of several parties
+        hold their episodes in one order, and none of them waits for another in a circle.
+        """
+        with self._lock:
+            if id(env) not in self._playing and id(env) not in self._queue:
+                self._queue.append(id(env))
 
     def _number(self) -> int:
         self._episodes += 1

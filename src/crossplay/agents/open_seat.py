@@ -70,6 +70,10 @@ class OpenSeat(Agent):
             env.start(Block())
             self.talks = self.talks or bool(env.audience(seat))
 
+    def line_up(self, obs: Observation) -> None:
+        """Queue for the party, where more has to be awaited before `begin`."""
+        self.mailbox.line_up(obs._scope.env)
+
     async def begin(self, obs: Observation) -> None:
         """Wait until the party is free for the episode and there: no clock runs yet."""
         await self._place(obs)

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class ServedSeat(OpenSeat):
 
     async def begin(self, obs: Observation) -> None:
         """Serve, then wait for the party."""
+        self.line_up(obs)
         await asyncio.to_thread(self.running.start, self)
         await super().begin(obs)
 
@@ -72,8 +74,9 @@ class Running:
                 self.house.open()
                 if self._client is not None:
                     self.client = self._client(self.house.url)
-            except CrossplayError as error:
-                raise Stop(f"{seat.name}: {error}") from error
+            except Exception as error:
+                what = str(error) if isinstance(error, CrossplayError) else f"{type(error).__name__}: {error}"
+                raise Stop(f"{seat.name}: {what}") from error
 
     def close(self) -> None:
         """The run is over: the party is told, then client and server end."""
@@ -125,6 +128,8 @@ def open_seat(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
         return token_from(options["token_env"], host, f"open:{rest}") or given
 
     def ready() -> None:
+        if find_spec("mcp") is None:
+            raise CrossplayError(f"open:{rest}: the package mcp is not installed; add it with the extra crossplay[mcp]")
         token()
         if not command and not port:
             raise CrossplayError(
