@@ -73,7 +73,8 @@ class Registry:
         """Raises CrossplayError where a name stands twice."""
         self.cards = tuple(cards)
         self.names = tuple(c.name for c in self.cards)
-        self._embed, self._vectors = embed, None
+        self._embed = embed
+        self._vectors: np.ndarray | None = None
         twice = sorted(n for n, k in Counter(self.names).items() if k > 1)
         if twice:
             raise CrossplayError(f'registry: the name "{twice[0]}" stands twice')
