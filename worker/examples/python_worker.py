@@ -5,7 +5,9 @@ crossplay worker check "python worker/examples/python_worker.py"
 
 from __future__ import annotations
 
-from crossplay_worker import Obs, Worker, run
+from typing import Any
+
+from crossplay_worker import Obs, Refused, Worker, run
 
 
 class AnyLegal(Worker):
@@ -18,6 +20,14 @@ class AnyLegal(Worker):
     state = "none"
     deterministic = True
     codecs = ("msgpack", "json")
+
+    def bind(self, seats: list[Any], config: dict[str, Any]) -> None:
+        """Refuse seats that it cannot play, before anything is spent."""
+        for seat in seats:
+            if seat.spec.get("kind") != "names":
+                raise Refused(
+                    "BAD_SPACE", "seat %s wants %s; this worker picks names" % (seat.seat, seat.spec.get("kind"))
+                )
 
     def act(self, obs: Obs) -> int:
         """The index of a legal action."""
