@@ -11,7 +11,6 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,9 +89,23 @@ def test_an_agent_plays_the_same_game_over_a2a_as_in_process(name, who, options)
 def test_a_team_of_members_plays_the_same_game_too():
     from crossplay.teams import make_team
 
-    team = make_team({"a": make_agent("random"), "b": make_agent("random"), "c": make_agent("first-legal")}, {"name": "vote"})
+    team = make_team([make_agent("random"), make_agent("random"), make_agent("first-legal")], "vote")
     here, there = both("matrix/rock_paper_scissors", team, options={"rounds": 8})
     assert there.world == here.world
+
+
+def test_a_member_of_a_team_may_be_somewhere_else():
+    from crossplay.teams import make_team
+
+    env = make_env("matrix/rock_paper_scissors", {"rounds": 5})
+    with served("random") as (url, _):
+        agent, close = remote(url)
+        outcomes = []
+        for member in (agent, make_agent("random")):
+            team = make_team([member, member, make_agent("random")], {"name": "debate", "rounds": 1})
+            outcomes.append(loop(play(env, dict.fromkeys(env.seats, team), Block(5, 2))))
+        close()
+    assert outcomes[0].world == outcomes[1].world
 
 
 def test_a_skilled_agent_needs_the_environment_at_the_server_and_then_plays_the_same():
@@ -256,13 +269,19 @@ def test_a_policy_reads_an_array_in_either_form():
     policy = make_agent({"type": "policy:kitchen/cramped_room-1", "sample": False})
     import base64
 
-    packed = {"dtype": array.dtype.str, "shape": list(array.shape), "base64": base64.b64encode(array.tobytes()).decode()}
+    packed = {
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "base64": base64.b64encode(array.tobytes()).decode(),
+    }
     with served(policy) as (url, _):
         answers = [
             asked(url, new_data_part({"spec": {"kind": "names", "names": names}, "views": {"array": view}}))[1]
             for view in (packed, array.tolist())
         ]
-    logits, _ = policy.logits(np.log1p(np.abs(array.ravel()[None])).astype(np.float32) * np.sign(array.ravel()[None]), None)
+    logits, _ = policy.logits(
+        np.log1p(np.abs(array.ravel()[None])).astype(np.float32) * np.sign(array.ravel()[None]), None
+    )
     assert answers[0] == answers[1] and answers[0][0] in names and np.isfinite(logits).all()
 
 
@@ -289,7 +308,10 @@ def test_a_message_of_text_alone_is_put_to_agents_that_answer_texts():
         (new_data_part({"spec": {"kind": "box", "shape": [10**9], "low": 0, "high": 1}}), "a box of shape"),
         (new_data_part({"spec": {"kind": "names", "names": ["a"]}, "legal": ["b"]}), "none of the actions"),
         (new_data_part({"spec": {"kind": "text"}, "tick": "late"}), "tick"),
-        (new_data_part({"spec": {"kind": "text"}, "views": {"array": {"dtype": "O", "shape": [1], "base64": ""}}}), "objects"),
+        (
+            new_data_part({"spec": {"kind": "text"}, "views": {"array": {"dtype": "O", "shape": [1], "base64": ""}}}),
+            "objects",
+        ),
         (new_data_part({"spec": {"kind": "text"}, "views": {"text": 3}}), "not text"),
         (new_data_part({"spec": {"kind": "text"}, "exact": "!!"}), "exact part"),
         (new_data_part({"spec": {"kind": "text"}, "exact": "gA=="}), "key"),
@@ -316,7 +338,9 @@ def test_a_schema_that_is_none_harms_nobody():
             return {"a": 1}
 
     with served(Says()) as (url, _):
-        [found], _ = asked(url, new_data_part({"spec": {"kind": "data", "schema": {"type": "quux"}}, "views": {"data": 1}}))
+        [found], _ = asked(
+            url, new_data_part({"spec": {"kind": "data", "schema": {"type": "quux"}}, "views": {"data": 1}})
+        )
         assert found["fault"]["kind"] == "error"
 
 
@@ -407,7 +431,12 @@ def test_another_address_than_loopback_needs_a_token():
 
 
 def test_old_clients_are_answered_in_the_old_way():
-    message = {"messageId": "1", "role": "user", "contextId": "c", "parts": [{"kind": "data", "data": json.loads(GOOD)["params"]["message"]["parts"][0]["data"]}]}
+    message = {
+        "messageId": "1",
+        "role": "user",
+        "contextId": "c",
+        "parts": [{"kind": "data", "data": json.loads(GOOD)["params"]["message"]["parts"][0]["data"]}],
+    }
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": message}}).encode()
     with served(Turn()) as (url, _):
         status, answer = post(url, body)

@@ -11,7 +11,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,6 +24,12 @@ from crossplay.kernel import Action, Agent, CrossplayError, Fault, Observation, 
 
 __all__ = ["A2a", "a2a"]
 
+KINDS: dict[str, Literal["timeout", "invalid", "error", "void"]] = {
+    "timeout": "timeout",
+    "invalid": "invalid",
+    "void": "void",
+}
+"""Faults that an agent may report; any other word is an error."""
 TOLD_AGAIN = 16
 """Own turns that are told again where the agent does not remember them."""
 
@@ -104,7 +110,7 @@ class A2a(Agent):
 
     async def _begin(self, obs: Observation) -> dict[str, Any] | Fault:
         """The memo of a fresh episode: what the agent is, by its card, and a new context."""
-        found = await self._through(obs, {"card": True}, self._introduce, repeatable=True)
+        found: Any = await self._through(obs, {"card": True}, self._introduce, repeatable=True)
         if isinstance(found, Fault):
             return found
         # The context is no part of the record: no two episodes may share one, whatever is read from it.
@@ -143,7 +149,8 @@ class A2a(Agent):
             if memo["extension"]:
                 form = {**form, "views": {}, "exact": exact_question(obs, views, memo["memo"])}
             memo["asked"] = True
-            return msgspec.to_builtins(await self.line.send(sent, form, memo["context"]))
+            found: dict[str, Any] = msgspec.to_builtins(await self.line.send(sent, form, memo["context"]))
+            return found
 
         found = await self._through(obs, asked, run)
         if isinstance(found, Fault):
@@ -187,8 +194,7 @@ class A2a(Agent):
             obs.count("a2a_lost")
             return Fault("void", f"{self.title}: {error}")
         except ToolError as error:
-            kind = "timeout" if error.kind == "TimeoutError" else "error"
-            return Fault(kind, str(error)[:500])
+            return Fault("timeout" if error.kind == "TimeoutError" else "error", str(error)[:500])
 
     def _action(self, answer: Answer, obs: Observation, memo: dict[str, Any]) -> Action | Fault:
         """The move of an answer, with what it spent and counted on its side."""
@@ -198,9 +204,8 @@ class A2a(Agent):
             memo["memo"] = answer.memo
         if answer.fault is not None:
             kind, detail = answer.fault
-            known = kind if kind in ("timeout", "invalid", "void") else "error"
-            fault = Fault(known, f"{self.title}: {detail}"[:500], answer.messages)
-            return fault if known == "void" else Action(fault, usage=answer.usage, memo=memo)
+            fault = Fault(KINDS.get(kind, "error"), f"{self.title}: {detail}"[:500], answer.messages)
+            return fault if fault.kind == "void" else Action(fault, usage=answer.usage, memo=memo)
         memo["said"] = [obs.tick, _short(answer.value, obs)]
         return Action(answer.value, answer.messages, answer.confidence, answer.rationale, answer.usage, memo)
 

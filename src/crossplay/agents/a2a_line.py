@@ -84,14 +84,16 @@ class Line:
 
     async def fetch_card(self) -> dict[str, Any]:
         """The same, awaited."""
-        return await self._on_line(self._read_card())
+        card: dict[str, Any] = await self._on_line(self._read_card())
+        return card
 
     async def send(self, text: str, data: Mapping[str, Any], context: str) -> Sent:
         """A message of a text part and a data part, and its answer. Raises Lost, Late, Refused, CrossplayError.
 
         context: the A2A context, a conversation that the agent may remember.
         """
-        return await self._on_line(self._send(text, data, context))
+        sent: Sent = await self._on_line(self._send(text, data, context))
+        return sent
 
     def close(self) -> None:
         """Hang up; may be called more than once, and the line opens again when it is used."""
@@ -264,9 +266,8 @@ def _stop(loop: asyncio.AbstractEventLoop, client: Any) -> None:
                 await client.http.aclose()
         loop.stop()
 
-    if not loop.is_closed():
-        with contextlib.suppress(RuntimeError):
-            asyncio.run_coroutine_threadsafe(end(), loop)
+    with contextlib.suppress(RuntimeError):  # it has ended
+        loop.call_soon_threadsafe(lambda: loop.create_task(end()))
 
 
 def _sdk() -> Any:

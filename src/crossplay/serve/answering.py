@@ -57,7 +57,8 @@ class _Context:
         self.memo: Any = None
         self.known = False  # begun here
         self.lock = asyncio.Lock()  # one question at a time
-        self.message, self.answer = "", None
+        self.message = ""
+        self.answer: dict[str, Any] | None = None
         self.used = 0.0
 
 
@@ -94,9 +95,9 @@ class Answering:
             async with at.lock:
                 if message and at.message == message and at.answer is not None:
                     return at.answer
-                at.answer = await self._ask(q, at, context)
+                found = at.answer = await self._ask(q, at, context)
                 at.message, at.used = message, self._clock()
-                return at.answer
+                return found
         finally:
             self._open -= 1
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +37,7 @@ from crossplay.kernel import (
     Lineup,
     Msg,
     Observation,
+    Outcome,
     aio,
     play,
 )
@@ -86,10 +87,10 @@ class _Caller(Agent):
 class Session:
     """One environment of a client, and the episode that is played in it."""
 
-    def __init__(self, env: Env, seat: str, others: Mapping[str, Agent], root: int, conduct: Conduct) -> None:
-        self.env, self.seat, self.root, self.conduct = env, seat, root, conduct
+    def __init__(self, env: Env, server: EnvServer) -> None:
+        self.env, self.server, self.seat = env, server, server.seat
         caller = _Caller(self._hold)
-        self.lineup = Lineup({s: caller if s == seat else others[s] for s in env.seats})
+        self.lineup = Lineup({s: caller if s == self.seat else server.others[s] for s in env.seats})
         self.used = time.monotonic()
         self.lock = asyncio.Lock()
         self.block: int | str = 0
@@ -107,8 +108,9 @@ class Session:
         await self.stop()
         self.block, self._earned, self._now = block, 0.0, {}
         self._turn.clear()
-        self._episode = play(self.env, self.lineup, Block(self.root, block), self.conduct)
-        self._task = asyncio.create_task(self._play())
+        at = self.server.at(block)
+        self._episode = play(self.env, self.lineup, at, self.server.conduct)
+        self._task = asyncio.create_task(self._play(at))
         await self._wait()
         return {**self._now, "task_description": self.env.rules}
 
@@ -134,6 +136,8 @@ class Session:
         """End the episode where it stands."""
         task, self._task, self._answer, self._obs = self._task, None, None, None
         if task is not None:
+            if not task.done() and self._episode.tick:
+                self.server.left += 1
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
@@ -168,8 +172,11 @@ class Session:
         }
         self._turn.set()
 
-    async def _play(self) -> None:
+    async def _play(self, at: Block) -> None:
+        began = time.perf_counter()
         outcome = await aio(self._episode)
+        if self.server.ended is not None:
+            self.server.ended(at, outcome, time.perf_counter() - began)
         i = self.env.seats.index(self.seat)
         text = f"The episode is over ({outcome.status})."
         if "text" in self.env.views and outcome.status in ("terminal", "horizon"):
@@ -182,7 +189,7 @@ class Session:
             "available_actions": [],
             "status": outcome.status,
             "scores": {k: float(v) for k, v in outcome.score.items()},
-            "world": outcome.world.hex() if isinstance(outcome.world, bytes) else str(outcome.world),
+            "world": outcome.world.hex(),
             "counts": outcome.counts.get(self.seat, {}),
         }
         self._turn.set()
@@ -198,7 +205,7 @@ def shown(obs: Observation) -> str:
     """What a client is shown: news, then the text view."""
     said = [f"{m.src}: {m.body}" for m in obs.inbox]
     news = "\n".join(["Said to you:", *said]) + "\n\n" if said else ""
-    return news + obs.view("text").strip()
+    return news + str(obs.view("text")).strip()
 
 
 def read_action(text: Any, obs: Observation) -> Any:
@@ -232,7 +239,8 @@ def _first(score: Mapping[str, float]) -> float:
 class EnvServer:
     """Environments of one kind for clients. make: a fresh environment; seat: which is played over HTTP.
 
-    others: seat -> agent for all other seats. For one event loop.
+    others: seat -> agent for all other seats. at(block): the address of the next episode of a block;
+    ended(address, outcome, seconds): told of each that is over. For one event loop.
     """
 
     def __init__(
@@ -243,15 +251,13 @@ class EnvServer:
         root: int = 0,
         conduct: Conduct = Conduct(),  # noqa: B008 (frozen)
         limits: Limits = Limits(),  # noqa: B008 (frozen)
+        *,
+        at: Callable[[int | str], Block] | None = None,
+        ended: Callable[[Block, Outcome, float], None] | None = None,
     ) -> None:
-        self._make, self.seat, self.others, self.root, self.conduct, self.limits = (
-            make,
-            seat,
-            others,
-            root,
-            conduct,
-            limits,
-        )
+        self._make, self.seat, self.others = make, seat, others
+        self.root, self.conduct, self.limits = root, conduct, limits
+        self.at, self.ended = at or (lambda block: Block(root, block)), ended
         self.probe = make()
         if seat not in self.probe.seats:
             raise CrossplayError(f"{self.probe.id}: no seat {seat!r}; it has {', '.join(self.probe.seats)}")
@@ -262,6 +268,7 @@ class EnvServer:
         for name, agent in others.items():
             agent.check(self.probe, name)
         self.sessions: dict[int, Session] = {}
+        self.left = 0  # episodes that their clients did not finish
         self._made = 0
 
     def app(self, host: str = "127.0.0.1", token: str = "") -> web.Application:
@@ -284,11 +291,22 @@ class EnvServer:
                 return web.json_response({"error": str(error)}, status=error.status)
 
         app = web.Application(middlewares=[checked], client_max_size=BODY)
-        app.add_routes([
-            web.get("/", self._hello), web.post("/create", self._create), web.post("/reset", self._reset),
-            web.post("/step", self._step), web.post("/close", self._close), web.get("/observation", self._observation),
-            web.get("/available_actions", self._actions), web.get("/detail", self._detail),
-        ])  # fmt: skip
+        asked: dict[str, Callable[[web.Request], Awaitable[Any]]] = {
+            "/": self._hello,
+            "/observation": self._observation,
+            "/available_actions": self._actions,
+            "/detail": self._detail,
+        }
+        told: dict[str, Callable[[web.Request], Awaitable[Any]]] = {
+            "/create": self._create,
+            "/reset": self._reset,
+            "/step": self._step,
+            "/close": self._close,
+        }
+        for path, answer in asked.items():
+            app.router.add_get(path, answer)
+        for path, answer in told.items():
+            app.router.add_post(path, answer)
         app.on_cleanup.append(self._end)
         return app
 
@@ -301,7 +319,7 @@ class EnvServer:
         await self._sweep()
         if len(self.sessions) >= self.limits.open:
             raise Bad(429, f"{len(self.sessions)} environments are open; close one")
-        session = Session(self._make(), self.seat, self.others, self.root, self.conduct)
+        session = Session(self._make(), self)
         number = self._made
         self._made += 1
         self.sessions[number] = session
@@ -349,7 +367,7 @@ class EnvServer:
     def _session(self, given: Mapping[str, Any]) -> tuple[int, Session]:
         key = given.get("id", given.get("env_idx"))
         try:
-            number = int(key)  # type: ignore[arg-type]
+            number = int(str(key))
             session = self.sessions[number]
         except (TypeError, ValueError):
             raise Bad(400, '"id" is missing or no number') from None

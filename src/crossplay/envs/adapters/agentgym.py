@@ -123,7 +123,8 @@ class AgentGymEnv(Foreign):
         self._clear(0)
 
     def _clear(self, item: Any) -> None:
-        self._item, self._text, self._actions = item, "", []
+        self._item, self._text = item, ""
+        self._actions: list[str] = []
         self._told, self._done, self._ticks = 0.0, False, 0
         self._sum, self._most, self._ended = 0.0, 0.0, None
 
