@@ -206,7 +206,7 @@ def test_skills_are_offered_where_the_seat_is_wrapped():
     (outcome,), states = asyncio.run(together(seat, play(env, {"p0": wrapped, "p1": agent}, Block(7, 1))))
     shown = [s for s in states if s["status"] == "your_turn"]
     assert 0 < len(shown) < 12 and set(shown[0]["answer"]["legal"]) <= set(env.skills.names)
-    assert "skill" in seat.mailbox.rules()[env.id] and outcome.status == "horizon"
+    assert "skill" in seat.mailbox.rules()["kitchen/cramped_room@1"] and outcome.status == "horizon"
 
 
 def test_a_member_of_a_team_may_sit_outside():
@@ -510,6 +510,15 @@ def test_nothing_that_a_party_can_read_holds_another_seats_data():
         assert f"secret-of-{mine}-" in readable
         assert f"secret-of-{'b' if mine == 'a' else 'a'}-" not in readable
         assert "root" not in readable and Block(7, 1).block not in (s.get("block") for s in states)
+
+
+def test_options_of_the_world_are_not_told():
+    """They may hold what a seat is not to know, and what is to be known stands in the rules and the views."""
+    seat, env = OpenSeat("guest"), Secrets()
+    env.options = {"traitor": "b"}
+    _, told = asyncio.run(together(seat, episode(seat, env)))
+    assert "traitor" in env.id and "traitor" not in repr([told, seat.mailbox.history(1), seat.mailbox.rules()])
+    assert told[0]["environment"] == "test/secrets@1"
 
 
 def test_a_seat_shows_only_the_views_it_was_given():

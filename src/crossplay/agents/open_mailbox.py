@@ -30,7 +30,7 @@ class Place(msgspec.Struct, eq=False):
 
     episode: int
     seat: str
-    env_id: str
+    game: str
     rules: str
     env: Any
     tick: int = -1
@@ -79,7 +79,7 @@ class Mailbox:
         self._episodes = self._turns = 0
 
     # -- the engine's side -------------------------------------------------------------------------------
-    async def enter(self, env: Any, seat: str, env_id: str, rules: str) -> Place:
+    async def enter(self, env: Any, seat: str, game: str, rules: str) -> Place:
         """The place of a seat in an episode: at once where it is open, else when the party is free and there.
 
         Raises `Stop` where nobody comes.
@@ -102,7 +102,7 @@ class Mailbox:
             raise
         await self._somebody(seat)
         with self._lock:
-            return self._places.setdefault(key, Place(self._playing[group], seat, env_id, rules, env, history=[]))
+            return self._places.setdefault(key, Place(self._playing[group], seat, game, rules, env, history=[]))
 
     def line_up(self, env: Any) -> None:
         """Take the episode's place in the queue. Before anything is awaited, so that the queues of several parties
@@ -200,7 +200,7 @@ class Mailbox:
                     self.void += 1
                 else:
                     self.finished += 1
-            news = {"episode": place.episode, "seat": place.seat, "environment": place.env_id, "ended": status}
+            news = {"episode": place.episode, "seat": place.seat, "environment": place.game, "ended": status}
             if status == "void":
                 news["note"] = "this episode does not count; it is played again from its start"
             self._news.append({"status": "episode_over", **news, "total_reward": place.total})
@@ -365,7 +365,7 @@ class Mailbox:
         with self._lock:
             status = "over" if self.over and not self._open else "your_turn" if self._open else "waiting"
             places = [
-                {"episode": p.episode, "seat": p.seat, "environment": p.env_id, "total_reward": p.total}
+                {"episode": p.episode, "seat": p.seat, "environment": p.game, "total_reward": p.total}
                 for p in self._places.values()
             ]
             found = {"status": status, **self._tally(), "playing": places}
@@ -388,9 +388,9 @@ class Mailbox:
             return [dict(h) for p in places if p.episode == episode for h in p.history]
 
     def rules(self) -> dict[str, str]:
-        """The rules of the environments that the party has met, by environment id."""
+        """The rules of the games that the party has met, by name."""
         with self._lock:
-            return {p.env_id: p.rules for p in [*self._past, *self._places.values()]}
+            return {p.game: p.rules for p in [*self._past, *self._places.values()]}
 
     # -- waiting -----------------------------------------------------------------------------------------
     def _changed(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crossplay.agents.open_mailbox import Mailbox, Place
-from crossplay.agents.open_turn import Turn, turn_of
+from crossplay.agents.open_turn import Turn, game_of, turn_of
 from crossplay.kernel import Action, Agent, Block, CrossplayError, Fault, Observation, Stale, nearest
 
 __all__ = ["VIEWS", "OpenSeat"]
@@ -115,4 +115,4 @@ class OpenSeat(Agent):
     async def _place(self, obs: Observation) -> Place:
         self.mailbox.name = self.name  # what a study calls it
         # The environment instance is the one thing that all requests of an episode share and no other has.
-        return await self.mailbox.enter(obs._scope.env, obs.seat, obs.env_id, obs.rules)
+        return await self.mailbox.enter(obs._scope.env, obs.seat, game_of(obs.env_id), obs.rules)

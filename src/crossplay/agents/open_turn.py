@@ -12,7 +12,7 @@ import numpy as np
 
 from crossplay.kernel import Action, ActionSpec, CrossplayError, Fault, Invalid, Msg, Observation, nearest
 
-__all__ = ["Refused", "Turn", "plain", "read_answer", "turn_of"]
+__all__ = ["Refused", "Turn", "game_of", "plain", "read_answer", "turn_of"]
 
 WORDS = 8192
 """Characters of one message or rationale at most."""
@@ -34,7 +34,8 @@ class Refused(CrossplayError):
 class Turn(msgspec.Struct, eq=False):
     """One open request to a seat, as its party may know it.
 
-    id: counts the turns of the seat's mailbox. episode: counts the party's episodes, from 1. views: name ->
+    id: counts the turns of the seat's mailbox. game: the environment without its options, which may say what
+    a seat is not to know (who errs, what is withheld). episode: counts the party's episodes, from 1. views: name ->
     text, plain data, or uint8[h, w, 3]. deadline: on the clock of `time.monotonic`, or None. said: waits
     for the answer. answer: what the engine gets.
     """
@@ -42,7 +43,7 @@ class Turn(msgspec.Struct, eq=False):
     id: int
     episode: int
     seat: str
-    env_id: str
+    game: str
     rules: str
     tick: int
     spec: ActionSpec
@@ -85,7 +86,7 @@ class Turn(msgspec.Struct, eq=False):
             "turn": self.id,
             "episode": self.episode,
             "seat": self.seat,
-            "environment": self.env_id,
+            "environment": self.game,
             "tick": self.tick,
             **{name: view for name, view in self.views.items() if name != "image"},
             "answer": self.choice(),
@@ -114,7 +115,7 @@ def turn_of(obs: Observation, number: int, episode: int, total: float, views: tu
         number,
         episode,
         obs.seat,
-        obs.env_id,
+        game_of(obs.env_id),
         obs.rules,
         obs.tick,
         obs.spec,
@@ -131,6 +132,11 @@ def turn_of(obs: Observation, number: int, episode: int, total: float, views: tu
         None if obs.deadline is None else now + obs.deadline,
         said=[],
     )
+
+
+def game_of(env_id: str) -> str:
+    """`name@version` of an environment's id."""
+    return env_id.partition("?")[0].partition("#")[0]
 
 
 def _heard(m: Msg) -> dict[str, Any]:
