@@ -256,6 +256,7 @@ class Connection:
         self.reader = Reader(FRAME)
         self.queue: deque[tuple[float, Any, list[tuple[int, int]]]] = deque()
         self.cancelled: set[int] = set()
+        self.working = 0  # id of the training that runs
         self._write = threading.Lock()
 
     def send(self, message: Any) -> None:
@@ -300,7 +301,7 @@ class Connection:
             if refs and ring is not None:
                 read, ring.read = ring.read, []
             if isinstance(message, Cancel):
-                if any(getattr(m, "id", 0) == message.id for _, m, _ in self.queue):
+                if message.id == self.working or any(getattr(m, "id", 0) == message.id for _, m, _ in self.queue):
                     self.cancelled.add(message.id)
             else:
                 self.queue.append((time.monotonic(), message, read))
@@ -545,7 +546,7 @@ class _Service:
         memo = None
         for row, answer in enumerate(answers):
             if isinstance(answer, WireError):
-                acts.faults[row] = [answer.code, answer.message]
+                acts.faults[row] = [answer.code, answer.message, answer.retry]
                 answer = None
             elif isinstance(answer, Action):
                 memo = self._more(acts, row, answer, memo, count)

@@ -66,7 +66,7 @@ _guard = _Guard()
 class Child:
     """A started command.
 
-    Its standard output and error go to `log`. fds: descriptors it inherits. memory_mb, cpu_s: limits of the
+    Its standard output and error go to `log` (the latter to `errors`, where given). fds: descriptors it inherits. memory_mb, cpu_s: limits of the
     system on address space and processor time (Linux; 0: none). Raises `CrossplayError` where it cannot start.
     """
 
@@ -80,9 +80,11 @@ class Child:
         memory_mb: int = 0,
         cpu_s: int = 0,
         log: Path | None = None,
+        errors: Path | None = None,
     ) -> None:
         self.command = list(command)
         self._log: IO[bytes] = log.open("ab+") if log is not None else tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors: IO[bytes] = errors.open("ab+") if errors is not None else self._log
         self.started = time.monotonic()
         found = shutil.which(self.command[0], path=env.get("PATH"))
         if found is None and not (folder and (folder / self.command[0]).exists()):
@@ -92,7 +94,7 @@ class Child:
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
-                stderr=self._log,
+                stderr=self._errors,
                 cwd=folder,
                 env=dict(env),
                 pass_fds=fds,
@@ -100,6 +102,7 @@ class Child:
             )
         except OSError as error:
             self._log.close()
+            self._errors.close()
             raise CrossplayError(f"worker: cannot start {self.command[0]} ({error.strerror or error})") from None
         self.pid = self.process.pid
         _guard.tell("+", self.pid)
@@ -153,10 +156,9 @@ class Child:
     def tail(self, characters: int = 400) -> str:
         """The end of what it printed, in one line."""
         try:
-            size = os.fstat(self._log.fileno()).st_size
-            text = (
-                os.pread(self._log.fileno(), 4 * characters, max(0, size - 4 * characters)) if self._readable() else b""
-            )
+            log = self._errors if os.fstat(self._errors.fileno()).st_size else self._log
+            size = os.fstat(log.fileno()).st_size
+            text = os.pread(log.fileno(), 4 * characters, max(0, size - 4 * characters)) if self._readable() else b""
         except (OSError, ValueError):
             return ""
         lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
@@ -174,6 +176,7 @@ class Child:
             self.process.wait(5.0)
         _guard.tell("-", self.pid)
         self._log.close()
+        self._errors.close()
 
 
 def environment(extra: Mapping[str, str], keep: Any = ()) -> dict[str, str]:
