@@ -97,6 +97,14 @@ def test_the_judge_compares_with_its_controls(tmp_path):
 
     result = crossplay.run(scripted(0.85, 0.4), tmp_path / "run")
     found = {f.name: f for f in claim.judge(result, tmp_path / "run")}
-    assert set(found) >= {"over one", "cards matter", "close to the specialist", "found", "found with turned cards"}
+    assert set(found) == {
+        "over one",
+        "cards matter",
+        "declining repairs",
+        "close to the specialist",
+        "found by its card",
+        "found by another's card",
+        "found as others declined",
+    }
     assert found["over one"].low is not None and found["over one"].n == 30
-    assert 0 <= found["found"].value <= 1
+    assert found["found by its card"].value == 0  # such members answer no invitation

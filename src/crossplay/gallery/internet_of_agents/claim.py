@@ -227,43 +227,32 @@ def _replays(s: Settings, runs: Sequence[Runs]) -> Finding:
 
 # -- the trial -----------------------------------------------------------------------------------------
 def judge(result: Any, folder: Any) -> list[Finding]:
-    """The team against its organiser alone, against the same team with turned cards, and against the specialist alone."""
+    """The team against its organiser alone, against teams with each other's cards, and against the specialist alone."""
     found = []
-    for name, other, says, low_is in (
-        ("over one", "one", "the team is more accurate than its organiser alone", 0.0),
-        ("cards matter", "turned", "the team is more accurate than the same with each other's cards", 0.0),
-        (
-            "close to the specialist",
-            "specialist",
-            "the team is not worse by .1 or more than the specialist alone",
-            -0.1,
-        ),
-    ):
-        e = paired(result, "team", other)
+    for name, a, b, says, least in (
+        ("over one", "team", "one", "the team is more accurate than its organiser alone", 0.0),
+        ("cards matter", "team", "turned", "the team is more accurate than the same with each other's cards", 0.0),
+        ("declining repairs", "asked on", "team", "with each other's cards, but where others are invited after who declines, the team is not worse by .1 or more", -0.1),
+        ("close to the specialist", "team", "specialist", "the team is not worse by .1 or more than the specialist alone", -0.1),
+    ):  # fmt: skip
+        e = paired(result, a, b)
         if e is None:
             continue
         low, high = bounds(e)
-        found.append(
-            Finding(
-                name,
-                says,
-                low > low_is,
-                e.value,
-                f"95 % interval of the paired difference above {low_is:g}",
-                other,
-                low,
-                high,
-                n=e.n,
-            )
-        )
-    for name, lineup in (("found", "team"), ("found with turned cards", "turned")):
+        bound = f"95 % interval of the paired difference above {least:g}"
+        found.append(Finding(name, says, low > least, e.value, bound, b, low, high, n=e.n))
+    for lineup, says, above in (
+        ("team", "found by its card", 0.5),
+        ("turned", "found by another's card", -0.5),
+        ("asked on", "found as others declined", 0.5),
+    ):
         members = [t.vote["groups"][0]["members"] for t in talks(folder, lineup) if t.vote.get("groups")]
         if members:
             share = float(np.mean(["mathematician" in m for m in members]))
-            wanted = share > 0.5 if lineup == "team" else share < 0.5
+            bound = f"above {above:g}" if above > 0 else f"below {-above:g}"
             found.append(Finding(
-                name, "share of questions with the mathematician in the team", wanted, share,
-                "above .5" if lineup == "team" else "below .5", "by chance 1/3 where all accept", n=len(members),
+                says, "share of questions with the mathematician in the team", share > above if above > 0 else share < -above, share,
+                bound, "who was in the group, from the record", n=len(members),
             ))  # fmt: skip
     return found
 

@@ -300,7 +300,8 @@ def control(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
 
 def study(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     """The first model organises; the second one is the mathematician among a poet and a translator of the first model.
-    team: found by their cards; turned: the same with each other's cards; the organiser and the specialist alone.
+    team: one invitation, by their cards; turned: the same with each other's cards; asked on: those cards, and three invitations;
+    the organiser and the specialist alone.
     """
     plan = _base(models, level, n)
     asked = {"temperature": 0.0, "max_tokens": 80}
@@ -310,11 +311,11 @@ def study(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     agents["poet"] = {"type": f"llm:{models[0]}", **asked, "instructions": "You are a poet. Be brief."}
     agents["translator"] = {"type": f"llm:{models[0]}", **asked, "instructions": "You are a translator. Be brief."}
     agents["specialist"] = {"type": f"llm:{models[-1]}", "temperature": 0.0}
-    table = {"name": "forming", "lead": "engine", "depth": 0, "attempts": 3, "size": 1}
     members = ["organiser", *ABOUT]
-    for name, about in (("team", ABOUT), ("turned", TURNED)):
-        agents[name] = {"type": "team", "members": members, "protocol": {**table, "about": about}}
+    for name, about, attempts in (("team", ABOUT, 1), ("turned", TURNED, 1), ("asked on", TURNED, 3)):
+        table = {"name": "forming", "lead": "engine", "depth": 0, "attempts": attempts, "about": about}
+        agents[name] = {"type": "team", "members": members, "protocol": table}
     plan["study"]["baseline"] = "team"
-    plan["lineups"] = {name: [name] for name in ("team", "turned", "one", "specialist")}
+    plan["lineups"] = {name: [name] for name in ("team", "turned", "asked on", "one", "specialist")}
     plan["controls"] = {"equal_cost": False}
     return plan
