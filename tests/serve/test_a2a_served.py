@@ -71,16 +71,11 @@ def both(name, who, token="", options=None, conduct=None, local=False, **asked):
         ("kitchen/cramped_room", "chef", {"horizon": 12}),
         ("kitchen/coordination_ring", "random", {"horizon": 10}),
         ("spread", "scout", {"horizon": 8}),
-        ("matrix/prisoners_dilemma", {"type": "strategy:tit_for_tat"}, {"rounds": 8}),
+        ("matrix/prisoners_dilemma", "strategy:tit_for_tat", {"rounds": 8}),
         ("qa/synthetic", "scholar", {}),
     ],
 )
 def test_an_agent_plays_the_same_game_over_a2a_as_in_process(name, who, options):
-    if isinstance(who, dict):
-        try:
-            make_agent(who)
-        except CrossplayError:
-            who = "strategy:tft"
     here, there = both(name, make_agent(who), options=options)
     assert there.world == here.world and there.score == here.score
     assert not any("error" in c or "invalid" in c for c in there.counts.values())
@@ -320,7 +315,7 @@ def test_a_message_of_text_alone_is_put_to_agents_that_answer_texts():
     ],
 )
 def test_questions_that_are_none_are_refused_in_one_line(part, says):
-    with served(Turn()) as (url, answering), pytest.raises(A2AError, match=says):
+    with served(Turn()) as (url, _), pytest.raises(A2AError, match=says):
         asked(url, part)
 
 

@@ -306,7 +306,7 @@ class _Exact(msgspec.Struct, forbid_unknown_fields=True):
 def _exactly(found: Any) -> Answer:
     """The answer of an agent with the extension."""
     try:
-        e = msgspec.convert(found, _Exact)
+        e = msgspec.convert(found, _Exact, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise Unreadable(f"its exact part is not of the form ({error})") from None
     usage = Usage(*e.usage) if any(e.usage) and min(e.usage) >= 0 else None

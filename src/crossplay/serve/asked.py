@@ -119,7 +119,7 @@ def question_of(data: Mapping[str, Any]) -> Question:
             p.seconds,
         )
         if p.exact is not None:
-            _exactly(found, msgspec.convert(unpacked(p.exact), _Exact))
+            _exactly(found, msgspec.convert(unpacked(p.exact), _Exact, builtin_types=(bytes,)))
     except Malformed:
         raise
     except (msgspec.ValidationError, Unreadable, ValueError, TypeError, KeyError, OverflowError) as error:

@@ -136,8 +136,10 @@ class Session:
         """End the episode where it stands."""
         task, self._task, self._answer, self._obs = self._task, None, None, None
         if task is not None:
-            if not task.done() and self._episode.tick:
-                self.server.left += 1
+            if not task.done():
+                self.server.left += bool(self._episode.tick)
+                if self.server.dropped is not None:
+                    self.server.dropped(self._episode.at)
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
@@ -240,7 +242,8 @@ class EnvServer:
     """Environments of one kind for clients. make: a fresh environment; seat: which is played over HTTP.
 
     others: seat -> agent for all other seats. at(block): the address of the next episode of a block;
-    ended(address, outcome, seconds): told of each that is over. For one event loop.
+    ended(address, outcome, seconds): told of each that is over; dropped(address): of each that is not and will not be.
+    For one event loop.
     """
 
     def __init__(
@@ -254,10 +257,11 @@ class EnvServer:
         *,
         at: Callable[[int | str], Block] | None = None,
         ended: Callable[[Block, Outcome, float], None] | None = None,
+        dropped: Callable[[Block], None] | None = None,
     ) -> None:
         self._make, self.seat, self.others = make, seat, others
         self.root, self.conduct, self.limits = root, conduct, limits
-        self.at, self.ended = at or (lambda block: Block(root, block)), ended
+        self.at, self.ended, self.dropped = at or (lambda block: Block(root, block)), ended, dropped
         self.probe = make()
         if seat not in self.probe.seats:
             raise CrossplayError(f"{self.probe.id}: no seat {seat!r}; it has {', '.join(self.probe.seats)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,13 +52,14 @@ class HttpRun:
             limits,
             at=self._at if folder is not None else None,
             ended=self._keep if folder is not None else None,
+            dropped=self._drop if folder is not None else None,
         )
         self.kept = 0
         self._run = None if folder is None else open_run(stage, folder)
-        self._played: Counter[Any] = Counter()
+        self._taken: dict[int | str, set[int]] = {}
         if self._run is not None:
             for record in self._run.records():
-                self._played[record.block] = max(self._played[record.block], record.replicate + 1)
+                self._taken.setdefault(record.block, set()).add(record.replicate)
 
     def close(self) -> None:
         """Close the record, and free models."""
@@ -69,9 +69,14 @@ class HttpRun:
 
     def _at(self, block: int | str) -> Block:
         """The address of the next episode of a block."""
-        replicate = self._played[block]
-        self._played[block] += 1
+        taken = self._taken.setdefault(block, set())
+        replicate = next(i for i in range(len(taken) + 1) if i not in taken)
+        taken.add(replicate)
         return Block(self.stage.study.root, block, replicate)
+
+    def _drop(self, at: Block) -> None:
+        """An episode that nobody finished leaves its place to the next."""
+        self._taken[at.block].discard(at.replicate)
 
     def _keep(self, at: Block, outcome: Outcome, wall: float) -> None:
         """Commit a finished episode, before its client hears of the end."""
