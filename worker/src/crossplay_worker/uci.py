@@ -235,24 +235,21 @@ class UciWorker(Worker):
 
     # -- moves ---------------------------------------------------------------------------------------------
     def act(self, obs: Obs) -> Any:
-        """The engine's move. An engine that has ended is started again once; counted as `engine_restarts`."""
+        """The engine's move. One that has ended or hangs is `UPSTREAM`, and worth asking again: it is started anew."""
+        if obs.view["game"] != "chess()":
+            raise Refused("BAD_SPACE", "a UCI engine plays chess from the usual start, not %s" % obs.view["game"])
         board = Board(obs.view["history"])
         legal = board.named(obs.names())
-        for again in (0, 1):
-            engine = self._started()
-            before = _cpu(engine.pid)
-            try:
-                move = self._think(engine, board.moves, obs)
-            except Lost as error:
-                self._stop()
-                if again:
-                    raise Refused("UPSTREAM", "%s: %s" % (self.command[0], error)) from None
-                continue
-            if move not in legal:
-                raise Refused("UPSTREAM", "%s answered %s, which is no legal move here" % (engine.id, move))
-            usage = (0, 0, 0, max(0, _cpu(engine.pid) - before))
-            return Action(legal[move], usage=usage, counts={"engine_restarts": 1} if again else None)
-        raise AssertionError
+        engine = self._started()
+        before = _cpu(engine.pid)
+        try:
+            move = self._think(engine, board.moves, obs)
+        except Lost as error:
+            self._stop()
+            raise Refused("UPSTREAM", "%s: %s" % (self.command[0], error), True) from None
+        if move not in legal:
+            raise Refused("UPSTREAM", "%s answered %s, which is no legal move here" % (engine.id, move))
+        return Action(legal[move], usage=(0, 0, 0, max(0, _cpu(engine.pid) - before)))
 
     def _think(self, engine: Engine, moves: Sequence[str], obs: Obs) -> str:
         config = self.config

@@ -60,7 +60,7 @@ class Remote(Agent):
         """Command, the worker's own words about itself, digests of the files the command names."""
         hello = self.hello
         return {
-            "kind": self.kind, "name": self.name, "command": list(self.link.start.command), "connect": self.link.start.connect,
+            "kind": self.kind, "name": self.name, "command": list(self.link.start.command), "listen": self.link.start.listen,
             "worker": {"name": hello.name, "version": hello.version, "wire": hello.v, "state": hello.state, "about": hello.about},
             "config": self.link.config, "files": _digests(self.link.start.command, self.link.start.folder),
         }  # fmt: skip
@@ -68,22 +68,27 @@ class Remote(Agent):
     def check(self, env: Any, seat: str) -> None:
         """Bind the seat, so that a worker that cannot play it says so before anything is spent."""
         self.link.slot(env, env.id, seat, env.spec(seat), self.name)
-        channel = self.link.channel
-        if not self.link.unbound:
-            return
-        try:
-            channel.ask(self.link.bind(channel), self.timeout)
-        except WireError as error:
-            raise CrossplayError(f"worker {self.name}: {error}") from None
-        except (Gone, TimeoutError) as error:
-            raise CrossplayError(f"worker {self.name}: {error}; it {self.link.fallen(channel)}") from None
+        for last in (False, False, True):
+            channel = self.link.channel
+            if not self.link.unbound:
+                return
+            try:
+                channel.ask(self.link.bind(channel), self.timeout)
+            except WireError as error:
+                raise CrossplayError(f"worker {self.name}: {error}") from None
+            except Gone:
+                how = self.link.fallen(channel)
+                if last:
+                    raise CrossplayError(f"worker {self.name}: asked for {env.id} seat {seat}, it {how}") from None
+            except TimeoutError as error:
+                raise CrossplayError(f"worker {self.name}: {error} to bind") from None
 
     # -- episodes ----------------------------------------------------------------------------------------
     async def begin(self, obs: Observation) -> Any:
         """Tell a worker that keeps its own state; give back what it had saved where the episode goes on."""
         if self.hello.state != "own":
             return None
-        await self._guarded(self._begin(obs, obs.memo))
+        await self._guarded(self._begin, obs, obs.memo)
         return None
 
     async def _begin(self, obs: Observation, saved: Any = None) -> int:
@@ -124,13 +129,13 @@ class Remote(Agent):
     # -- decisions ----------------------------------------------------------------------------------------
     async def act(self, obs: Observation) -> Action | Fault:
         """One decision; shares its frame with all others that are due now."""
-        return await self._guarded(self._act(obs))
+        return await self._guarded(self._act, obs)
 
-    async def _guarded(self, work: Any) -> Any:
+    async def _guarded(self, work: Any, *of: Any) -> Any:
         """The worker's troubles as the engine knows them."""
         channel = self.link.channel
         try:
-            answer = await work
+            answer = await work(*of)
             self.link.timeouts = 0
             return answer
         except Gone:
@@ -147,7 +152,7 @@ class Remote(Agent):
         if self.hello.state == "own":
             ep, where = self._begun.get(_address(obs), (0, channel))
             if where is not channel:
-                raise Gone("the worker that this episode began with is gone")
+                raise Failed(Fault("void", f"worker {self.name} {self.link.reasons[-1]}"))
             ep = ep or await self._begin(obs)
         else:
             ep = key64(obs.key())
@@ -205,7 +210,11 @@ class Remote(Agent):
         for row, (action, counts) in zip(rows, found, strict=True):
             for name, n in counts.items():
                 row.obs.count(name, n)
-            if not row.future.done():
+            if row.future.done():
+                continue
+            if isinstance(action, WireError):
+                row.future.set_exception(action)
+            else:
                 row.future.set_result(action)
 
 
@@ -305,8 +314,10 @@ def act_message(number: int, rows: Sequence[_Row]) -> Act:
     return message
 
 
-def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault, Mapping[str, int]]]:
-    """(answer, counters) of each row; raises `WireError` where the answer is none."""
+def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault | WireError, Mapping[str, int]]]:
+    """(answer, counters) of each row; a `WireError` where asking again may help. Raises `WireError` where the whole
+    answer is none.
+    """
     if not isinstance(message, Acts):
         raise WireError("BAD_VALUE", f"an act is answered with acts, not {type(message).__name__.lower()}")
     values = (
@@ -317,13 +328,14 @@ def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault, Mapping[str
     try:
         if len(values) != rows:
             raise WireError("BAD_VALUE", f"{len(values)} answers to {rows} rows")
-        found: list[tuple[Action | Fault, Mapping[str, int]]] = []
+        found: list[tuple[Action | Fault | WireError, Mapping[str, int]]] = []
         for i in range(rows):
             says = [Msg(str(m[0]), m[1], str(m[2]) if len(m) > 2 else "main") for m in message.says.get(i, ())]
             counts = {str(k)[:40]: int(n) for k, n in message.counts.get(i, {}).items()}
             if i in message.faults:
-                code, text = message.faults[i]
-                found.append((Fault("error", f"{code}: {text}", says), counts))
+                code, text, *again = message.faults[i]
+                fault: Any = WireError(code, text, True) if again == [True] else Fault("error", f"{code}: {text}", says)
+                found.append((fault, counts))
                 continue
             action = Action(values[i], says, message.confidence.get(i), message.why.get(i))
             if message.memo is not None:

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,12 +28,12 @@ __all__ = ["Link", "Start", "spec_data", "split_command"]
 class Start(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker comes into being.
 
-    command: started as a process with an inherited socket; or connect: "tcp://HOST:PORT" or "unix:PATH" of one that
-    listens. token: what it must send. Times in seconds. restarts: how often a process that ended is started again.
+    command: started as a process with an inherited socket; or listen: "tcp://HOST:PORT" or "unix:PATH" where it will
+    connect. token: what it must send, always on TCP. Times in seconds. restarts: how often a process that ended is started again.
     """
 
     command: tuple[str, ...] = ()
-    connect: str = ""
+    listen: str = ""
     token: str = ""
     folder: Path = Path()
     env: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -63,6 +64,7 @@ class Link:
         self._bound = 0
         self._channel: Channel | None = None
         self._child: Child | None = None
+        self._door: socket.socket | None = None
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=_Forget(self))
 
@@ -83,12 +85,53 @@ class Link:
     def _open(self) -> None:
         if self.deaths > self.start.restarts:
             raise Stop(f"worker {self.name} went away {self.deaths} times; the last time it {self.reasons[-1]}")
-        if self.start.connect:
-            sock, ring = _dial(self.start.connect), None
+        if self.start.listen:
+            self._channel, hello = self._accept()
         else:
-            sock, ring = self._spawn()
+            self._channel, hello = self._start()
+        if self.hello is not None and _essence(hello) != _essence(self.hello):
+            self.close()
+            raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
+        self.hello = hello
+        self._bound = 0
+        self.started += 1
+
+    def _accept(self) -> tuple[Channel, Hello]:
+        """Wait for a worker that knows the token; others are told no, and do not end the wait."""
+        if self._door is None:
+            self._door = _door(self.start.listen)
+        until = time.monotonic() + self.start.start_s
+        refused = ""
+        while (left := until - time.monotonic()) > 0:
+            self._door.settimeout(left)
+            try:
+                sock, _ = self._door.accept()
+            except TimeoutError:
+                break
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                return welcome(sock, timeout=min(5.0, max(left, 0.1)), token=self.start.token)
+            except (Gone, TimeoutError, WireError) as error:
+                sock.close()
+                refused = f" (refused: {error})"
+        raise CrossplayError(
+            f"worker {self.name}: nobody came to {self.address} in {self.start.start_s:g} s{refused}; start it with "
+            f"CROSSPLAY_ADDRESS={self.address} and the token in CROSSPLAY_TOKEN"
+        )
+
+    @property
+    def address(self) -> str:
+        """Where a worker is waited for; "" for one that is started here."""
+        if self._door is not None and self._door.family != socket.AF_UNIX:
+            host, port = self._door.getsockname()[:2]
+            return f"tcp://{host}:{port}"
+        return self.start.listen
+
+    def _start(self) -> tuple[Channel, Hello]:
+        sock, ring = self._spawn()
         try:
-            self._channel, hello = welcome(
+            return welcome(
                 sock, timeout=self.start.start_s, token=self.start.token, ring=ring, shared=self.start.shm_from
             )
         except (Gone, TimeoutError, WireError) as error:
@@ -102,12 +145,6 @@ class Link:
                 self._child.close(0.0)
                 self._child = None
             raise CrossplayError(f"worker {self.name}: {why}") from None
-        if self.hello is not None and _essence(hello) != _essence(self.hello):
-            self.close()
-            raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
-        self.hello = hello
-        self._bound = 0
-        self.started += 1
 
     def _spawn(self) -> tuple[socket.socket, Ring | None]:
         ours, theirs = socket.socketpair()
@@ -176,6 +213,11 @@ class Link:
                 channel.close()
             if child is not None:
                 child.close()
+            if self._door is not None:
+                self._door.close()
+                if self.start.listen.startswith("unix:"):
+                    Path(self.start.listen[5:]).unlink(missing_ok=True)
+                self._door = None
 
     # -- seats ---------------------------------------------------------------------------------------------
     def view_of(self, offered: Sequence[str]) -> str | None:
@@ -250,18 +292,20 @@ def _essence(hello: Hello) -> tuple[Any, ...]:
     return (hello.name, hello.version, hello.views, hello.state, hello.about)
 
 
-def _dial(address: str) -> socket.socket:
+def _door(address: str) -> socket.socket:
+    """A listening socket; raises `CrossplayError`."""
     try:
         if address.startswith("unix:"):
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.connect(address[5:])
-            return sock
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        sock = socket.create_connection((host.strip("[]"), int(port)), timeout=10.0)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
-    except (OSError, ValueError) as error:
-        raise CrossplayError(f"worker: nobody answers at {address} ({error})") from None
+            door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            door.bind(address[5:])
+            Path(address[5:]).chmod(0o600)
+        else:
+            host, _, port = address.removeprefix("tcp://").rpartition(":")
+            door = socket.create_server((host.strip("[]") or "127.0.0.1", int(port)))
+        door.listen(4)
+        return door
+    except (OSError, ValueError, OverflowError) as error:
+        raise CrossplayError(f'worker: cannot listen at "{address}" ({error}); e.g. tcp://127.0.0.1:7070') from None
 
 
 def split_command(command: str | Sequence[str], python: str, folder: Path) -> tuple[str, ...]:

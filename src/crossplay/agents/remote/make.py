@@ -20,8 +20,16 @@ __all__ = ["worker"]
         "default": "",
         "description": "interpreter of a Python worker, relative to the study file",
     },
-    connect={"type": "string", "default": "", "description": "tcp://HOST:PORT or unix:PATH of a worker that listens"},
-    token_env={"type": "string", "default": "", "description": "environment variable with the token it must send"},
+    listen={
+        "type": "string",
+        "default": "",
+        "description": "tcp://HOST:PORT or unix:PATH where a worker from elsewhere connects",
+    },
+    token_env={
+        "type": "string",
+        "default": "",
+        "description": "environment variable with the token that it must send; always on TCP",
+    },
     config={"type": "object", "default": {}, "description": "passed to the worker with bind"},
     env={"type": "object", "default": {}, "description": "further environment variables of the process"},
     keep_env={
@@ -53,17 +61,21 @@ def worker(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     from crossplay.agents.remote.link import Link, Start, split_command
 
     name = rest or "worker"
-    command, connect = options["command"], options["connect"]
-    if bool(command) == bool(connect):
-        raise CrossplayError('worker: give either command = ["python", "mine.py"] or connect = "tcp://127.0.0.1:PORT"')
+    command, listen = options["command"], options["listen"]
+    if bool(command) == bool(listen):
+        raise CrossplayError('worker: give either command = ["python", "mine.py"] or listen = "tcp://127.0.0.1:7070"')
     if not context.trust:
-        raise NeedsTrust(f"worker: {command or connect} is named by a file; allow it with --trust")
+        raise NeedsTrust(f"worker: {command or listen} is named by a file; allow it with --trust")
     token = os.environ.get(options["token_env"], "") if options["token_env"] else ""
     if options["token_env"] and not token:
         raise CrossplayError(f"worker: the environment variable {options['token_env']} is empty")
+    if listen and not listen.startswith("unix:") and not token:
+        raise CrossplayError(
+            f'worker: listen = "{listen}" needs a token: token_env = "NAME" of an environment variable'
+        )
     start = Start(
         command=split_command(command, options["python"], context.folder) if command else (),
-        connect=connect, token=token, folder=Path(context.folder).resolve(), env={str(k): str(v) for k, v in options["env"].items()},
+        listen=listen, token=token, folder=Path(context.folder).resolve(), env={str(k): str(v) for k, v in options["env"].items()},
         keep=tuple(options["keep_env"]), memory_mb=options["memory_mb"], cpu_s=options["cpu_s"],
         start_s=options["start_timeout"], restarts=options["restarts"], shm_slots=8 if options["shared_memory"] else 0,
     )  # fmt: skip

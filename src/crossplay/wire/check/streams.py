@@ -11,6 +11,8 @@ import msgspec
 from crossplay.kernel.seeds import generator, key
 from crossplay.wire.check.case import Case, done, rows_of, same
 from crossplay.wire.check.line import Failed, Line, Skipped, Trouble
+from crossplay.wire.frames import FRAME
+from crossplay.wire.messages import MAJOR, MINOR
 
 __all__ = ["chatter", "frames", "garbage", "json_codec", "memory", "oversized", "partial", "rest"]
 
@@ -23,7 +25,6 @@ _marks = (b"\xa1t\xa4acts", b"\xa1t\xa5hello", b"\xa1t\xa2ok", b'"t":"acts"', b'
 
 def frames(case: Case) -> str:
     """All that came over the connection were messages in frames, within the limit."""
-    done(case.line.ask("ping"), "ping")
     return f"nothing else, on {case.starts} connections so far"
 
 
@@ -61,7 +62,23 @@ def partial(case: Case) -> str:
     for n in numbers[1:]:
         done(line.answer(n), "ping")
     case.end(line, play)
-    return f"{len(frame)} bytes one by one; two and a half frames at once"
+    _at_once(case)
+    return f"{len(frame)} bytes one by one; two and a half frames at once; welcome and bind together"
+
+
+def _at_once(case: Case) -> None:
+    """Welcome and the first requests in one write."""
+    line = case.raw()
+    line.greet(case.start_s)
+    version = [MAJOR, min(MINOR, case.hello.v[1])]
+    welcome = {"t": "welcome", "v": version, "codec": "msgpack", "session": "check", "frame": FRAME, "inflight": 8}
+    numbers = [line.number(), line.number()]
+    for n, verb in zip(numbers, ("bind", "ping"), strict=True):
+        line.expect(n, verb)
+    bind = {"t": "bind", "id": numbers[0], "seats": [s.seat for s in case.samples], "config": {}}
+    line.raw(b"".join(map(line.frame, (welcome, bind, {"t": "ping", "id": numbers[1]}))))
+    for n, verb in zip(numbers, ("bind", "ping"), strict=True):
+        done(line.answer(n), f"{verb} that came with the welcome")
 
 
 def oversized(case: Case) -> str:

@@ -1,0 +1,60 @@
+"""A worker for tests. argv: state, then what goes wrong: e.g. `own pids=FILE nap=0.01 die=30 hang=5`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from crossplay_worker import Action, Refused, Worker, run
+
+state = sys.argv[1]
+told = dict(word.split("=", 1) for word in sys.argv[2:])
+if "pids" in told:
+    with Path(told["pids"]).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+class Steady(Worker):
+    name, version, deterministic = "steady", "1", True
+    views = ("smell",) if "smell" in told else ("array", "data")
+
+    def __init__(self):
+        self.state = state
+        self.seen = 0
+
+    def bind(self, seats, config):
+        if config.get("refuse"):
+            raise Refused("BAD_SPACE", "it plays nothing today")
+
+    def begin(self, episode):
+        episode.data = 0
+
+    def act(self, obs):
+        self.seen += 1
+        if "nap" in told:
+            time.sleep(float(told["nap"]))
+        if "die" in told and self.seen == int(told["die"]):
+            os._exit(9)
+        if "hang" in told and self.seen == int(told["hang"]):
+            time.sleep(60)
+        if "fail" in told and self.seen == int(told["fail"]):
+            raise ValueError("a planted failure")
+        if "again" in told and self.seen == int(told["again"]):
+            raise Refused("UPSTREAM", "later", retry=True)
+        n = len(obs.seat.spec["names"])
+        if self.state == "own":
+            obs.episode.data += 1
+            return obs.pick(n) if obs.episode.data == obs.tick + 1 else 0
+        if self.state == "memo":
+            count = (obs.memo or 0) + 1
+            return Action(obs.pick(n) if count == obs.tick + 1 else 0, memo=count, usage=(1, 2, 3, 4), counts={"mended": 1})
+        return obs.pick(n)
+
+    def save(self, episode):
+        return episode.data
+
+    def load(self, episode, data):
+        episode.data = data
+
+
+run(Steady())
