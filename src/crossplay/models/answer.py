@@ -34,7 +34,7 @@ class Failed(ValueError):
         return cls(text, code if isinstance(code, int) and 400 <= code < 600 else 500)
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """What an endpoint sent, whatever its dialect. tokens: (in, out, cached) as it says them, unchecked."""
 
     text: str
@@ -47,6 +47,8 @@ class Answer(msgspec.Struct):
 
 def _whole(value: Any) -> int | None:
     """The value as a count, or None where it is none."""
+    if type(value) is int and value >= 0:
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

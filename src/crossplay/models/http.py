@@ -122,13 +122,13 @@ class HttpBackend:
         bound = request.bound()
         try:
             asked = self._possible(request)
-            call = _Call(self, _PATHS[self.options.api], _json(self._body(asked)), key, sum(bound), asked)
+            call = _Call(self, _PATHS[self.options.api], _json(self._body(asked)), key, bound[0] + bound[1], asked)
             answer = await call.run()
         except ModelError as error:
             return error
         reply = reply_of(answer, asked, bound)
         reply.attempts, reply.doubtful = call.attempts, call.doubtful
-        if not reply.estimated:
+        if self.throttle.rate.limited and not reply.estimated:
             self.throttle.rate.give_back(call.tokens - reply.usage.tok_in - reply.usage.tok_out)
         return reply
 
@@ -158,8 +158,10 @@ class HttpBackend:
         Raises ModelError for pictures and tools, without which it would be another question.
         """
         can = self.capabilities
-        if not can.images and any(m.images for m in request.messages):
-            raise self._refuse("read images", "images")
+        if not can.images:
+            for message in request.messages:
+                if message.images:
+                    raise self._refuse("read images", "images")
         if request.tools and not can.tools:
             raise self._refuse("call tools", "tools")
         changes: dict[str, Any] = {}
@@ -241,8 +243,11 @@ class _Call:
     async def _send(self) -> tuple[Any, Sent]:
         """One sending, when its turn comes."""
         backend, limiter = self._backend, self._backend.throttle.limiter
-        await backend.throttle.rate.take(self.tokens)
-        entered = await limiter.enter()
+        if backend.throttle.rate.limited:
+            await backend.throttle.rate.take(self.tokens)
+        entered = limiter.walk_in()
+        if entered is None:
+            entered = await limiter.enter()
         try:
             seconds = None if self._began is None else max(self._left(), 0.001)
             self._began = self._began or time.monotonic()

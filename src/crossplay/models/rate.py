@@ -45,9 +45,14 @@ class Rate:
                 self._level[i] = limit if now is None else min(limit, self._level[i])
                 self._limits[i] = limit
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self._limits[0] is not None or self._limits[1] is not None
+
     async def take(self, tokens: int) -> None:
         """Wait until one request with so many tokens may be sent."""
-        if self._limits[0] is None and self._limits[1] is None:
+        if not self.limited:
             return
         wait = self._book(1.0, float(tokens))
         if wait > 1e-9:
@@ -107,6 +112,14 @@ class Limiter:
         """Keep to this ceiling too."""
         self.ceiling = min(self.ceiling, ceiling)
         self.limit = min(self.limit, ceiling)
+
+    def walk_in(self) -> int | None:
+        """As `enter`, where nothing has to be waited for; else None."""
+        with self._lock:
+            if self._until or self._waiting or self.flying >= self.limit:
+                return None
+            self.flying += 1
+            return self.halved
 
     async def enter(self) -> int:
         """Wait for a place; give the number that `refused` wants to be told."""

@@ -58,6 +58,8 @@ def _schema(schema: Mapping[str, Any], style: str) -> dict[str, Any]:
 
 def _message(message: Message) -> dict[str, Any]:
     plain: dict[str, Any] = {"role": message.role, "content": message.text}
+    if not (message.images or message.tool_calls or message.tool_call_id):
+        return plain
     if message.images:
         pictures = [{"type": "image_url", "image_url": {"url": picture_url(i)}} for i in message.images]
         plain["content"] = [{"type": "text", "text": message.text}, *pictures]
@@ -157,10 +159,12 @@ def _tokens(usage: Any) -> tuple[Any, Any, Any] | None:
     """(in, out, cached) as said; None where nothing is said."""
     if not usage:
         return None
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, (dict, Mapping)):  # dict first: it is what comes, and the other takes long to look at
         return usage, None, None
     detail = usage.get("prompt_tokens_details")
-    cached = detail.get("cached_tokens") if isinstance(detail, Mapping) else usage.get("prompt_cache_hit_tokens")
+    cached = (
+        detail.get("cached_tokens") if isinstance(detail, (dict, Mapping)) else usage.get("prompt_cache_hit_tokens")
+    )
     return usage.get("prompt_tokens"), usage.get("completion_tokens", 0), cached
 
 

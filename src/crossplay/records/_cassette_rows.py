@@ -41,6 +41,8 @@ SHORT = 2048
 """Bytes up to which a request is not compressed: that takes longer than all else that is done to keep it."""
 PLAIN = b"\0"
 """What a request begins with that is not compressed; no compressed one does."""
+NOWHERE = pack(())
+"""A path as it is stored where there is none: most calls are made outside teams."""
 Address = tuple[Any, ...]
 """(root, env id, block, replicate, seat, tick, path): where in a study a call is made."""
 
@@ -203,7 +205,7 @@ def front_of(call: Call) -> tuple[Any, ...]:
     """What SQLite stores of a call: the columns before its status, and its request."""
     c = call
     root, env_id, block, replicate, seat, tick, path = c.address
-    place = (pack(root), env_id, pack(block), replicate, seat, tick, pack(path))
+    place = (pack(root), env_id, pack(block), replicate, seat, tick, pack(path) if path else NOWHERE)
     return (c.key, c.digest, c.model, *place, c.k, squeeze(c.request))
 
 

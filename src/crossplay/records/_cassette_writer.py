@@ -15,7 +15,7 @@ __all__ = ["Commit", "Statement", "Writer"]
 
 GROUP = 256
 """Most writes of one commit."""
-FOLD = 512
+FOLD = 1024
 """Statements after which the log is folded into the file: some 2,000 pages."""
 PATIENCE_MS = 30_000
 """How long a commit waits for another process that holds the file."""
@@ -122,11 +122,9 @@ class Writer:
         else holds the file.
         """
         commit = Commit(self, statements, value)
+        if now and not self._durable and not self._queue and self._at_once(commit):
+            return commit
         self._queue.append(commit)
-        if now and not self._durable:
-            self.flush(patient=False)
-            if commit.ready:
-                return commit
         loop = None if self._durable else _here()
         if loop is None:
             self._wake.put(True)
@@ -134,6 +132,19 @@ class Writer:
             self._planned = loop
             loop.call_soon(self._turn)
         return commit
+
+    def _at_once(self, commit: Commit[Any]) -> bool:
+        """Commit one write that nobody waits for yet; False where somebody else holds the file."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            error = self._commit([commit], False)
+            if error is not None and _busy(error):
+                return False
+            commit.settle(error)
+            return True
+        finally:
+            self.lock.release()
 
     def flush(self, patient: bool) -> None:
         """Commit what is queued. patient: wait for whoever holds the file; else leave it to the thread."""
@@ -208,10 +219,7 @@ class Writer:
 
 def _here() -> asyncio.AbstractEventLoop | None:
     """The event loop that runs in this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return asyncio._get_running_loop()
 
 
 def _tell(group: list[Commit[Any]], error: BaseException | None) -> None:

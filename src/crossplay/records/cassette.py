@@ -237,6 +237,8 @@ class Cassette:
             self._absent.discard(call.key)
         elif self._writer is not None:
             self._absent.add(call.key)
+        if row is None and self.fork is None:
+            return None
         if self.mode == "refresh" and row is not None and row.status != "intent" and self._stale(row):
             return None
         if self.fork is not None and (row is None or row.status == "intent"):
@@ -403,7 +405,8 @@ class Cassette:
         done = Row(
             row.call, status, reply, usage, attempts, doubtful, row.idempotency, row.asked, time.time(), row.front
         )
-        self._before.pop(row.call.key, None)
+        if self._before:
+            self._before.pop(row.call.key, None)
         return self._submit([(SETTLE, _values(done))], done, now)
 
     def keep(self, rows: Sequence[Row]) -> Commit[None]:
@@ -464,7 +467,7 @@ def _statement(row: Row) -> Statement:
 def _values(row: Row) -> tuple[Any, ...]:
     """A row as SQLite keeps it, with its seal."""
     columns = columns_of(row)
-    return (*columns, row_seal(columns))
+    return *columns, row_seal(columns)
 
 
 def _superseded(row: Row) -> Row:
