@@ -43,8 +43,9 @@ bench: .venv/.test           ## the benchmarks; writes build/bench.json
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-.venv/.test: .venv/.demo locks/test.txt
+.venv/.test: .venv/.demo locks/test.txt worker/pyproject.toml
 	$(BIN)/python -m pip install --quiet -r locks/test.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e worker
 	touch $@
 
 # System packages that only the second ring needs.

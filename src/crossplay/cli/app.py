@@ -77,3 +77,20 @@ gallery = App(name="gallery", help="Published systems: list, show, check, run.",
 for verb in ("list", "show", "check", "run", "page"):
     gallery.command(f"crossplay.cli.gallery:gallery_{verb}", name=verb)
 app.command(gallery)
+
+_open = Group.create_ordered("Open to others")
+seat = App(name="seat", help="Open seats to outside parties: mcp.", group=_open)
+seat.command("crossplay.cli.seats:seat_mcp", name="mcp")
+app.command(seat)
+app.command("crossplay.cli.serving:serve_agent", name="serve-agent", group=_open)
+app.command("crossplay.cli.serving:serve_env", name="serve-env", group=_open)
+
+worker = App(name="worker", help="Agents in processes of their own: check, envs, env.", group=_open)
+worker.command("crossplay.cli.workers:worker_check", name="check")
+worker.command("crossplay.cli.jobs:worker_envs", name="envs")
+app.command(worker)
+
+jobs = App(name="jobs", help="Trainings by workers: list, show, tail, stop, resume.", group=_more)
+for verb in ("list", "show", "tail", "stop", "resume"):
+    jobs.command(f"crossplay.cli.jobs:jobs_{verb}", name=verb)
+app.command(jobs)
