@@ -310,3 +310,13 @@ def test_a_hanging_agent_misses_the_deadline_of_the_clock():
         outcome = asyncio.run(run())
         close()
     assert outcome.counts[env.seats[0]]["timeout"] == 2
+
+
+def test_a_far_agent_needs_trust_but_for_its_record(tmp_path):
+    with pytest.raises(CrossplayError, match="what a seat sees to agents.example"):
+        remote("https://agents.example")
+    Cassette(tmp_path / "c.sqlite").close()
+    agent, _ = remote(
+        "https://agents.example", Door({}, Cassette(tmp_path / "c.sqlite", "strict")), token_env="NO_SUCH"
+    )
+    assert agent.name == "a2a:https://agents.example"

@@ -470,3 +470,46 @@ def test_a_served_agent_killed_in_the_middle_voids_the_episode():
         process.wait()
         close()
     assert outcome.status == "void" and outcome.ticks == 2
+
+
+def test_a_language_model_is_served_with_its_usage_and_nothing_is_kept_here():
+    from crossplay.agents.context import Context
+    from crossplay.serve.staging import quiet_door
+
+    context = Context(door=quiet_door())
+    env = make_env("matrix/prisoners_dilemma", {"rounds": 3})
+    with served(make_agent("llm:scripted", context)) as (url, _):
+        agent, close = remote(url)
+        outcome = loop(play(env, dict.fromkeys(env.seats, agent), Block(1)))
+        close()
+    here = loop(play(env, dict.fromkeys(env.seats, make_agent("llm:scripted")), Block(1)))
+    assert outcome.world == here.world
+    assert sum(e.tok_in for e in outcome.trace()) == sum(e.tok_in for e in here.trace()) > 0
+    assert not context.door.cassette.spent()
+
+
+def test_the_card_says_where_others_reach_it():
+    answering = Answering(make_agent("random"))
+    with pytest.raises(CrossplayError, match="--address"):
+        a2a_house(answering, "0.0.0.0", token=TOKEN)
+    house = a2a_house(answering, token=TOKEN, address="http://agents.example:80")
+    house.open()
+    try:
+        line = http.client.HTTPConnection(house.authority, timeout=10)
+        line.request("GET", "/.well-known/agent-card.json", headers={"Host": "agents.example:80"})
+        card = json.loads(line.getresponse().read())
+    finally:
+        house.close()
+    assert card["supportedInterfaces"][0]["url"] == "http://agents.example:80/"
+
+
+def test_rules_that_were_told_once_are_known_in_the_whole_context():
+    class Reads(Agent):
+        views = ("text",)
+
+        def act(self, obs):
+            return obs.names()[len(obs.rules)]
+
+    with served(Reads()) as (url, _):
+        assert [asked(url, question(**more))[1] for more in ({"rules": "xx"}, {"turn": 1})] == [["stay"], ["stay"]]
+        assert asked(url, question(), context="c2")[1] == ["left"]

@@ -86,7 +86,7 @@ def test_an_exact_question_gives_the_very_observation(name):
     obs, env = asked(name)
     views = [v for v in ("data", "array", "text") if v in env.views]
     obs.brief, obs.wants = "hurry", ("confidence",)
-    data = {**question(obs, views, 2, True), "views": {}, "exact": exact_question(obs, views, pack({"m": 7}))}
+    data = {**question(obs, views, 2, False), "views": {}, "exact": exact_question(obs, views, pack({"m": 7}))}
     q = question_of(through_doubles(data))
     other = observation(q, Agent(), "context", unpack(q.memo))
     assert (other.seat, other.tick, other.spec, other.rules) == (obs.seat, obs.tick, obs.spec, obs.rules)

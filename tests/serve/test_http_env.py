@@ -362,3 +362,27 @@ def test_options_and_addresses_are_checked():
         family.make("http://127.0.0.1:1", {"token_env": "NO_SUCH_TOKEN"})
     assert family.code("https://example.org") and not family.code("http://localhost:3")
     assert make_env("agentgym:http://127.0.0.1:1/shop").name == "agentgym:http://127.0.0.1:1/shop"
+
+
+def test_the_fields_that_clients_of_agentgym_read_are_there():
+    """agentenv/envs/textcraft.py and babyai.py read these of create, reset and step; lmrlgym.py asks with "game"."""
+    with running(server("kitchen/cramped_room", horizon=4)) as url:
+        created = ask(url, "POST", "/create", {"minecraft_dir": "x", "commands": None, "goal": None})[1]
+        number = created["id"]
+        for now in (
+            created,
+            ask(url, "POST", "/reset", {"id": number, "data_idx": 0})[1],
+            ask(url, "POST", "/reset", {"id": number, "game": 3, "world_type": "Text"})[1],
+            ask(url, "POST", "/step", {"id": number, "action": "stay"})[1],
+        ):
+            assert isinstance(now["observation"], str) and isinstance(now["done"], bool)
+            assert isinstance(now["reward"], float) and isinstance(now["score"], float)
+            assert "stay" in now["available_actions"]
+        assert ask(url, "POST", "/create")[1]["id"] == number + 1  # without a body, as babyai.py asks
+
+
+def test_what_a_server_says_of_an_item_is_among_the_rules():
+    with running(server("kitchen/cramped_room", horizon=4)) as url:
+        env = AgentGymEnv(url, {"items": 3, "rules": "Be quick."})
+        env.reset(b"0" * 16, 1)
+        assert env.rules == f"Be quick.\n\n{make_env('kitchen/cramped_room').rules}"

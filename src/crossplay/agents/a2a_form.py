@@ -90,6 +90,7 @@ def exact_question(obs: Observation, views: Sequence[str], memo: Any) -> str:
             "key": seat_key(Block(root, block, replicate), seat),  # tells nothing of the environment's own chance
             "path": list(path),
             "memo": memo,
+            "rules": obs.rules,  # with every question: whoever holds no state forgets them
             "views": {name: obs.view(name) for name in reversed(views)},
             "legal": None if obs.legal is None else [bool(ok) for ok in obs.legal],
             "inbox": [[m.dst, m.body, m.channel, m.src, m.tick] for m in obs.inbox],

@@ -24,6 +24,7 @@ def serve_agent(
     host: str = "127.0.0.1",
     port: int = 0,
     token_env: str = "",
+    address: str = "",
     contexts: int = 1024,
     age: float = 3600.0,
     seconds: float = 600.0,
@@ -50,6 +51,8 @@ def serve_agent(
         0: any free one.
     token_env
         Environment variable that holds the token clients must send.
+    address
+        Where others reach it, e.g. https://agents.example, if that is not where it is served.
     contexts
         Conversations that are remembered at most.
     age
@@ -73,7 +76,7 @@ def serve_agent(
         if local is not None:
             found.check(local, local.seats[0])
         answering = Answering(found, Limits(contexts, age, seconds=seconds), local)
-        house = a2a_house(answering, host, port, token, local.id if local is not None else "")
+        house = a2a_house(answering, host, port, token, local.id if local is not None else "", address)
         house.open()
         try:
             out.line(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import crossplay
 from crossplay.agents.a2a_form import EXTENSION
@@ -17,7 +18,7 @@ from crossplay.kernel import ActionSpec, Agent, CrossplayError
 from crossplay.serve.answering import Answering, Busy
 from crossplay.serve.asked import Malformed, Question, question_of
 from crossplay.serve.bodies import Bounded
-from crossplay.serve.guard import Guard
+from crossplay.serve.guard import Guard, is_wildcard
 from crossplay.serve.house import House
 
 __all__ = ["a2a_app", "a2a_house", "card_of"]
@@ -119,8 +120,13 @@ def _question(data: list[Any], texts: list[str], agent: Agent) -> Question:
     return Question(spec, spec, turn=0, views={"text": text})
 
 
-def a2a_app(answering: Answering, card: Any, host: str = "127.0.0.1", token: str = "") -> Any:
-    """The ASGI application, behind its checks. The card needs no token, so that clients learn that the rest does."""
+def a2a_app(
+    answering: Answering, card: Any, host: str = "127.0.0.1", token: str = "", names: Sequence[str] = ()
+) -> Any:
+    """The ASGI application, behind its checks. The card needs no token, so that clients learn that the rest does.
+
+    names: by which it is called, beside the host.
+    """
     from a2a.server.request_handlers import DefaultRequestHandler
     from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
     from a2a.server.tasks import InMemoryTaskStore
@@ -138,7 +144,7 @@ def a2a_app(answering: Answering, card: Any, host: str = "127.0.0.1", token: str
 
     rpc = create_jsonrpc_routes(handler, "/", enable_v0_3_compat=True)
     app = Bounded(Starlette(routes=[*create_agent_card_routes(card, card_url=CARD), *rpc], lifespan=lifespan))
-    known, anybody = Guard(app, host, token), Guard(app, host)
+    known, anybody = Guard(app, host, token, names), Guard(app, host, "", names)
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         await (anybody if scope.get("path") == CARD else known)(scope, receive, send)
@@ -146,8 +152,17 @@ def a2a_app(answering: Answering, card: Any, host: str = "127.0.0.1", token: str
     return asgi
 
 
-def a2a_house(answering: Answering, host: str = "127.0.0.1", port: int = 0, token: str = "", env: str = "") -> House:
-    """A server of the agent, ready to `open`. port 0: any free one. token: "" for none. env: as for `card_of`."""
+def a2a_house(
+    answering: Answering, host: str = "127.0.0.1", port: int = 0, token: str = "", env: str = "", address: str = ""
+) -> House:
+    """A server of the agent, ready to `open`. port 0: any free one. token: "" for none. env: as for `card_of`.
+
+    address: where others reach it, as the card says it; needed where the host stands for all addresses.
+    """
+    if is_wildcard(host) and not address:
+        raise CrossplayError(
+            f"--host {host}: the card must say where others reach it; name it with --address http://NAME:PORT"
+        )
     try:
         import a2a.server.routes  # noqa: F401
         import sse_starlette  # noqa: F401
@@ -156,8 +171,9 @@ def a2a_house(answering: Answering, host: str = "127.0.0.1", port: int = 0, toke
         problem = CrossplayError(f"serving over A2A needs {error.name}; add it with the extra crossplay[a2a]")
         problem.exit_code = 3
         raise problem from error
-    logging.getLogger("a2a").setLevel(logging.ERROR)  # a question that is refused is the asker's affair
+    logging.getLogger("a2a").setLevel(logging.CRITICAL)  # a question that is refused is the asker's affair
     house = House(None, host, port)
-    card = card_of(answering.agent, f"http://{house.authority}/", bool(token), env)
-    house.app = a2a_app(answering, card, host, token)
+    url = f"{address.rstrip('/') or f'http://{house.authority}'}/"
+    card = card_of(answering.agent, url, bool(token), env)
+    house.app = a2a_app(answering, card, host, token, [urlsplit(url).hostname or host])
     return house

@@ -51,13 +51,13 @@ class Limits(msgspec.Struct, frozen=True):
 class _Context:
     """One conversation."""
 
-    __slots__ = ("answer", "known", "lock", "memo", "message", "used")
+    __slots__ = ("answer", "known", "lock", "memo", "message", "rules", "used")
 
     def __init__(self) -> None:
         self.memo: Any = None
         self.known = False  # begun here
         self.lock = asyncio.Lock()  # one question at a time
-        self.message = ""
+        self.message = self.rules = ""
         self.answer: dict[str, Any] | None = None
         self.used = 0.0
 
@@ -139,6 +139,7 @@ class Answering:
                 raise Malformed(f"context {context[:60]!r} is not known here (any more); begin again at turn 0")
             memo = await self._begin(q, context)
         at.known = True
+        q.rules = at.rules = q.rules or at.rules  # told once, with the first question
         obs = observation(q, self.agent, context, memo, local=self.local)
         try:
             async with asyncio.timeout(self.limits.seconds):

@@ -91,6 +91,7 @@ class _Exact(msgspec.Struct):
     last: tuple[Any, str] | None = None
     seat_spec: dict[str, Any] | None = None
     reward: float = 0.0
+    rules: str = ""
 
 
 def question_of(data: Mapping[str, Any]) -> Question:
@@ -137,7 +138,7 @@ def _exactly(q: Question, e: _Exact) -> None:
     q.views = {k: v for k, v in e.views.items() if k in VIEWS}
     if e.legal is not None and (q.spec.kind != "names" or len(e.legal) != len(q.spec.names)):
         raise Malformed(f"a mask of {len(e.legal)} over {len(q.spec.names)} actions")
-    q.legal, q.last, q.reward = e.legal, e.last, e.reward
+    q.legal, q.last, q.reward, q.rules = e.legal, e.last, e.reward, e.rules or q.rules
     q.inbox = [Msg(*m) for m in e.inbox[:LETTERS]]
 
 

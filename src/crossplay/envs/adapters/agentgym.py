@@ -148,8 +148,8 @@ class AgentGymEnv(Foreign):
         if text is None:
             text = self._server.get("observation", **{self._id_field: self._number})
         about = found.get("task_description")
-        if isinstance(about, str) and about.strip() and not self.rules:
-            self.rules = about
+        told = [t for t in (self._given["rules"], about if isinstance(about, str) else "") if t.strip()]
+        self.rules = "\n\n".join(told)
         self._take(text, found)
 
     def _create(self) -> None:
