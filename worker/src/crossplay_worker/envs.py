@@ -158,10 +158,13 @@ class Tracks:
     """K = rows x trained seats lines of experience; track = row * seats + seat. Rows start over by themselves.
 
     reward: "own" (each seat's) or "mean" (of the trained seats). first: the first block; each further episode has
-    the next one. Finished episodes wait in `finished`: (return per seat, its mean over seats, ticks, score).
+    the next one. restart: in the "same" step in which an episode ends, or in the "next" one, whose actions for it are
+    then ignored (`Step.obs` is the last observation first). Finished episodes wait in `finished`: (return per seat, its mean over seats, ticks, score).
     """
 
-    def __init__(self, rows: Rows, reward: str = "own", first: int = 0) -> None:
+    def __init__(self, rows: Rows, reward: str = "own", first: int = 0, restart: str = "same") -> None:
+        if restart not in ("same", "next"):
+            raise ValueError("restart is same or next, not %r" % (restart,))
         if reward not in ("own", "mean"):
             raise ValueError("reward is own or mean, not %r" % (reward,))
         specs = [rows.specs[s] for s in rows.trained]
@@ -181,12 +184,14 @@ class Tracks:
         self.dtype = rows.dtypes[rows.trained[0]]
         self.block = first
         self.finished: list[tuple[list[float], float, int, dict[str, float]]] = []
+        self.restart = restart
+        self._over: list[int] = []  # rows that start over in the next step
         self._sums = np.zeros((self.B, self.N))
         self._ticks = np.zeros(self.B, np.int64)
 
     def reset(self) -> Step:
         """Fresh episodes in all rows."""
-        self._sums[:], self._ticks[:] = 0.0, 0
+        self._sums[:], self._ticks[:], self._over = 0.0, 0, []
         state = self._fresh(list(range(self.B)))
         nothing = np.zeros(self.K, bool)
         return Step(self._obs(state), np.zeros(self.K), nothing, nothing.copy(), {}, self._legal(state))
@@ -200,13 +205,26 @@ class Tracks:
         """Play values [K] (indices, or [K, ...] of a box)."""
         values = np.asarray(actions)
         values = values.reshape(self.B, self.N, *values.shape[1:])
-        state = self.rows.step({s: values[:, i] for i, s in enumerate(self.seats)})
-        obs, legal = self._obs(state), self._legal(state)
-        reward = np.stack([state.reward[s] for s in self.seats], axis=1).astype(np.float64)
-        self._sums += reward
-        self._ticks += 1
+        waiting, self._over = self._over, []
+        reward = np.zeros((self.B, self.N))
+        if len(waiting) < self.B:
+            state = self.rows.step({s: values[:, i] for i, s in enumerate(self.seats)})
+            reward = np.stack([state.reward[s] for s in self.seats], axis=1).astype(np.float64)
+            self._sums += reward
+            self._ticks += 1
+        if waiting:
+            reward[waiting] = 0.0
+            self._sums[waiting], self._ticks[waiting] = 0.0, 0
+            score = state.score if len(waiting) < self.B else {}
+            state = self._fresh(waiting)
+            state.score = score
         if self.share == "mean":
             reward = np.repeat(reward.mean(axis=1, keepdims=True), self.N, axis=1)
+        return self._ends(state, reward)
+
+    def _ends(self, state: Any, reward: np.ndarray) -> Step:
+        """Note the episodes that ended, and begin the next ones (or leave that to the next step)."""
+        obs, legal = self._obs(state), self._legal(state)
         over = [b for b, how in enumerate(state.ended) if how]
         ended, cut = np.zeros((self.B, self.N), bool), np.zeros((self.B, self.N), bool)
         final = {}
@@ -219,8 +237,11 @@ class Tracks:
                 sums = self._sums[b].tolist()
                 self.finished.append((sums, sum(sums) / self.N, int(self._ticks[b]), dict(state.score.get(b, {}))))
             self._sums[over], self._ticks[over] = 0.0, 0
-            state = self._fresh(over)
-            obs, legal = self._obs(state), self._legal(state)
+            if self.restart == "next":
+                self._over = over
+            else:
+                state = self._fresh(over)
+                obs, legal = self._obs(state), self._legal(state)
         return Step(obs, reward.reshape(-1), ended.reshape(-1), cut.reshape(-1), final, legal)
 
     def _obs(self, state: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from .envs import Rows, Tracks
 from .envs import make as open_rows
 from .frames import WireError
 
-__all__ = ["action_space", "legal_only", "make", "make_vec", "observation_space"]
+__all__ = ["action_space", "legal_only", "make", "make_vec", "observation_space", "vector"]
 
 
 def observation_space(shape: Any, dtype: Any) -> Any:
@@ -85,20 +85,26 @@ def make_vec(
     options: Mapping[str, Any] | None = None,
     root: int = 0,
     first: int = 0,
+    restart: str = "same",
     illegal: str = "refuse",
     crossplay: Any = None,
 ) -> Any:
     """A `gymnasium.vector.VectorEnv` of rows x trained seats, track = row * seats + seat (one policy for all seats).
 
     seats: "all", or the one seat that is yours, others being filled. reward: "own", or "mean" of the trained seats.
-    Episodes start over in the step in which they end (AutoresetMode.SAME_STEP), with the last observations in
-    `info["final_obs"]`.
+    Episodes start over in the step in which they end (AutoresetMode.SAME_STEP, the last observations are in
+    `info["final_obs"]`), or with restart="next" in the step after (NEXT_STEP).
     """
     one = "" if seats == "all" else seats
     rows_of = open_rows(
         name, rows=rows, options=options, root=root, fill=fill or ("random" if one else None), seat=one, crossplay=crossplay
     )  # fmt: skip
-    return _vec_class()(Tracks(rows_of, reward, first), illegal)
+    return vector(Tracks(rows_of, reward, first, restart), illegal)
+
+
+def vector(tracks: Tracks, illegal: str = "refuse") -> Any:
+    """Tracks as a `gymnasium.vector.VectorEnv`."""
+    return _vec_class()(tracks, illegal)
 
 
 @cache
@@ -191,7 +197,8 @@ def _vec_class() -> Any:
         def __init__(self, tracks: Tracks, illegal: str) -> None:
             self.tracks, self._illegal = tracks, illegal
             self.num_envs = tracks.K
-            self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+            mode = AutoresetMode.NEXT_STEP if tracks.restart == "next" else AutoresetMode.SAME_STEP
+            self.metadata = {"render_modes": [], "autoreset_mode": mode}
             self.single_observation_space = observation_space(tracks.shape, tracks.dtype)
             self.single_action_space = action_space(tracks.spec)
             self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -212,7 +219,7 @@ def _vec_class() -> Any:
             step = self.tracks.step(actions)
             self._legal = step.legal
             info = self._info(step, replaced)
-            if step.ended.any():
+            if step.ended.any() and self.tracks.restart == "same":
                 final = np.full(self.num_envs, None, object)
                 for track, obs in step.final.items():
                     final[track] = obs

@@ -87,9 +87,9 @@ class Job:
         mine = {"options": self.options, "fill": self.fill, "seat": self.seat, "root": train_root(self.seed)}
         return make(name or self.env, **{**(mine if not name else {}), "crossplay": self, **given})
 
-    def tracks(self, rows: int = 1, reward: str = "own", first: int = 0, **given: Any) -> Tracks:
+    def tracks(self, rows: int = 1, reward: str = "own", first: int = 0, restart: str = "same") -> Tracks:
         """What the job trains on, as tracks."""
-        return Tracks(self.make(rows=rows, **given), reward, first)
+        return Tracks(self.make(rows=rows), reward, first, restart)
 
     # -- telling -----------------------------------------------------------------------------------------
     def metrics(self, step: int, **values: float) -> None:
