@@ -349,3 +349,26 @@ def test_cards_may_be_tables():
     about = {"c": {"description": "Knows maths.", "skills": [{"name": "sums", "description": "adds numbers"}]}}
     decide(team_of([lead, 0, by_act(reply=0)], Forming(about=about, k=1)))
     assert "- c: Knows maths. sums: adds numbers" in lead.asked[1]["brief"]
+
+
+def test_what_is_no_answer_is_read_as_words():
+    """A mark is no option of the seat, although both are numbers; nor is an order."""
+    from crossplay.agents.prompt import talked
+
+    read = []
+
+    def second(obs):
+        read.append(talked(obs))
+        return 3
+
+    lead = by_act(plan=plan("c"), ballot=0, change=0)
+    decide(team_of([lead, by_act(mark=1, ballot=0), 1, by_act(answer=second, change=1, ballot=0), by_act(change=0, ballot=0)],
+                   Threads(summary="none", replan="workers")))  # fmt: skip
+    assert (
+        "- a (plan): do it For: c." in read[0] and "- c (answer bee)" in read[0] and "- b (mark): uncertain" in read[0]
+    )
+    boss = by_act(
+        team_up=up("team_up", names=["b"]), speak=[say("assign_sync", "b", "count"), say("conclude")], final=second
+    )
+    decide(team_of([boss, by_act(reply=0, work="2")], Forming(depth=0)))
+    assert "- you (speak): assign_sync (b): count\n- b (work, answer 2)" in read[-1]

@@ -85,7 +85,7 @@ def episode(data: Mapping[str, Any], s: Settings, replan: str) -> Episode:
 
 def shown_of(e: Episode, uncertain: bool, s: Settings, summary: str, first: int) -> int:
     """Characters of the board that members are shown in one enumerated episode in which workers change the plan."""
-    plan, answer, mark = len(PLAN), 1, len("uncertain")
+    plan, answer, mark = len(f"{PLAN} For: w{first}."), 1, len("uncertain")
     total = plan + plan + answer  # the worker reads the plan, the critic plan and answer
     if not uncertain:
         return total

@@ -148,9 +148,9 @@ def _ballot(obs: Observation) -> str:
     """The candidate that was accepted last; where none was, the one that was given last."""
     marked = _EARLIER.findall(obs.brief)
     answers = [m.body for m in obs.inbox if m.body["act"] == "answer"]
-    marks = [m.body["value"] for m in obs.inbox if m.body["act"] == "mark"]
+    marks = [m.body["text"] for m in obs.inbox if m.body["act"] == "mark"]
     letters = obs.seat_spec.names
-    marked += [(letters[a["value"]], "uncertain" if m else "accept") for a, m in zip(answers, marks, strict=True)]
+    marked += [(letters[a["value"]], m) for a, m in zip(answers, marks, strict=True)]
     accepted = [letter for letter, mark in marked if mark == "accept"]
     label = {answer: k for k, answer in _CANDIDATE.findall(obs.brief)}
     return label[(accepted or [letter for letter, _ in marked])[-1]]

@@ -128,6 +128,7 @@ class Errand(Env):
 # -- the agents ----------------------------------------------------------------------------------------
 _GOAL = re.compile(r"for (the task|[\w ]+?)(?:\.|, led by)")
 _LISTED = re.compile(r"^- (\w+):", re.M)
+_TO = re.compile(r"\((\w+)\):")
 _TEAM = re.compile(r"^You are in a team \(([^)]*)\)")
 _WORK = re.compile(r"(?:given this work|member of a team|what was asked for): ([\w ]+)")
 
@@ -188,7 +189,7 @@ class Person(Agent):
         """Give the work to everybody in turn, wait for all, conclude."""
         team = _TEAM.search(obs.brief)
         allowed = (obs.spec.schema or {})["properties"]["do"]["enum"]
-        given = [m.body["value"]["to"] for m in obs.inbox if m.body["act"] == "speak" and m.body["own"]]
+        given = [_TO.findall(m.body["text"])[0] for m in obs.inbox if m.body["act"] == "speak" and m.body["own"]]
         free = [] if team is None else [n for n in team[1].split(", ")[1:] if n not in given]
         if free and "assign_async" in allowed:
             return {"do": "assign_async", "to": free[0], "text": self._wanted(obs, _goal(obs.brief))}

@@ -270,6 +270,9 @@ class _Session:
             group = self.state.groups[one.group]
             at = one.group if one.what != "conclusion" else self.state.tasks[group.task].group if one.group else 0
             self.said[at] = (*self.said[at], post.id)
+            if one.what == "speak":  # others read it as words
+                value = post.value
+                post.value, post.text = None, f"{value['do']} ({value['to']}): {value['text']}".strip()
             if one.what == "conclusion" and one.group == 0:
                 self.answer = post
         return True

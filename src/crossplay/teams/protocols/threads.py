@@ -136,9 +136,11 @@ class _Session:
         return Ask(member, act, brief, spec, sees, wants, tuple(told))
 
     def _say(self, post: Post, text: str, who: Sequence[int]) -> None:
-        """A post stands in the open thread; its writer waits."""
+        """A post stands in the open thread; its writer waits. What is no answer to the task is read as words."""
         if post.ok:
             self._do(post.member, "post", self.thread, text, dict.fromkeys(who), post.id)
+            if post.act != "answer":
+                post.value, post.text = None, text
         self._do(post.member, "wait")
 
     # -- the parts -----------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class _Session:
         form = _plan(names)
         [post] = yield [self._ask(self.planner, "plan", WORDS["plan"].format(workers=listed), form)]
         named = [self.workers[names.index(n)] for n in dict.fromkeys(post.value["to"])] if post.ok else []
-        self._say(post, post.value["plan"] if post.ok else "", named)
+        self._say(post, f"{post.value['plan']} For: {', '.join(post.value['to'])}." if post.ok else "", named)
         return named
 
     def work(self, named: Sequence[int]) -> Talk:
