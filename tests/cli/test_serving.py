@@ -57,9 +57,9 @@ def ask(authority, method, path, body=None, **headers):
     raw = None if body is None else json.dumps(body)
     line.request(method, path, raw, {"Content-Type": "application/json", **headers} if raw else headers)
     answer = line.getresponse()
-    found = answer.status, json.loads(answer.read() or b"null")
+    status, text = answer.status, answer.read()
     line.close()
-    return found
+    return status, json.loads(text) if status == 200 else text
 
 
 def test_serve_env_serves_records_and_ends_on_ctrl_c(tmp_path):

@@ -513,3 +513,47 @@ def test_rules_that_were_told_once_are_known_in_the_whole_context():
     with served(Reads()) as (url, _):
         assert [asked(url, question(**more))[1] for more in ({"rules": "xx"}, {"turn": 1})] == [["stay"], ["stay"]]
         assert asked(url, question(), context="c2")[1] == ["left"]
+
+
+@pytest.mark.parametrize(
+    ("who", "env", "local", "says"),
+    [
+        ("policy:kitchen/cramped_room-1", "qa/arithmetic", None, "answers names; .* wants"),
+        ("policy:kitchen/cramped_room-1", "qa/synthetic", None, "reads array; qa/synthetic@1.* offers"),
+        ("random", "matrix/chicken", "matrix/stag_hunt", "is served for matrix/stag_hunt@1"),
+    ],
+)
+def test_what_cannot_work_is_heard_of_before_anything_is_played(who, env, local, says):
+    env = make_env(env)
+    with served(who, local=make_env(local) if local else None) as (url, _):
+        agent, close = remote(url)
+        with pytest.raises(CrossplayError, match=says):
+            agent.check(env, env.seats[0])
+        close()
+
+
+def test_a_memo_that_is_none_is_refused():
+    from crossplay.agents.a2a_form import packed
+
+    spec = {"kind": "names", "names": ["a", "b"]}
+    bad = packed({"key": b"k" * 16, "views": {}, "spec": spec, "memo": b"\xc1"})
+    with served(Turn()) as (url, _), pytest.raises(A2AError, match="memo cannot be read"):
+        asked(url, new_data_part({"spec": spec, "exact": bad}))
+
+
+def test_many_episodes_at_once_are_each_their_own():
+    from crossplay.kernel.drivers import aio_many
+
+    env = make_env("matrix/prisoners_dilemma", {"rounds": 3})
+    with served(Counter()) as (url, answering):
+        agent, close = remote(url)
+        found = {}
+        episodes = [
+            play(make_env("matrix/prisoners_dilemma", {"rounds": 3}), dict.fromkeys(env.seats, agent), Block(1, b))
+            for b in range(24)
+        ]
+        asyncio.run(aio_many(episodes, 12, lambda e, o: found.setdefault(e.at.block, o)))
+        close()
+        assert len(answering) == 48
+    for block, outcome in found.items():
+        assert outcome.world == loop(play(env, dict.fromkeys(env.seats, Counter()), Block(1, block))).world

@@ -61,16 +61,32 @@ class A2a(Agent):
         """Read the card, where answers may have to be asked for; refuse seats whose views nobody sends."""
         if not any(v in env.views for v in self.views):
             raise CrossplayError(f"{env.id}: none of the views {', '.join(self.views)}, so {self.name} cannot play it")
-        if self.door.cassette.mode in ("strict", "lenient") or self._known is not None:
+        if self.door.cassette.mode in ("strict", "lenient"):
             return
         try:
-            self._known = self.line.card()
+            self._known = self._known or self.line.card()
         except (Lost, Late, Refused) as error:
             problem = CrossplayError(f"{self.title}: {error}")
             problem.exit_code = 3
             raise problem from error
         except CrossplayError as error:
             raise CrossplayError(f"{self.title}: {error}") from error
+        self._check_card(self._known, env, seat)
+
+    def _check_card(self, card: Mapping[str, Any], env: Any, seat: str) -> None:
+        """Refuse what an agent of this package says that it cannot do. Other cards say nothing of seats."""
+        mine = _extension(card)
+        if mine is None:
+            return
+        kind, params = env.spec(seat).kind, mine.get("params", {})
+        kinds = [str(s.get("id", "")).removeprefix("answer-") for s in card.get("skills", [])]
+        views = params.get("views", [])
+        if kind not in kinds:
+            raise CrossplayError(f"{self.title} answers {', '.join(kinds)}; {env.id} seat {seat} wants {kind}")
+        if not set(views) & set(env.views):
+            raise CrossplayError(f"{self.title} reads {', '.join(views)}; {env.id} offers {', '.join(env.views)}")
+        if params.get("env") not in (None, "", env.id):
+            raise CrossplayError(f"{self.title} is served for {params['env']}, not for {env.id}")
 
     def manifest(self) -> dict[str, Any]:
         """Address, views and limits; the card where it was read."""
@@ -120,8 +136,7 @@ class A2a(Agent):
     async def _introduce(self) -> dict[str, Any]:
         """The lines of the card that matter in an episode."""
         card = await self.line.fetch_card()
-        extensions = card.get("capabilities", {}).get("extensions", [])
-        mine = next((e for e in extensions if e.get("uri") == EXTENSION), None)
+        mine = _extension(card)
         return {
             "name": str(card.get("name", "")),
             "version": str(card.get("version", "")),
@@ -208,6 +223,12 @@ class A2a(Agent):
             return fault if fault.kind == "void" else Action(fault, usage=answer.usage, memo=memo)
         memo["said"] = [obs.tick, _short(answer.value, obs)]
         return Action(answer.value, answer.messages, answer.confidence, answer.rationale, answer.usage, memo)
+
+
+def _extension(card: Mapping[str, Any]) -> Any:
+    """What a card says of the extension, or None."""
+    extensions = card.get("capabilities", {}).get("extensions", [])
+    return next((e for e in extensions if e.get("uri") == EXTENSION), None)
 
 
 @cache

@@ -133,7 +133,7 @@ class Answering:
     async def _ask(self, q: Question, at: _Context, context: str) -> dict[str, Any]:
         """One question to the agent, and what becomes of its answer."""
         given = q.exact and q.memo is not None
-        memo = unpack(q.memo) if given and q.memo is not None else at.memo
+        memo = _memo_of(q.memo) if given else at.memo
         if not given and not at.known:
             if q.turn and not q.exact:
                 raise Malformed(f"context {context[:60]!r} is not known here (any more); begin again at turn 0")
@@ -177,6 +177,14 @@ class Answering:
         except Exception as error:
             return Fault("error", f"{type(error).__name__}: {error}"[:500])
         return answer
+
+
+def _memo_of(packed: bytes | None) -> Any:
+    """The memo that a client hands back."""
+    try:
+        return None if packed is None else unpack(packed)
+    except (ValueError, TypeError, RecursionError, msgspec.DecodeError) as error:
+        raise Malformed(f"the memo cannot be read ({type(error).__name__})") from None
 
 
 def _settled(answer: Any, obs: Observation) -> Action:
