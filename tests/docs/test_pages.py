@@ -14,7 +14,7 @@ from doc_pages import DOCS, ROOT, pages, rows
 
 SOURCE = ROOT / "src" / "crossplay"
 TESTS = ROOT / "tests"
-PLANNED = ("wire", "society", "search", "jobs", "web", "serve")
+PLANNED = ("society", "search", "web")
 MOSAIC = DOCS / "mosaic.md"
 TABLES = (
     "Workers",

