@@ -28,42 +28,42 @@ CHECKS: dict[str, tuple[Callable[[Case], str], tuple[str, ...]]] = {
     "reset": (episodes.reset, ("bind",)),
     "act": (episodes.act, ("bind", "reset")),
     "ping": (answers.ping, ("act",)),
+    "ids": (answers.ids, ("ping",)),
     "values": (episodes.values, ("act",)),
-    "batch": (episodes.batch, ("act",)),
-    "many-rows": (episodes.many_rows, ("act", "batch")),
-    "extras": (episodes.extras, ("act",)),
-    "feedback": (episodes.feedback, ("act",)),
-    "memo": (episodes.travelling_memo, ("act",)),
-    "save-load": (episodes.save_load, ("act",)),
     "same-seed": (chance.same_seed, ("act",)),
-    "same-key": (chance.again, ("act", "same-seed")),
-    "interleaved": (chance.interleaved, ("act", "same-seed")),
-    "ids": (answers.ids, ("act",)),
-    "in-flight": (answers.inflight, ("act", "same-seed")),
-    "cancel": (answers.cancel, ("act",)),
-    "deadline": (answers.deadline, ("act",)),
-    "unknown-verb": (fields.unknown_verb, ("bind",)),
-    "unknown-keys": (fields.unknown_keys, ("bind",)),
-    "unequal-columns": (fields.unequal, ("act",)),
-    "wrong-types": (fields.wrong_types, ("act",)),
+    "same-key": (chance.again, ("same-seed",)),
+    "interleaved": (chance.interleaved, ("same-key",)),
+    "batch": (episodes.batch, ("interleaved",)),
+    "many-rows": (episodes.many_rows, ("batch",)),
+    "memo": (episodes.travelling_memo, ("interleaved",)),
+    "save-load": (episodes.save_load, ("interleaved",)),
+    "in-flight": (answers.inflight, ("interleaved", "ids")),
+    "cancel": (answers.cancel, ("ids",)),
+    "deadline": (answers.deadline, ("ids",)),
+    "extras": (episodes.extras, ("act",)),
+    "feedback": (episodes.feedback, ("ids",)),
+    "unknown-verb": (fields.unknown_verb, ("act",)),
+    "unknown-keys": (fields.unknown_keys, ("act",)),
+    "unequal-columns": (fields.unequal, ("ping",)),
+    "wrong-types": (fields.wrong_types, ("unequal-columns",)),
     "invalid-input": (fields.invalid_input, ("act",)),
     "outside-episodes": (episodes.outside, ("act",)),
     "rebind": (greeting.rebind, ("act",)),
-    "bad-seats": (greeting.bad_seats, ("act",)),
+    "bad-seats": (greeting.bad_seats, ("rebind",)),
     "chatter": (streams.chatter, ("act",)),
-    "partial-frames": (streams.partial, ("act",)),
-    "json": (streams.json_codec, ("act", "same-seed")),
-    "shared-memory": (sharing.shared, ("act", "same-seed")),
-    "stale-slots": (sharing.stale, ("act",)),
+    "partial-frames": (streams.partial, ("ids", "ping")),
+    "json": (streams.json_codec, ("same-key",)),
+    "shared-memory": (sharing.shared, ("batch",)),
+    "stale-slots": (sharing.stale, ("shared-memory",)),
     "memory": (streams.memory, ("act",)),
     "at-rest": (streams.rest, ("act",)),
     "older-minor": (greeting.older_minor, ("act",)),
     "other-major": (greeting.other_major, ("hello",)),
-    "oversized": (streams.oversized, ("bind",)),
-    "garbage": (streams.garbage, ("bind",)),
-    "bye": (greeting.bye, ("bind",)),
     "kill": (greeting.kill, ("act",)),
     "vanish": (greeting.vanish, ("kill",)),
+    "bye": (greeting.bye, ("bind",)),
+    "garbage": (streams.garbage, ("kill",)),
+    "oversized": (streams.oversized, ("garbage",)),
     "frames": (streams.frames, ("hello",)),
 }
 """Every check, by name: what tries it (it returns what was seen), and the checks that must have passed before."""
@@ -111,7 +111,7 @@ def check_worker(
                 found[name] = _tried(name, case, found)
                 case.tidy()
     for name, notes in case.wrong.items():
-        if name in found and found[name].status != "failed":
+        if notes and name in found and found[name].status != "failed":
             found[name] = Finding(name, "failed", "; ".join(notes[:4]))
     return [f for f in found.values() if not only or f.name in only]
 
@@ -136,15 +136,19 @@ def _tried(name: str, case: Case, found: dict[str, Finding]) -> Finding:
     if name not in _SEATLESS and case._hello is not None and "agent" not in case.hello.roles:
         return Finding(name, "skipped", "it fills no seats")
     try:
-        return Finding(name, "ok", run(case))
+        seen = run(case)
+        notes = case.wrong.get(name)
+        return Finding(name, "failed", "; ".join(notes[:4])) if notes else Finding(name, "ok", seen)
     except Skipped as reason:
         return Finding(name, "skipped", str(reason))
     except Trouble as reason:
         return Finding(name, "failed", str(reason))
-    except Failed as reason:
+    except Exception as reason:  # whatever a foreign worker makes of it
         if case._line is not None:
             case._line.usable = False  # the next check begins with a fresh one
-        return Finding(name, "failed", str(reason))
+        return Finding(
+            name, "failed", str(reason) if isinstance(reason, Failed) else f"{type(reason).__name__}: {reason}"
+        )
 
 
 _CUT = "not tried, as was "

@@ -69,6 +69,7 @@ def cancel(case: Case) -> str:
     frames = [line.frame({"t": "act", "id": n, **f}) for n, f in zip(numbers, fields, strict=True)]
     for n in numbers:
         line.expect(n, "act")
+    before = len(case.wrong.get("ids", ()))
     gone = [line.frame({"t": "cancel", "id": numbers[2]}), line.frame({"t": "cancel", "id": 999_999_999})]
     line.raw(b"".join([*frames, *gone]))
     for n in numbers[:2]:
@@ -80,6 +81,11 @@ def cancel(case: Case) -> str:
     line.quiet(0.05)
     done(line.ask("ping"), "ping")
     case.end(line, play)
+    noted = case.wrong.get("ids", [])
+    if len(noted) > before:
+        told = noted[before:]
+        del noted[before:]
+        raise Failed(f"{told[0]}: a cancel has no answer of its own")
     return "answered once, " + ("before it was cancelled" if isinstance(last, Acts) else "with CANCELLED")
 
 

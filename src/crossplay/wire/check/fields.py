@@ -42,9 +42,9 @@ def unknown_keys(case: Case) -> str:
         fields = {name: getattr(sample.seat, name) for name in sample.seat.__struct_fields__}
         seats.append({**fields, "colour": "blue", "spec": {**sample.seat.spec, "taste": [1]}})
     done(line.ask("bind", seats=seats, config={"unheard_of": 1}, extra=None), "bind with unknown keys")
+    done(line.ask("ping", why="because"), "ping with unknown keys")
     play = case.begin(line, "keys")
     case.act(line, [play], [0], mood=np.zeros(3), later={1: "x"})
-    done(line.ask("ping", why="because"), "ping with unknown keys")
     case.end(line, play)
     case.drop(line)
     return "in welcome, bind, seats, act, ping"

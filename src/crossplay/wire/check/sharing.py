@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from crossplay.wire.arrays import SHARED
-from crossplay.wire.check.case import SIZE, SLOTS, Case, done, refused, rows_of, same
+from crossplay.wire.check.case import SIZE, SLOTS, Case, refused, rows_of, same
 from crossplay.wire.check.line import Failed, Line, Skipped
 from crossplay.wire.messages import Acts
 
@@ -69,7 +69,7 @@ def stale(case: Case) -> str:
     rows_of(_act(line, fields, (slot, now, obs.dtype.str, obs.shape)), 1)
     _GENERATION.pack_into(ring.map, slot * ring.stride, now + 1)
     refused(_act(line, fields, (slot, now, obs.dtype.str, obs.shape)), "a slot written again since", "BAD_FRAME")
-    done(line.ask("ping"), "ping")
+    case.end(line, play)
     return "overwritten, future, foreign and too small slots are refused"
 
 
