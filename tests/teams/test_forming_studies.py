@@ -4,7 +4,9 @@ import msgspec
 import pytest
 
 import crossplay
-from crossplay.kernel import unpack
+from crossplay.kernel import Usage, key, pick, unpack
+from crossplay.models import Reply, ScriptedBackend
+from crossplay.models.scripted import choices, example_of
 from crossplay.study.verify import verify
 from crossplay.teams.forming import digest, group, replay, threads
 
@@ -42,8 +44,23 @@ def _again(vote):
     return digest(replay(group.step, msgspec.convert(vote["start"], group.State), messages))
 
 
+def _reply(self, request):
+    text = proper(request)
+    return Reply(text, usage=Usage(calls=1, tok_in=50, tok_out=1 + len(text) // 4), served=self.name)
+
+
+def proper(request):
+    """A double that keeps to every schema, drawn from the words of the request."""
+    chance = key("proper", request.messages[-1].text)
+    if request.json_schema is None:
+        known = choices(request) or ("some words",)
+        return known[pick(chance, len(known), 0)]
+    return msgspec.json.encode(example_of(request.json_schema, chance)).decode()
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: f"{p['name']}-{p.get('lead', '')}")
-def test_a_study_plays_and_verifies(protocol, tmp_path):
+def test_a_study_plays_and_verifies(protocol, tmp_path, monkeypatch):
+    monkeypatch.setattr(ScriptedBackend, "_reply", _reply)
     result = crossplay.run(plan(protocol), tmp_path / "run")
     assert {r.lineup for r in result.rows} >= {"team", "team silent"}
     found = verify(tmp_path / "run", "agents")
