@@ -61,7 +61,7 @@ class Rows:
         return {
             "obs": self._obs(),
             "legal": legal,
-            "reward": self.reward if self.stepped else {},
+            "reward": {s: r.copy() for s, r in self.reward.items()} if self.stepped else {},
             "ended": [e or "" for e in self.ended],
             "acting": self._acting(),
             "score": self.scores,

@@ -167,13 +167,13 @@ class Tracks:
             raise ValueError("restart is same or next, not %r" % (restart,))
         if reward not in ("own", "mean"):
             raise ValueError("reward is own or mean, not %r" % (reward,))
+        if len(rows.trained) > 1 and not rows.simultaneous:
+            raise ValueError("%s: seats act one after the other; fill all but one of them" % rows.id)
         specs = [rows.specs[s] for s in rows.trained]
         if any(s != specs[0] for s in specs) or len(set(rows.shapes.values())) > 1:
             raise ValueError(
                 "%s: seats differ in actions or views; fill all but one, or train them one by one" % rows.id
             )
-        if len(rows.trained) > 1 and not rows.simultaneous:
-            raise ValueError("%s: seats act one after the other; fill all but one of them" % rows.id)
         if not rows.shapes:
             raise ValueError("%s: tracks are arrays; open it with the view array or image" % rows.id)
         self.rows, self.seats, self.share = rows, rows.trained, reward
