@@ -22,7 +22,7 @@ from a2a.helpers import (
 )
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import a2a_pb2 as t
 from starlette.applications import Starlette
@@ -79,12 +79,13 @@ class Small(AgentExecutor):
         raise NotImplementedError
 
 
-def card(url, where=""):
+def card(url, where="", manner=""):
+    binding, version = ("HTTP+JSON" if manner == "rest" else "JSONRPC"), ("0.3" if manner == "old" else "1.0")
     return t.AgentCard(
         name="small",
         description="Answers by a rule",
         version="1",
-        supported_interfaces=[t.AgentInterface(url=where or url, protocol_binding="JSONRPC", protocol_version="1.0")],
+        supported_interfaces=[t.AgentInterface(url=where or url, protocol_binding=binding, protocol_version=version)],
         capabilities=t.AgentCapabilities(streaming=False),
         default_input_modes=["text/plain", "application/json"],
         default_output_modes=["application/json"],
@@ -94,7 +95,7 @@ def card(url, where=""):
 
 def application(url, manner, where=""):
     executor = Small(manner)
-    mine = card(url, where)
+    mine = card(url, where, manner)
     handler = DefaultRequestHandler(agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=mine)
     calls = []
 
@@ -125,7 +126,12 @@ def application(url, manner, where=""):
         await asyncio.sleep(30)
 
     routes = create_agent_card_routes(mine)
-    routes += [Route("/", raw, methods=["POST"])] if manner in RAW else create_jsonrpc_routes(handler, "/")
+    if manner in RAW:
+        routes.append(Route("/", raw, methods=["POST"]))
+    elif manner == "rest":
+        routes += create_rest_routes(handler)
+    else:
+        routes += create_jsonrpc_routes(handler, "/", enable_v0_3_compat=manner == "old")
     app = Starlette(routes=routes)
     return app, executor
 

@@ -54,7 +54,7 @@ def plain():
         yield url, executor
 
 
-@pytest.mark.parametrize("manner", ["data", "text", "task", "slow", "repair"])
+@pytest.mark.parametrize("manner", ["data", "text", "task", "slow", "repair", "rest", "old"])
 def test_an_agent_with_any_manners_plays_as_the_same_rule_does_in_process(manner):
     with small(manner) as (url, executor):
         there = played(url)
@@ -320,3 +320,50 @@ def test_a_far_agent_needs_trust_but_for_its_record(tmp_path):
         "https://agents.example", Door({}, Cassette(tmp_path / "c.sqlite", "strict")), token_env="NO_SUCH"
     )
     assert agent.name == "a2a:https://agents.example"
+
+
+RUN = """
+import json, sys
+sys.path.insert(0, {here!r})
+from a2a_wiring import wire
+wire()
+import crossplay
+crossplay.run(json.loads(sys.argv[1]), out=sys.argv[2])
+"""
+
+
+@pytest.mark.full
+def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path):
+    import json
+    import time
+
+    import crossplay
+    from crossplay.study.verify import verify
+
+    with small("data") as (url, executor):
+        study = {
+            "study": {"name": "far", "blocks": 8, "margin": 1.0, "concurrency": 3},
+            "environments": {"m": {"name": "matrix/prisoners_dilemma", "options": {"rounds": 12}}},
+            "agents": {"far": {"type": f"a2a:{url}"}, "rnd": {"type": "random"}},
+            "lineups": {"far+rnd": {"seats": ["far", "rnd"]}},
+            "controls": {"floor": False, "ceiling": False, "zero_message": False},
+        }
+        command = [sys.executable, "-c", RUN.format(here=str(HERE)), json.dumps(study), str(tmp_path / "run")]
+        process = subprocess.Popen(command)
+        until = time.monotonic() + 30
+        while len(executor.asked) < 40 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = len(executor.asked)
+        assert 40 <= before < 96
+        assert subprocess.run(command).returncode == 0
+        assert 96 <= len(executor.asked) <= 96 + 3  # asked again: what was in flight, at most the concurrency
+        crossplay.run(study, out=tmp_path / "whole")
+    found = verify(tmp_path / "run", "agents")
+    assert found.ok and found.episodes == 8
+    worlds = [
+        {(r.cell.rpartition("|")[2], r.block): r.world for r in crossplay.open_run(tmp_path / name).records()}
+        for name in ("run", "whole")
+    ]
+    assert worlds[0] == worlds[1]
