@@ -5,6 +5,7 @@ Started by fork (`starter`), which takes milliseconds, so that many can be check
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import socket
@@ -277,6 +278,7 @@ class Forked:
         if self.pid:
             return
         try:
+            faulthandler.disable()
             os.setsid()
             for other in closing:
                 other.close()
