@@ -241,7 +241,7 @@ def study(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     asked = {"temperature": 0.0, "max_tokens": 80}
     weak, strong = f"llm:{models[0]}", f"llm:{models[-1]}"
     agents = plan["agents"]
-    agents["planner"] = {"type": weak, **asked, "instructions": "You plan in few words."}
+    agents["planner"] = {"type": weak, **asked, "max_tokens": 120, "instructions": "You plan in few words."}
     agents["critic"] = {"type": weak, **asked, "instructions": "You find mistakes in sums."}
     agents["solver"] = {"type": strong, **asked, "instructions": "You work step by step and are brief."}
     agents["checker"] = {"type": strong, **asked, "instructions": "You estimate first, then calculate; be brief."}
