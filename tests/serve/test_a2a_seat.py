@@ -1,6 +1,7 @@
 """`a2a:URL`: agents made with the official SDK fill seats; their manners, their absence, the record."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -367,3 +368,29 @@ def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path):
         for name in ("run", "whole")
     ]
     assert worlds[0] == worlds[1]
+
+
+def test_an_agent_that_trickles_is_late(monkeypatch):
+    """Time counts for the whole of a message and of a card, not for each byte."""
+    import socket
+    import threading
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def trickle():
+        with contextlib.suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                line.recv(4096)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n")
+                for _ in range(100):
+                    line.sendall(b" ")
+                    threading.Event().wait(0.05)
+
+    threading.Thread(target=trickle, daemon=True).start()
+    agent, close = remote(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3, retries=0)
+    env = game()
+    with pytest.raises(CrossplayError, match="no answer within 0.3 s"):
+        agent.check(env, env.seats[0])
+    close()
+    listener.close()

@@ -280,6 +280,16 @@ class Shop(BaseHTTPRequestHandler):
             return self.raw(b"<html>", "application/json")
         if manner == "hang":
             threading.Event().wait(5)
+        if manner in ("trickle", "trickled-head"):
+            self.send_response(200) if manner == "trickle" else self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+            with contextlib.suppress(OSError):
+                if manner == "trickle":
+                    self.send_header("Content-Length", "1000")
+                    self.end_headers()
+                for _ in range(200):
+                    self.wfile.write(b" " if manner == "trickle" else b"X")
+                    threading.Event().wait(0.05)
+            return None
         if manner == "reward":
             return self.say({"state": "x", "reward": "much", "done": False})
         if self.path == "/step":
@@ -334,13 +344,27 @@ def test_the_other_dialect_is_understood():
 
 @pytest.mark.parametrize(
     ("manner", "says"),
-    [("error", "not valid"), ("html", "no JSON"), ("reward", "reward = much"), ("hang", "Timeout|timed out")],
+    [
+        ("error", "not valid"),
+        ("html", "no JSON"),
+        ("reward", "reward = much"),
+        ("hang", "no answer within|timed out"),
+        ("trickle", "no answer within"),
+        ("trickled-head", "no answer within"),
+    ],
 )
 def test_a_server_that_fails_is_a_fault_of_the_environment(manner, says):
     import re
 
     with shop(manner) as (url, _):
-        env = AgentGymEnv(url, {"items": 5, "item": "session_id", "seconds": 0.3 if manner == "hang" else 10.0})
+        env = AgentGymEnv(
+            url,
+            {
+                "items": 5,
+                "item": "session_id",
+                "seconds": 0.3 if manner in ("hang", "trickle", "trickled-head") else 10.0,
+            },
+        )
         outcome = loop(play(env, {"agent": Buys()}, Block(1)))
     assert outcome.status == "env-fault" and re.search(says, outcome.detail)
 

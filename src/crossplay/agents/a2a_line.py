@@ -142,7 +142,11 @@ class Line:
     async def _read_card(self) -> dict[str, Any]:
         from google.protobuf.json_format import MessageToDict
 
-        await self._open()
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self._open()
+        except TimeoutError as error:
+            raise self._reason(error) from error
         found: dict[str, Any] = MessageToDict(self._card)
         found.pop("signatures", None)
         return found
@@ -159,10 +163,9 @@ class Line:
             if attempt:
                 await asyncio.sleep(min(0.2 * 2 ** (attempt - 1), 5.0))
             try:
-                async with self._gate:
+                async with self._gate, asyncio.timeout(self.seconds):
                     client = await self._open()
-                    async with asyncio.timeout(self.seconds):
-                        sent = await self._exchange(client, SendMessageRequest(message=message))
+                    sent = await self._exchange(client, SendMessageRequest(message=message))
                 sent.attempts, sent.doubtful = attempt + 1, doubtful
                 return sent
             except Exception as error:

@@ -8,10 +8,13 @@ differs (data_idx, game, session_id, item_id, seed, id): option `item`.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
-from collections.abc import Mapping, Sequence
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -73,14 +76,20 @@ class Server:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         where = f"{self.title}/{route.partition('?')[0]}"
+        late: list[bool] = []
         try:
-            line.request(method, f"{self._path}/{route}", body, headers)
-            answer = line.getresponse()
-            raw = answer.read(LARGEST + 1)
+            line.connect()
+            with _limit(line.sock, self._seconds, late):
+                line.request(method, f"{self._path}/{route}", body, headers)
+                answer = line.getresponse()
+                raw = answer.read(LARGEST + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise _outside(f"{where}: {type(error).__name__}: {error}") from error
+            what = f"no answer within {self._seconds:g} s" if late else f"{type(error).__name__}: {error}"
+            raise _outside(f"{where}: {what}") from error
         finally:
             line.close()
+        if late:
+            raise _outside(f"{where}: no answer within {self._seconds:g} s")
         if len(raw) > LARGEST:
             raise _outside(f"{where}: an answer of more than {LARGEST} bytes")
         try:
@@ -138,6 +147,8 @@ class AgentGymEnv(Foreign):
     def _start(self, seed: int) -> None:
         if self._number < 0:
             self._create()
+        if self._given["item"] == self._id_field:
+            raise CrossplayError(f'{self.name}: item = "{self._id_field}" is what this server calls the environment')
         wanted = {self._id_field: self._number, self._given["item"]: self._item, **self._given["reset"]}
         found = self._server.post("reset", wanted)
         if isinstance(found, list):  # (state, info) of the other dialect
@@ -250,6 +261,24 @@ class AgentGymEnv(Foreign):
 def _text(found: Mapping[str, Any]) -> Any:
     """The observation in an answer, under the name of either dialect."""
     return found.get("observation", found.get("state"))
+
+
+@contextlib.contextmanager
+def _limit(sock: socket.socket, seconds: float, late: list[bool]) -> Iterator[None]:
+    """Hang up after so many seconds, and write it into `late`: the time-out of a socket begins anew with every byte."""
+
+    def hang_up() -> None:
+        late.append(True)
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _outside(text: str) -> CrossplayError:
