@@ -56,7 +56,7 @@ def worker_check(
     """
     import msgspec
 
-    from crossplay.agents.remote.link import split_command
+    from crossplay.agents.remote.process import split_command
     from crossplay.wire.check import CHECKS, check_worker
 
     words = split_command(command, python, Path())

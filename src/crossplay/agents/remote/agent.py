@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Remote(Agent):
         return {
             "kind": self.kind, "name": self.name, "command": list(self.link.start.command), "listen": self.link.start.listen,
             "worker": {"name": hello.name, "version": hello.version, "wire": hello.v, "state": hello.state, "about": hello.about},
-            "config": self.link.config, "files": _digests(self.link.start.command, self.link.start.folder),
+            "config": self.link.config, "files": _digests([*self.link.start.command[1:], *self.link.config.values()], self.link.start.folder),
         }  # fmt: skip
 
     def check(self, env: Any, seat: str) -> None:
@@ -354,14 +355,15 @@ def _address(obs: Observation) -> tuple[Any, ...]:
     return root, env_id, block, replicate, seat, path
 
 
-def _digests(command: Sequence[str], folder: Any) -> dict[str, str]:
+def _digests(words: Sequence[Any], folder: Path) -> dict[str, str]:
+    """File -> the first 16 digits of its sha256, of what a command and a configuration name."""
     import hashlib
 
     found = {}
-    for word in command[1:]:
-        path = folder / word
-        if path.is_file():
-            found[word] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    for word in words:
+        if isinstance(word, str) and 0 < len(word) < 1024 and (folder / word).is_file():
+            with (folder / word).open("rb") as file:
+                found[word] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return found
 
 

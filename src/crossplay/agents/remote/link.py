@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 import threading
 import time
 import weakref
@@ -22,7 +21,7 @@ from crossplay.wire.channel import SHARED_FROM, Channel, Gone, welcome
 from crossplay.wire.frames import WireError
 from crossplay.wire.messages import Bind, Bye, Hello, Seat
 
-__all__ = ["Link", "Start", "spec_data", "split_command"]
+__all__ = ["Link", "Start", "spec_data"]
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,16 +305,3 @@ def _door(address: str) -> socket.socket:
         return door
     except (OSError, ValueError, OverflowError) as error:
         raise CrossplayError(f'worker: cannot listen at "{address}" ({error}); e.g. tcp://127.0.0.1:7070') from None
-
-
-def split_command(command: str | Sequence[str], python: str, folder: Path) -> tuple[str, ...]:
-    """The command as a list; `python` stands for the interpreter named, or for this one."""
-    import shlex
-
-    words = shlex.split(command) if isinstance(command, str) else list(command)
-    if not words:
-        raise CrossplayError("worker: the command is empty")
-    if words[0] in ("python", "python3") or words[0].endswith(".py"):
-        interpreter = str((folder / python).absolute()) if python else sys.executable
-        words = [interpreter, *(words if words[0].endswith(".py") else words[1:])]
-    return tuple(words)

@@ -58,7 +58,8 @@ __all__ = ["worker"]
 def worker(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """An agent in a process of its own, over the wire; rest: a name for it."""
     from crossplay.agents.remote.agent import Remote, RemoteColumns
-    from crossplay.agents.remote.link import Link, Start, split_command
+    from crossplay.agents.remote.link import Link, Start
+    from crossplay.agents.remote.process import split_command
 
     name = rest or "worker"
     command, listen = options["command"], options["listen"]

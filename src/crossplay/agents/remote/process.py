@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import IO, Any
 
 from crossplay.kernel import CrossplayError
 
-__all__ = ["Child", "environment"]
+__all__ = ["Child", "environment", "split_command"]
 
 # Reads process groups, one command a line; when its input ends, its parent is gone, and so are they.
 _GUARD = """
@@ -168,7 +169,7 @@ class Child:
         return "+" in self._log.mode
 
     def close(self, patience: float = 2.0) -> None:
-        """Give it a moment to end by itself, then kill its group."""
+        """Give it a moment to end by itself (or to be watched to its end), then kill its group."""
         self.wait(patience)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # also what it started and left behind
@@ -184,3 +185,17 @@ def environment(extra: Mapping[str, str], keep: Any = ()) -> dict[str, str]:
     secret = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
     plain = {k: v for k, v in os.environ.items() if k in keep or not any(word in k.upper() for word in secret)}
     return {**plain, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def split_command(command: str | Sequence[str], python: str, folder: Path) -> tuple[str, ...]:
+    """The command as a list; `python` stands for the interpreter named, or for this one."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    except ValueError as error:
+        raise CrossplayError(f"worker: {command}: {error}") from None
+    if not words:
+        raise CrossplayError("worker: the command is empty")
+    if words[0] in ("python", "python3") or words[0].endswith(".py"):
+        interpreter = str((folder / python).absolute()) if python else sys.executable
+        words = [interpreter, *(words if words[0].endswith(".py") else words[1:])]
+    return tuple(words)
