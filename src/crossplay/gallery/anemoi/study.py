@@ -53,8 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     notice: float = 0.8  # chance that a worker notices a question of its field
     replan: Literal["workers", "planner", "nobody"] = "workers"  # who may change the plan
     summary: Literal["lines", "none"] = "lines"  # what is left of a part of the discussion that is closed
-    blocks: int = 250  # questions; a gain of .30 is then found with power above .99
-    sweep: int = 150  # questions of each cell of a sweep
+    blocks: int = 180  # questions; a gain of .30 is then found with power above .99
+    sweep: int = 120  # questions of each cell of a sweep
     root: int = 1
 
 
