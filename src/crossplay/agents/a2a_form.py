@@ -33,6 +33,7 @@ __all__ = [
     "spec_of",
     "told",
     "unpacked",
+    "whole",
 ]
 
 EXTENSION = "urn:crossplay:seat:1"

@@ -140,6 +140,7 @@ class Line:
         return client
 
     async def _read_card(self) -> dict[str, Any]:
+        _sdk()  # before the clock runs: the first import takes a while
         from google.protobuf.json_format import MessageToDict
 
         try:
@@ -152,6 +153,7 @@ class Line:
         return found
 
     async def _send(self, text: str, data: Mapping[str, Any], context: str) -> Sent:
+        _sdk()
         from a2a.helpers import new_data_part, new_message, new_text_part
         from a2a.types.a2a_pb2 import Role, SendMessageRequest
 
