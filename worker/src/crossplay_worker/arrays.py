@@ -154,6 +154,8 @@ def decoder_hook(ring: Ring | None) -> Any:
     def hook(code: int, data: memoryview) -> Any:
         if code == INLINE:
             dtype, shape, raw = _unpack(data)
+            if min(shape, default=0) < 0:  # reshape would take it for "whatever fits"
+                raise ValueError("an array of a negative side")
             return np.frombuffer(raw, _dtype(dtype)).reshape(shape)
         if code == SHARED and ring is not None:
             return ring.get(data)
