@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import struct
 import tempfile
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["INLINE", "SHARED", "Ring", "Stale", "decoder_hook", "inline", "to_li
 
 INLINE, SHARED = 1, 2  # extension codes
 _HEADER = struct.Struct("<QQ")  # generation, bytes in use
+_DTYPE = re.compile("[<>|=]?[biuf][0-9]{1,2}").fullmatch
 _KINDS = frozenset("biuf")  # bool, int, unsigned, float: never objects
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], memoryview]).decode  # the bytes are not copied
@@ -47,9 +49,9 @@ def inline(array: np.ndarray) -> msgspec.msgpack.Ext:
 def _dtype(name: str) -> np.dtype:
     found = _dtypes.get(name)
     if found is None:
+        if not _DTYPE(name):  # numpy would also read lists of fields, as Python expressions
+            raise TypeError("arrays on the wire hold numbers or booleans, not " + name[:40])
         found = np.dtype(name)
-        if found.kind not in _KINDS or found.hasobject or found.shape:
-            raise TypeError("arrays on the wire hold numbers or booleans, not " + name)
         if len(_dtypes) < 64:
             _dtypes[name] = found
     return found
