@@ -11,20 +11,12 @@ import pytest
 from cyclopts import App
 
 from crossplay.cli.seats import seat_mcp
-from crossplay.kernel import CrossplayError, registry
+from crossplay.kernel import CrossplayError
 from crossplay.serve.sitting import open_seats, seat_study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import verify
 
 PLAYER = Path(__file__).parents[2] / "examples" / "mcp_player.py"
-
-
-@pytest.fixture(autouse=True)
-def _wired():
-    from importlib.metadata import EntryPoint
-
-    entry = EntryPoint("open", "crossplay.serve.open:open_seat", "crossplay.agents")
-    registry._group("agents").setdefault("open", entry)
 
 
 def test_the_first_seat_is_open_and_the_expert_fills_the_others():

@@ -4,24 +4,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import EntryPoint
 
 import pytest
 from doc_pages import DOCS, ROOT, fences, rows
 
 import crossplay
-from crossplay.kernel import registry
 from crossplay.serve.open import open_seat
 from crossplay.serve.words_mcp import TOOLS
 from crossplay.study.spec import load_study
 
 PAGE = DOCS / "open-seats.md"
-
-
-@pytest.fixture(autouse=True)
-def _wired():
-    entry = EntryPoint("open", "crossplay.serve.open:open_seat", "crossplay.agents")
-    registry._group("agents").setdefault("open", entry)
 
 
 def test_every_option_is_listed_with_its_default():

@@ -16,7 +16,6 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
-from wiring import wire
 
 import crossplay
 from crossplay.agents.context import Context, NeedsTrust
@@ -28,7 +27,6 @@ from crossplay.study.runner import run_study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import verify
 
-wire()
 HERE = Path(__file__).parent
 PLAYER = f"{sys.executable} {HERE.parents[1] / 'examples' / 'mcp_player.py'}"
 TOKEN = "a-token-of-enough-characters"
@@ -272,7 +270,10 @@ def test_what_cannot_be_is_heard_of_before_anything_is_played(tmp_path, options,
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (f"{sys.executable} -c \"print('no model is here'); raise SystemExit(7)\"", "exit code 7; it printed last: no model is here"),
+        (
+            f"{sys.executable} -c \"print('no model is here'); raise SystemExit(7)\"",
+            "exit code 7; it printed last: no model is here",
+        ),
         ("/no/such/program", "there is no program ./no/such/program"),
     ],
 )
@@ -314,7 +315,7 @@ def test_a_client_is_ended_with_the_run_and_sees_no_other_variables(tmp_path, mo
 
 # -- stdio -----------------------------------------------------------------------------------------
 def beside(folder, log, *more):
-    args = [str(HERE / "seat_beside.py"), "mcp", "matrix/stag_hunt", "--seat", "row", "--with", "strategy:tit_for_tat"]
+    args = ["-m", "crossplay", "seat", "mcp", "matrix/stag_hunt", "--seat", "row", "--with", "strategy:tit_for_tat"]
     args += ["--episodes", "2", "--option", "rounds=4", "--out", str(folder), *more]
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     return stdio_client(

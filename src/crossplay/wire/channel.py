@@ -24,7 +24,7 @@ from crossplay.wire.messages import REQUESTS, Acts, Cancel, Error, Hello, Ok, St
 
 __all__ = ["Channel", "Gone", "welcome"]
 
-SHARED_FROM = 1 << 17  # bytes from which arrays go through shared memory (benchmarks/wire.py measures where it pays)
+SHARED_FROM = 1 << 16  # bytes from which arrays go through shared memory: where it begins to pay (benchmarks/wire.py)
 
 _NONE: list[int] = []  # slots of a message that has none
 _ANSWERS = frozenset((Acts, Ok, Error, State))
