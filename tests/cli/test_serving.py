@@ -14,25 +14,12 @@ import pytest
 from crossplay.cli.serving import serve_agent, serve_env
 from crossplay.kernel import CrossplayError
 
-SERVE = str(Path(__file__).parents[1] / "serve")
-START = f"""
-import sys
-sys.path.insert(0, {SERVE!r})
-import wiring; wiring.wire()
-from cyclopts import App
-from crossplay.cli.serving import serve_agent, serve_env
-app = App()
-app.command(serve_agent, name="serve-agent")
-app.command(serve_env, name="serve-env")
-app(sys.argv[1:])
-"""
-
 
 @contextlib.contextmanager
 def command(*words, **more):
     """(first line, address, what the process says at its end) of a command."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", START, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-u", "-m", "crossplay", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, **more},
     )  # fmt: skip
     said = []

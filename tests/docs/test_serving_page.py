@@ -66,7 +66,7 @@ def test_the_example_fills_a_seat():
     sys.path.insert(0, SERVE)
     try:
         from a2a_beside import Thread
-        from a2a_wiring import remote
+        from a2a_remote import remote
     finally:
         sys.path.remove(SERVE)
     from crossplay.kernel import Block, loop, make_env, play

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("a2a")
 
 from a2a_beside import choose, small
-from a2a_wiring import remote
+from a2a_remote import remote
 
 from crossplay.kernel import Action, Agent, Block, CrossplayError, Stop, aio, loop, make_env, play, unpack
 from crossplay.models import Door
@@ -325,9 +325,6 @@ def test_a_far_agent_needs_trust_but_for_its_record(tmp_path):
 
 RUN = """
 import json, sys
-sys.path.insert(0, {here!r})
-from a2a_wiring import wire
-wire()
 import crossplay
 crossplay.run(json.loads(sys.argv[1]), out=sys.argv[2])
 """
@@ -349,7 +346,7 @@ def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path):
             "lineups": {"far+rnd": {"seats": ["far", "rnd"]}},
             "controls": {"floor": False, "ceiling": False, "zero_message": False},
         }
-        command = [sys.executable, "-c", RUN.format(here=str(HERE)), json.dumps(study), str(tmp_path / "run")]
+        command = [sys.executable, "-c", RUN, json.dumps(study), str(tmp_path / "run")]
         process = subprocess.Popen(command)
         until = time.monotonic() + 30
         while len(executor.asked) < 40 and time.monotonic() < until:

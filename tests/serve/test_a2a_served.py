@@ -22,7 +22,7 @@ from a2a.client import ClientConfig, ClientFactory
 from a2a.helpers import get_data_parts, get_text_parts, new_data_part, new_message, new_text_part
 from a2a.types.a2a_pb2 import Role, SendMessageRequest
 from a2a.utils.errors import A2AError
-from a2a_wiring import remote, wire
+from a2a_remote import remote
 
 from crossplay.agents import make_agent
 from crossplay.kernel import Action, Agent, Block, CrossplayError, Msg, Usage, loop, make_env, play
@@ -179,7 +179,6 @@ def test_a_replay_needs_no_agent(tmp_path):
 
 
 def test_a_study_is_played_verified_and_replayed_with_the_agent_gone(tmp_path):
-    wire()
     import crossplay
 
     with served("policy:kitchen/cramped_room-1") as (url, _):

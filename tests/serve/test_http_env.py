@@ -8,8 +8,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from a2a_wiring import wire
-from wiring import wire as wire_open
 
 from crossplay.agents import make_agent
 from crossplay.envs.adapters.agentgym import AgentGymEnv, family
@@ -18,8 +16,6 @@ from crossplay.kernel import Action, Agent, Block, CrossplayError, loop, make_en
 from crossplay.serve.bodies import BODY, DEEPEST
 from crossplay.serve.http_env import EnvServer, Limits, serving_env
 
-wire()
-wire_open()
 TOKEN = "a-token-that-is-long-enough"
 
 
