@@ -10,10 +10,13 @@ import pytest
 from crossplay.agents import Context
 from crossplay.agents.alpha_beta import search
 from crossplay.agents.basic import Random
+from crossplay.agents.connect_four import mirrored, position, solve
+from crossplay.agents.connect_four_book import _book, look_up
 from crossplay.agents.context import read_options
 from crossplay.agents.openspiel_bots import openspiel_bot
 from crossplay.envs.adapters.openspiel import replay
 from crossplay.kernel import Agent, Block, CrossplayError, Lineup, key, loop, make_env, pack, pick, play, unpack
+from crossplay.kernel.fast import compiled
 
 pyspiel = pytest.importorskip("pyspiel")
 
@@ -120,6 +123,82 @@ def test_perfect_players_draw_and_never_lose() -> None:
         assert game("tic_tac_toe", chance, perfect, block).score["return_p1"] >= 0.0
     cut = game("connect_four", bot("alpha_beta", nodes=300), chance)
     assert cut.counts["p0"]["unproven"] > 0 and cut.score["return_p0"] == 1.0
+
+
+# -- connect four ----------------------------------------------------------------------------------------
+needs_fast = pytest.mark.skipif(not compiled(), reason="solving connect four needs compiled loops (the extra fast)")
+
+
+def late(n: int, plies: int) -> Any:
+    """A position of connect four that random play reaches, not over."""
+    for again in range(100):
+        state = pyspiel.load_game("connect_four").new_initial_state()
+        while not state.is_terminal() and len(state.history()) < plies:
+            legal = state.legal_actions()
+            state.apply_action(legal[pick(key("late", n, again), len(legal), len(state.history()))])
+        if not state.is_terminal():
+            return state
+    raise AssertionError
+
+
+@needs_fast
+@pytest.mark.parametrize("n", range(8))
+def test_the_solver_agrees_with_the_search_of_openspiels_states(n: int) -> None:
+    """The outcome, and all the moves that keep it, found by another program on another board."""
+    state = late(n, 27)
+    solved = solve(*position(state.history()), 10**8)
+    mover, values = state.current_player(), {}
+    for column in state.legal_actions():
+        then = state.child(column)
+        found = None if then.is_terminal() else search(then, 64, 10**6)
+        assert found is None or found.proven
+        values[column] = then.player_return(mover) if found is None else -found.value
+    best = max(values.values())
+    assert solved.proven and solved.value == best
+    assert solved.best == tuple(c for c, v in values.items() if v == best) or solved.nodes == 0
+    assert set(solved.best) <= {c for c, v in values.items() if v == best}
+
+
+@needs_fast
+def test_mirrored_positions_have_mirrored_answers() -> None:
+    for n in range(4):
+        mine, full = position(late(n, 16).history())
+        there, here = solve(mirrored(mine), mirrored(full), 10**8), solve(mine, full, 10**8)
+        assert there.value == here.value and there.best == tuple(6 - c for c in reversed(here.best))
+        target = solve(mine, full, 10**8, target=1)
+        assert (target.value == 1) == (here.value == 1) and (here.value < 1 or target.best == here.best)
+
+
+@needs_fast
+def test_too_few_positions_are_said() -> None:
+    solved = solve(0, 0, 1000)
+    assert not solved.proven and solved.best == tuple(range(7))
+    done = game("connect_four", bot("perfect", nodes=1000), bot("uniform_random"))
+    assert done.status == "terminal"
+
+
+def test_the_book_names_columns_that_can_be_played() -> None:
+    assert look_up(0, 0) == 3  # the middle wins (Allis 1988; Allen 1988)
+    for name, column in _book().items():
+        assert 0 <= column < 7 and int(name, 36) < 1 << 49
+    for columns in ([3, 0], [3, 6]):
+        found = look_up(*position(columns))
+        assert found is None or found == 6 - look_up(*position([6 - c for c in columns]))  # type: ignore[operator]
+
+
+@needs_fast
+def test_the_perfect_player_begins_and_wins() -> None:
+    """The first player wins connect four with perfect play; the other searches as far as it can."""
+    done = game("connect_four", bot("perfect", ties="first"), bot("alpha_beta", nodes=3000))
+    assert done.score["return_p0"] == 1.0 and "unproven" not in done.counts["p0"]
+
+
+def test_the_perfect_player_of_tic_tac_toe() -> None:
+    perfect = bot("perfect")
+    assert game("tic_tac_toe", perfect, bot("mcts")).score["return_p0"] >= 0.0
+    assert game("tic_tac_toe", bot("mcts"), perfect).score["return_p1"] >= 0.0
+    with pytest.raises(CrossplayError, match="plays openspiel:tic_tac_toe and openspiel:connect_four, not"):
+        perfect.check(make_env("openspiel:connect_four", {"columns": 6}), "p0")
 
 
 # -- OpenSpiel's own -------------------------------------------------------------------------------------

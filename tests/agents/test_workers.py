@@ -111,6 +111,22 @@ def test_a_hanging_worker_is_a_timeout_then_ended(made):
     assert worker.link.deaths == 1
 
 
+def test_a_late_answer_is_dropped_and_counted(made):
+    worker = made("own", "nap3=0.5", timeout=0.4)
+    outcome = loop(kitchen(worker))
+    assert outcome.status == "horizon" and worker.link.deaths == 0
+    faults = [e for e in outcome.events if e[3] == "fault"]
+    assert [f[0] for f in faults] == [2] and b"timeout" in faults[0][-2]
+    assert outcome.counts["p0"]["late"] == 1
+
+
+def test_a_worker_that_cannot_come_back_stops_the_run(made, tmp_path):
+    worker = made("own", "die=3", f"once={tmp_path / 'started'}")
+    assert loop(kitchen(worker)).status == "void"
+    with pytest.raises(Stop, match="will not start twice.*it had gone away: it ended with exit code 9"):
+        loop(kitchen(worker))
+
+
 def test_its_memory_is_saved_and_goes_on_in_another_process(made):
     worker, other = made("own", snapshots=True), made("own", snapshots=True)
     episode = kitchen(worker)

@@ -163,7 +163,10 @@ class Channel:
         return _unwrap(answer)
 
     def tell(self, message: Any) -> None:
-        """Send without an answer."""
+        """Send, and do not wait: where there is an answer, it is dropped."""
+        if type(message).__struct_config__.tag in REQUESTS:
+            self._waiting[message.id] = _Waiting(_NONE, None)
+            self.inflight += 1
         self._send(self.codec.frame(message))
 
     def reply(self, message: Any) -> list[int]:

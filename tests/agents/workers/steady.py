@@ -13,6 +13,11 @@ if "pids" in told:
     with Path(told["pids"]).open("a") as file:
         file.write(f"{os.getpid()}\n")
 
+if "once" in told:
+    if Path(told["once"]).exists():
+        sys.exit("it will not start twice")
+    Path(told["once"]).touch()
+
 
 class Steady(Worker):
     name, version, deterministic = "steady", "1", True
@@ -33,6 +38,8 @@ class Steady(Worker):
         self.seen += 1
         if "nap" in told:
             time.sleep(float(told["nap"]))
+        if "nap3" in told and self.seen == 3:
+            time.sleep(float(told["nap3"]))
         if "die" in told and self.seen == int(told["die"]):
             os._exit(9)
         if "hang" in told and self.seen == int(told["hang"]):
@@ -47,7 +54,9 @@ class Steady(Worker):
             return obs.pick(n) if obs.episode.data == obs.tick + 1 else 0
         if self.state == "memo":
             count = (obs.memo or 0) + 1
-            return Action(obs.pick(n) if count == obs.tick + 1 else 0, memo=count, usage=(1, 2, 3, 4), counts={"mended": 1})
+            return Action(
+                obs.pick(n) if count == obs.tick + 1 else 0, memo=count, usage=(1, 2, 3, 4), counts={"mended": 1}
+            )
         return obs.pick(n)
 
     def save(self, episode):

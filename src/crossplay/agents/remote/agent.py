@@ -53,7 +53,7 @@ class Remote(Agent):
         self.needs = tuple(hello.kinds)
         self.deterministic = hello.deterministic
         self._begun: dict[Any, tuple[int, Channel]] = {}  # address of a seat's episode -> its number, and where
-        self._number = 0
+        self._number = self._late = 0
         self._queues: dict[int, list[_Row]] = {}
         self._slots: dict[tuple[int, ...], int] = {}  # of columns, by the shape of a row
 
@@ -92,8 +92,12 @@ class Remote(Agent):
         await self._guarded(self._begin, obs, obs.memo)
         return None
 
+    async def _channel(self) -> Channel:
+        """The open connection; where the worker has to be started, the event loop goes on meanwhile."""
+        return self.link.channel if self.link.alive else await asyncio.to_thread(lambda: self.link.channel)
+
     async def _begin(self, obs: Observation, saved: Any = None) -> int:
-        channel = self.link.channel
+        channel = await self._channel()
         seat = await self._seat(channel, obs)
         self._number += 1
         number = self._number
@@ -134,7 +138,7 @@ class Remote(Agent):
 
     async def _guarded(self, work: Any, *of: Any) -> Any:
         """The worker's troubles as the engine knows them."""
-        channel = self.link.channel
+        channel = await self._channel()
         try:
             answer = await work(*of)
             self.link.timeouts = 0
@@ -148,7 +152,7 @@ class Remote(Agent):
             return Fault("error", str(error))
 
     async def _act(self, obs: Observation) -> Action | Fault:
-        channel = self.link.channel
+        channel = await self._channel()
         seat = await self._seat(channel, obs)
         if self.hello.state == "own":
             ep, where = self._begun.get(_address(obs), (0, channel))
@@ -168,6 +172,10 @@ class Remote(Agent):
                     raise
                 obs.count("retries")
                 continue
+            late = self.link.late + channel.late
+            if late > self._late:
+                obs.count("late", late - self._late)
+                self._late = late
             if self.snapshots and self.hello.saves and isinstance(answer, Action):
                 answer.memo = (await channel.aask(Save(id=channel.number(), ep=ep), self.timeout)).data
             return answer
@@ -194,7 +202,7 @@ class Remote(Agent):
 
     async def _send(self, rows: list[_Row]) -> None:
         try:
-            channel = self.link.channel
+            channel = await self._channel()
             message = act_message(channel.number(), rows)
             limits = [row.obs.deadline for row in rows if row.obs.deadline is not None]
             limit = min([self.timeout, *limits])

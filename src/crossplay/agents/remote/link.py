@@ -69,6 +69,11 @@ class Link:
 
     # -- start and end -----------------------------------------------------------------------------------
     @property
+    def alive(self) -> bool:
+        """Whether its connection is open, so that `channel` gives it at once."""
+        return self._channel is not None and not self._channel.gone
+
+    @property
     def channel(self) -> Channel:
         """The open connection; starts the worker where it does not run. Raises `CrossplayError`, `Stop`."""
         found = self._channel
@@ -84,10 +89,12 @@ class Link:
     def _open(self) -> None:
         if self.deaths > self.start.restarts:
             raise Stop(f"worker {self.name} went away {self.deaths} times; the last time it {self.reasons[-1]}")
-        if self.start.listen:
-            self._channel, hello = self._accept()
-        else:
-            self._channel, hello = self._start()
+        try:
+            self._channel, hello = self._accept() if self.start.listen else self._start()
+        except CrossplayError as error:
+            if self.hello is not None:  # it ran before: nothing is substituted for it, the run can be resumed
+                raise Stop(f"{error}; it had gone away: it {self.reasons[-1]}") from None
+            raise
         if self.hello is not None and _essence(hello) != _essence(self.hello):
             self.close()
             raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
