@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,7 +155,9 @@ def interpreter(python: str) -> tuple[str, str]:
         if tuple(map(int, version.split(".")[:2])) < OLDEST:
             raise CrossplayError(f"worker env create: {file} is Python {version}; the worker kit needs 3.9 or newer")
         return file, version
-    here = sorted({v for f in _candidates("") if (v := _version(f))} | set(seen))
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    files = [*_candidates(""), *(str(p) for p in root.glob("versions/3*/bin/python"))]
+    here = sorted({v for f in files if (v := _version(f))} | set(seen), key=lambda v: [int(n) for n in v.split(".")])
     raise CrossplayError(f'worker env create: no interpreter "{python}" was found (here: {", ".join(here)}). Install it, or name its file: --python FILE')  # fmt: skip
 
 
@@ -190,7 +193,10 @@ def _install_kit(inside: str, place: Path, say: Callable[[str], None]) -> str:
     """Install the worker kit; where from: this checkout, the files installed here, or by its name."""
     checkout = Path(__file__).resolve().parents[3] / "worker"
     if (checkout / "pyproject.toml").is_file():
-        _pip(inside, [str(checkout)], say)
+        with tempfile.TemporaryDirectory() as folder:  # what a build leaves behind stays out of the checkout
+            copy = Path(folder) / "worker"
+            shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+            _pip(inside, [str(copy)], say)
         return str(checkout)
     spec = importlib.util.find_spec("crossplay_worker")
     if spec is not None and spec.submodule_search_locations:

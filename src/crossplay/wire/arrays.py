@@ -20,8 +20,7 @@ __all__ = ["INLINE", "SHARED", "Ring", "Stale", "decoder_hook", "inline", "to_li
 
 INLINE, SHARED = 1, 2  # extension codes
 _HEADER = struct.Struct("<QQ")  # generation, bytes in use
-_DTYPE = re.compile("[<>|=]?[biuf][0-9]{1,2}").fullmatch
-_KINDS = frozenset("biuf")  # bool, int, unsigned, float: never objects
+_DTYPE = re.compile("[<>|=]?[biuf][1248]").fullmatch
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, tuple[int, ...], memoryview]).decode  # the bytes are not copied
 _unpack_shared = msgspec.msgpack.Decoder(tuple[int, int, str, tuple[int, ...]]).decode
@@ -98,7 +97,7 @@ class Ring:
 
     def put(self, array: np.ndarray) -> msgspec.msgpack.Ext | None:
         """The reference to a copy of the array, or None where no slot is free or large enough."""
-        if array.nbytes > self.size or not self.free or array.dtype.kind not in _KINDS:
+        if array.nbytes > self.size or not self.free or not _DTYPE(array.dtype.str):
             return None
         slot = self.free.pop()
         self.taken.append(slot)

@@ -1,0 +1,291 @@
+"""One connection: answers find their requests by id; late ones are dropped and counted; ends are told to all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from crossplay.wire.arrays import Ring
+from crossplay.wire.channel import Channel, Gone, welcome
+from crossplay.wire.frames import Codec, Reader, WireError
+from crossplay.wire.messages import Act, Acts, Cancel, EnvOpen, Error, Event, Hello, Ok, Ping, Welcome
+
+
+class Other:
+    """The worker's end, moved by hand."""
+
+    def __init__(self, sock, ring=None):
+        self.sock, self.codec, self.reader, self.found = sock, Codec(ring=ring), Reader(), []
+        sock.settimeout(5)
+
+    def next(self):
+        while not self.found:
+            data = self.sock.recv(1 << 16)
+            assert data, "closed"
+            self.found += [self.codec.message(b) for b in self.reader.feed(data)]
+        return self.found.pop(0)
+
+    def send(self, *messages):
+        self.sock.sendall(b"".join(map(self.codec.frame, messages)))
+
+
+@pytest.fixture
+def ends():
+    ours, theirs = socket.socketpair()
+    channel, other = Channel(ours, Codec()), Other(theirs)
+    yield channel, other
+    channel.close()
+    theirs.close()
+
+
+def beside(work):
+    """Do this in another thread while the test asks."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_an_answer_comes_to_who_asked(ends):
+    channel, other = ends
+    beside(lambda: other.send(Ok(id=other.next().id, data="yes")))
+    assert channel.ask(Ping(id=channel.number()), 5.0).data == "yes"
+    assert channel.inflight == 0
+
+
+def test_an_error_is_raised_with_its_code(ends):
+    channel, other = ends
+    beside(lambda: other.send(Error(id=other.next().id, code="UPSTREAM", message="busy", retry=True)))
+    with pytest.raises(WireError, match="busy") as found:
+        channel.ask(Ping(id=channel.number()), 5.0)
+    assert found.value.code == "UPSTREAM" and found.value.retry
+
+
+def test_a_late_answer_is_never_taken_for_the_next_one(ends):
+    channel, other = ends
+    with pytest.raises(TimeoutError, match="no answer"):
+        channel.ask(Ping(id=channel.number()), 0.05)
+    asked = other.next()
+    given_up = other.next()
+    assert isinstance(given_up, Cancel) and given_up.id == asked.id
+    beside(lambda: other.send(Ok(id=asked.id, data="late"), Ok(id=other.next().id, data="mine")))
+    assert channel.ask(Ping(id=channel.number()), 5.0).data == "mine"
+    assert channel.late == 1 and channel.inflight == 0
+
+
+def test_answers_in_any_order_and_two_in_one_piece(ends):
+    channel, other = ends
+
+    async def ask_all():
+        return await asyncio.gather(*(channel.aask(Ping(id=channel.number()), 5.0) for _ in range(6)))
+
+    def answer():
+        asked = [other.next().id for _ in range(6)]
+        other.send(*(Ok(id=n, data=n) for n in asked[::-1]))
+
+    beside(answer)
+    found = asyncio.run(ask_all())
+    assert [ok.data for ok in found] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_cancelled_wait_cancels_the_request(ends):
+    channel, other = ends
+
+    async def play():
+        task = asyncio.create_task(channel.aask(Ping(id=channel.number()), 30.0))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            await channel.aask(Ping(id=channel.number()), 0.05)
+
+    asyncio.run(play())
+    found = [other.next() for _ in range(4)]
+    assert [(type(m), m.id) for m in found] == [(Ping, 1), (Cancel, 1), (Ping, 2), (Cancel, 2)]
+    assert channel.inflight == 0
+
+
+def test_two_threads_ask_on_one_connection(ends):
+    channel, other = ends
+    answers = {}
+
+    def answer():
+        asked = [other.next().id for _ in range(2)]
+        other.send(*(Ok(id=n, data=n * 10) for n in asked[::-1]))
+
+    def ask():
+        number = channel.number()
+        answers[number] = channel.ask(Ping(id=number), 5.0).data
+
+    async def both():
+        number = channel.number()
+        thread = beside(ask)
+        time.sleep(0.02)
+        answers[number] = (await channel.aask(Ping(id=number), 5.0)).data
+        while thread.is_alive():
+            await asyncio.sleep(0.01)
+
+    beside(answer)
+    asyncio.run(both())
+    assert answers == {1: 10, 2: 20}
+
+
+def test_everybody_who_waits_is_told_of_the_end(ends):
+    channel, other = ends
+
+    async def play():
+        waits = [asyncio.create_task(channel.aask(Ping(id=channel.number()), 30.0)) for _ in range(3)]
+        await asyncio.sleep(0.02)
+        other.sock.close()
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    assert [type(e) for e in asyncio.run(play())] == [Gone] * 3
+    with pytest.raises(Gone):
+        channel.ask(Ping(id=channel.number()), 1.0)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"hello there, this is a print\n", b"\x04\x00\x00\x00\xff\xff\xff\xff", b"\x00\x00\x00\x00"]
+)
+def test_what_is_no_frame_ends_the_connection(ends, junk):
+    channel, other = ends
+    beside(lambda: (other.next(), other.sock.sendall(junk), other.sock.sendall(bytes(64))))
+    with pytest.raises(Gone):
+        channel.ask(Ping(id=channel.number()), 5.0)
+    assert channel.gone
+
+
+def test_an_error_of_the_connection_itself_ends_it(ends):
+    channel, other = ends
+    beside(lambda: (other.next(), other.send(Error(id=0, code="BAD_FRAME", message="cannot go on"))))
+    with pytest.raises(Gone, match="cannot go on"):
+        channel.ask(Ping(id=channel.number()), 5.0)
+
+
+def test_requests_that_are_not_for_this_connection_are_refused(ends):
+    channel, other = ends
+
+    def work():
+        asked = other.next().id
+        other.send(EnvOpen(id=9, name="kitchen"), Event(seq=1, kind="log"), Ok(id=asked))
+
+    beside(work)
+    channel.ask(Ping(id=channel.number()), 5.0)
+    answer = other.next()
+    assert isinstance(answer, Error) and (answer.id, answer.code) == (9, "UNSUPPORTED")
+
+
+def test_slots_of_shared_memory_are_free_again_after_the_answer():
+    ours, theirs = socket.socketpair()
+    ring = Ring.create(2, 1 << 12)
+    channel, other = Channel(ours, Codec(ring=ring, shared=1)), Other(theirs, Ring(ring.fd, 2, 1 << 12, False))
+    try:
+
+        def work():
+            for _ in range(5):
+                act = other.next()
+                other.send(Acts(id=act.id, values=[float(np.sum(act.obs))]))
+
+        beside(work)
+        for i in range(5):
+            message = Act(id=channel.number(), ep=[1], slot=0, tick=[i], obs=np.full((1, 8), i, "<f4"))
+            assert channel.ask(message, 5.0).values == [8.0 * i]
+            assert sorted(ring.free) == [0, 1]
+        with pytest.raises(TimeoutError):
+            channel.ask(Act(id=channel.number(), ep=[1], slot=0, tick=[0], obs=np.zeros((1, 8), "<f4")), 0.05)
+        assert sorted(ring.free) == [0, 1]
+    finally:
+        channel.close()
+        theirs.close()
+
+
+def test_writes_that_do_not_fit_are_finished_when_there_is_room():
+    ours, theirs = socket.socketpair()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    channel, other = Channel(ours, Codec()), Other(theirs)
+
+    def work():
+        time.sleep(0.05)
+        act = other.next()
+        other.send(Acts(id=act.id, values=[int(np.asarray(act.obs).sum())]))
+
+    async def play():
+        return await channel.aask(
+            Act(id=channel.number(), ep=[1], slot=0, tick=[0], obs=np.ones((1, 400_000), "u1")), 10.0
+        )
+
+    beside(work)
+    assert asyncio.run(play()).values == [400_000]
+    channel.close()
+    theirs.close()
+
+
+# -- welcome -------------------------------------------------------------------------------------------------
+
+
+def hello(**changes):
+    return Hello(**{"v": [1, 1], "codecs": ["msgpack"], "name": "x", "views": ["array"], **changes})
+
+
+def greeted(said, **options):
+    ours, theirs = socket.socketpair()
+    other = Other(theirs)
+    other.sock.sendall(said if isinstance(said, bytes) else other.codec.frame(said))
+    try:
+        channel, found = welcome(ours, timeout=2.0, **options)
+    except Exception as error:
+        return error, other
+    return (channel, found), other
+
+
+def test_a_good_hello_is_welcomed_with_the_lower_minor_and_the_first_codec():
+    (channel, found), other = greeted(hello(v=[1, 0], codecs=["smoke", "json", "msgpack"]))
+    answer = other.next()
+    assert isinstance(answer, Welcome) and answer.v == [1, 0] and answer.codec == "json" and found.name == "x"
+    channel.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "code"),
+    [
+        (hello(v=[2, 0]), {}, "VERSION"),
+        (hello(codecs=["smoke"]), {}, "UNSUPPORTED"),
+        (hello(), {"token": "secret"}, "TOKEN"),
+        (hello(token="secreT"), {"token": "secret"}, "TOKEN"),
+        (Ping(id=1), {}, "BAD_FRAME"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", {}, "BAD_FRAME"),
+        (b"\x05\x00\x00\x00abcde", {}, "BAD_FRAME"),
+    ],
+)
+def test_a_bad_hello_is_refused_with_its_code(said, options, code):
+    error, other = greeted(said, **options)
+    assert isinstance(error, WireError) and error.code == code
+    answer = other.next()
+    assert isinstance(answer, Error) and (answer.id, answer.code) == (0, code)
+
+
+def test_a_right_token_opens():
+    (channel, _), _ = greeted(hello(token="secret"), token="secret")
+    channel.close()
+
+
+def test_nobody_says_hello():
+    ours, theirs = socket.socketpair()
+    with pytest.raises(TimeoutError, match="no hello"):
+        welcome(ours, timeout=0.05)
+    theirs.close()
+    with pytest.raises(Gone):
+        welcome(ours, timeout=1.0)
+
+
+def test_shared_memory_only_where_the_worker_maps_it():
+    for said, shared in ((hello(), False), (hello(shm=True), True), (hello(shm=True, v=[1, 0]), False)):
+        ring = Ring.create(2, 1024)
+        (channel, _), other = greeted(said, ring=ring)
+        assert bool(other.next().shm) == shared == (channel.codec.ring is not None)
+        channel.close()
