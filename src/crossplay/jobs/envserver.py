@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -231,6 +232,7 @@ class _Here:
     def __init__(self, trust: bool) -> None:
         self.environments = Environments(trust=trust)
         self._lock = threading.Lock()
+        weakref.finalize(self, self.environments.close)  # at the latest when the interpreter ends
 
     def ask(self, message: Any) -> Any:
         """The answer; raises `WireError` where it is an error."""

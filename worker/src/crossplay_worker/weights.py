@@ -31,7 +31,7 @@ def save(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> Pat
 
     weights = path.with_name(path.name + ".safetensors")
     weights.parent.mkdir(parents=True, exist_ok=True)
-    content = encode({k: np.ascontiguousarray(v) for k, v in arrays.items()})
+    content = encode({k: np.asarray(v, order="C") for k, v in arrays.items()})
     digest = hashlib.sha256(content).hexdigest()
     text = json.dumps({"format": FORMAT, **about, "sha256": digest}, indent=2) + "\n"
     _put(weights, content)

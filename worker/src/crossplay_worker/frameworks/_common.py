@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,21 @@ from ..messages import Seat
 from ..seeds import uniform
 from ..train import Job
 from ..weights import load, prune, save
-from ..worker import Batch, Refused, Worker
+from ..worker import Batch, Refused, Worker, run
 
-__all__ = ["Books", "PolicyWorker", "choose", "flat", "settings", "trained_on", "versions"]
+__all__ = ["Books", "PolicyWorker", "choose", "flat", "serve", "settings", "trained_on", "versions"]
 
 WIDTH = 64  # rows of every product when it plays: the bits of an answer do not depend on who else is asked
 
 Forward = Callable[[np.ndarray], np.ndarray]
+
+
+def serve(worker: Worker) -> None:
+    """Serve the engine, then end at once: frameworks take seconds to be taken apart."""
+    run(worker)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def flat(obs: Any) -> np.ndarray:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..train import Job
 from ..weights import load
-from ..worker import Refused, run
-from ._common import Books, Forward, PolicyWorker, flat, settings
+from ..worker import Refused
+from ._common import Books, Forward, PolicyWorker, flat, serve, settings
 
 __all__ = ["CleanRL"]
 
@@ -185,4 +185,4 @@ def _load_moments(optimiser: Any, stored: Mapping[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    run(CleanRL())
+    serve(CleanRL())

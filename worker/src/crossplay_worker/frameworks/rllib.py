@@ -18,8 +18,8 @@ import numpy as np
 from ..gym import action_space, vector
 from ..train import Job
 from ..weights import load
-from ..worker import Refused, run
-from ._common import Books, Forward, PolicyWorker, settings
+from ..worker import Refused
+from ._common import Books, Forward, PolicyWorker, serve, settings
 
 __all__ = ["Rllib"]
 
@@ -185,4 +185,4 @@ def _restore(algorithm: Any, learner: Any, stored: Mapping[str, np.ndarray]) -> 
 
 
 if __name__ == "__main__":
-    run(Rllib())
+    serve(Rllib())

@@ -18,8 +18,8 @@ from ..envs import Tracks
 from ..gym import action_space, legal_only
 from ..train import Job
 from ..weights import load
-from ..worker import Refused, run
-from ._common import Books, Forward, PolicyWorker, flat, settings
+from ..worker import Refused
+from ._common import Books, Forward, PolicyWorker, flat, serve, settings
 
 __all__ = ["Sb3"]
 
@@ -237,4 +237,4 @@ def _vec(tracks: Tracks, masked: bool) -> Any:
 
 
 if __name__ == "__main__":
-    run(Sb3())
+    serve(Sb3())

@@ -16,8 +16,8 @@ import numpy as np
 from ..gym import action_space, legal_only
 from ..train import Job
 from ..weights import load
-from ..worker import Refused, run
-from ._common import Books, Forward, PolicyWorker, flat, settings
+from ..worker import Refused
+from ._common import Books, Forward, PolicyWorker, flat, serve, settings
 
 __all__ = ["Skrl"]
 
@@ -33,10 +33,11 @@ DEFAULTS: dict[str, Any] = {
     "mini_batches": 4,
     "entropy_loss_scale": 0.01,
     "value_clip": 0.0,
+    "value_loss_scale": 0.5,
     "checkpoint_every": 100_000,  # decisions
     "threads": 1,
 }
-_PPO = ("learning_rate", "discount_factor", "gae_lambda", "rollouts", "learning_epochs", "mini_batches", "entropy_loss_scale", "value_clip")  # fmt: skip
+_PPO = ("learning_rate", "discount_factor", "gae_lambda", "rollouts", "learning_epochs", "mini_batches", "entropy_loss_scale", "value_clip", "value_loss_scale")  # fmt: skip
 
 
 def _stack(size: int, hidden: list[int], out: int) -> Any:
@@ -97,14 +98,16 @@ class Skrl(PolicyWorker):
             chosen, some = legal_only(actions.squeeze(-1).numpy(), seen.legal)
             replaced += some
             seen = tracks.step(chosen)
+            after = flat(seen.obs).copy()
+            for track, last in seen.final.items():
+                after[track] = flat(last[None])[0]
             with torch.no_grad():
                 agent.record_transition(
                     observations=view, states=None, actions=torch.as_tensor(chosen).unsqueeze(-1),
                     rewards=torch.as_tensor(seen.reward, dtype=torch.float32).unsqueeze(-1),
-                    next_observations=torch.as_tensor(flat(seen.obs)), next_states=None,
-                    # The horizon of an episode counts as its end, as it does in the score.
-                    terminated=torch.as_tensor(seen.ended).unsqueeze(-1),
-                    truncated=torch.zeros(tracks.K, 1, dtype=torch.bool), infos={}, timestep=tick, timesteps=ticks,
+                    next_observations=torch.as_tensor(after), next_states=None,
+                    terminated=torch.as_tensor(seen.ended & ~seen.cut).unsqueeze(-1),
+                    truncated=torch.as_tensor(seen.cut).unsqueeze(-1), infos={}, timestep=tick, timesteps=ticks,
                 )  # fmt: skip
             agent.post_interaction(timestep=tick, timesteps=ticks)
             tick += 1
@@ -150,7 +153,7 @@ def _agent(job: Job, tracks: Any, given: Mapping[str, Any]) -> Any:
         def compute(self, inputs: Any, role: str = "") -> Any:
             return self.net(inputs["observations"]), {}
 
-    config = PPO_CFG(**{k: given[k] for k in _PPO})
+    config = PPO_CFG(time_limit_bootstrap=True, **{k: given[k] for k in _PPO})
     config.experiment.directory, config.experiment.experiment_name = str(job.folder), "skrl"
     config.experiment.write_interval = config.experiment.checkpoint_interval = 0
     agent = PPO(
@@ -186,4 +189,4 @@ def _restore(agent: Any, stored: Mapping[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    run(Skrl())
+    serve(Skrl())
