@@ -118,6 +118,17 @@ def tables(path):
         db.close()
 
 
+def test_a_schema_that_is_no_text_any_more_is_damage(run):
+    """SQLite then complains in bytes that are no text either."""
+    path = run / "manifest.sqlite"
+    data = path.read_bytes()
+    assert b"CREATE TABLE episodes" in data
+    path.write_bytes(data.replace(b"CREATE TABLE episodes", b"CREATE T\xccBLE episodes", 1))
+    with pytest.raises(Damaged, match=r"manifest\.sqlite is damaged"):
+        RunFolder.open(run)
+    assert any(d.file == "manifest.sqlite" for d in check_seals(run))
+
+
 def test_any_flipped_byte_of_the_manifest_is_found_or_changes_nothing(sound, run):
     path, chance = run / "manifest.sqlite", random.Random(7)
     data, truth, found = path.read_bytes(), tables(path), 0

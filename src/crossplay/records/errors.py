@@ -41,6 +41,8 @@ def explained(path: Path, doing: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _from_sqlite(path, doing, error) from error
+    except UnicodeDecodeError as error:  # what SQLite says of damaged names repeats their bytes
+        raise Damaged(f"{path}/manifest.sqlite is damaged: {error}") from error
     except OSError as error:
         if error.errno in _FULL:
             raise RunError(_full(path)) from error
