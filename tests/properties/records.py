@@ -296,8 +296,8 @@ def _ask(path, calls):
 
 def _stored(path, status):
     """What another process reads of the cassette now: idempotency key -> reply."""
-    with closing(sqlite3.connect(path / "cassette.sqlite")) as db:
-        return dict(db.execute("SELECT idempotency, reply FROM calls WHERE status = ?", (status,)))
+    with Cassette(path, "strict") as cassette:
+        return {row.idempotency: row.reply for row in cassette.rows() if row.status == status}
 
 
 @above(5)

@@ -320,13 +320,13 @@ def test_after_sigkill_no_answered_call_is_sent_again(tmp_path):
 
 
 def test_blocking_writer_does_not_block_the_loop(tmp_path):
-    """While the writer waits for the file's lock, the event loop goes on."""
+    """While a durable write waits for the file's lock, the event loop goes on."""
     import sqlite3
 
     path = tmp_path / "c.sqlite"
 
     async def main():
-        c = Cassette(path)
+        c = Cassette(path, durable=True)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         future = asyncio.ensure_future(c.intend(call()))
@@ -339,6 +339,22 @@ def test_blocking_writer_does_not_block_the_loop(tmp_path):
         c.close()
 
     asyncio.run(main())
+
+
+def test_whoever_holds_the_file_does_not_hold_up_the_log(tmp_path):
+    import sqlite3
+
+    path = tmp_path / "c.sqlite"
+    with Cassette(path) as c:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        row = c.intend(call()).result()
+        assert c.answer(row, b"yes", Usage(1)).ready
+        assert c.get(call().key).reply == b"yes"
+        other.execute("ROLLBACK")
+        other.close()
+    with Cassette(path, "strict") as c:
+        assert c.get(call().key).reply == b"yes"
 
 
 def test_an_older_file_without_its_index_of_episodes_is_replayed(tmp_path):

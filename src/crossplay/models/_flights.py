@@ -216,7 +216,7 @@ class Flights:
         price = asked.price() if budget is not None and budget.money is not None else None
         ticket = budget.reserve(asked.bound or (0, 0), price) if budget is not None else None
         try:
-            return ticket, self._cassette.intend(asked.call, asked.harmless, len(self._flying) < 2)
+            return ticket, self._cassette.intend(asked.call, asked.harmless)
         except BaseException:
             if budget is not None and ticket is not None:
                 budget.release(ticket)
@@ -231,7 +231,7 @@ class Flights:
             row = await intent
             done = await asked.send(row.idempotency)
             keep = self._cassette.fail if done.failed else self._cassette.answer
-            return keep(row, done.reply, done.usage, done.attempts, done.doubtful, len(self._flying) < 2)
+            return keep(row, done.reply, done.usage, done.attempts, done.doubtful)
         except ModelDown as error:
             if row is not None:
                 await self._cassette.withdraw(row, error.doubtful)

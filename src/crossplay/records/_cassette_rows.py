@@ -28,6 +28,7 @@ __all__ = [
     "front_of",
     "new_key",
     "read_row",
+    "row_of",
     "row_seal",
     "select_all",
     "squeeze",
@@ -253,7 +254,11 @@ def select_all(order: str) -> str:
 def read_row(columns: tuple[Any, ...]) -> Row:
     """The row of a record, or `Damaged` when its seal does not fit."""
     check_row(columns)
-    values = columns
+    return row_of(columns)
+
+
+def row_of(values: tuple[Any, ...]) -> Row:
+    """The row of its columns, with or without a seal that was checked."""
     address = (unpack(values[3]), values[4], unpack(values[5]), values[6], values[7], values[8], _tuple(values[9]))
     call = Call(values[0], values[1], values[2], address, values[10], unsqueeze(values[12]))
     return Row(call, values[11], values[13], Usage(*values[14:18]), *values[18:23])

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from crossplay.kernel.types import pack, unpack
+from crossplay.records._cassette_log import log_path, read_log
+from crossplay.records._cassette_overlay import lay_over
 from crossplay.records._cassette_rows import Damaged, read_row, select_all
 
 __all__ = ["Damage", "check_seal", "seal_path", "verify_cassette", "write_seal"]
@@ -45,7 +47,7 @@ def _file_digest(path: Path) -> str:
 
 def write_seal(path: Path) -> None:
     """Seal a closed cassette: digests of the file and of the rows of each episode."""
-    if path.with_name(path.name + "-wal").exists():  # another process is still writing
+    if path.with_name(path.name + "-wal").exists() or log_path(path).exists():  # another process is still writing
         seal_path(path).unlink(missing_ok=True)
         return
     db = _open(path)
@@ -94,7 +96,9 @@ def check_seal(path: Path) -> str:
 
 
 def verify_cassette(path: Path | str) -> Damage:
-    """Check every byte of a cassette against its row seals and, where it was closed, its seal file."""
+    """Check every byte of a cassette against its row seals and, where it was closed, its seal file. Of one
+    that was not closed, the log is checked as well: its rows stand for those of the file.
+    """
     path = Path(path)
     damage = Damage(file=check_seal(path))
     if not path.is_file():
@@ -102,8 +106,14 @@ def verify_cassette(path: Path | str) -> Damage:
         return damage
     found: dict[tuple[Any, ...], Any] = {}
     suspects: set[tuple[Any, ...]] = set()
+    log = read_log(path)
+    if log.damage:
+        damage.file = f"{log_path(path)}: {log.damage[0]}"
+        damage.calls += [columns[0].hex() for columns in log.suspects]
+        suspects |= {columns[3:7] for columns in log.suspects}
     db = _open(path)
     try:
+        lay_over(db, log.rows)
         for columns in db.execute(select_all("key")):
             episode = (columns[3], columns[4], columns[5], columns[6])
             try:

@@ -80,6 +80,13 @@ class Commit(Generic[T]):
                 pass
         return self.get()
 
+    @staticmethod
+    def failed(error: BaseException) -> Commit[Any]:
+        """A commit that met an error at once."""
+        commit: Commit[Any] = Commit(None, (), None)
+        commit._error = error
+        return commit
+
     def settle(self, error: BaseException | None) -> list[Waiter]:
         """It is over; gives who waits to hear of it."""
         self._error = error
@@ -112,7 +119,7 @@ class Writer:
         self._queue: deque[Commit[Any]] = deque()
         self._planned: asyncio.AbstractEventLoop | None = None
         db.execute("PRAGMA wal_autocheckpoint = 0")
-        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[bool | Callable[[], None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cassette", daemon=True)
         self._thread.start()
 
@@ -165,6 +172,25 @@ class Writer:
             finally:
                 self.lock.release()
 
+    def bid(self, chore: Callable[[], None]) -> None:
+        """Let the thread do something that must not raise."""
+        self._wake.put(chore)
+
+    def many(self, work: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
+        """Commit statements now, each with many values, in one transaction; raises the error that it met."""
+        with self.lock:
+            self._wait(True)
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in work:
+                    self.db.executemany(statement, values)
+                self.db.execute("COMMIT")
+            except BaseException:
+                if self.db.in_transaction:  # a full disk has ended it already
+                    self.db.execute("ROLLBACK")
+                raise
+            self._count(sum(len(values) for _, values in work))
+
     def close(self) -> None:
         """Commit what is queued and end the thread."""
         self._wake.put(False)
@@ -176,9 +202,11 @@ class Writer:
         self.flush(patient=False)
 
     def _run(self) -> None:
-        going = True
+        going: bool | Callable[[], None] = True
         while going:
             going = self._wake.get()
+            if callable(going):
+                going()
             self.flush(patient=True)
             if self._unfolded >= FOLD:
                 with self.lock, contextlib.suppress(sqlite3.OperationalError):  # another process is at it
@@ -189,9 +217,7 @@ class Writer:
         """One transaction; the error it met, after which nothing of it is written."""
         execute = self.db.execute
         try:
-            if self._patient is not patient:
-                execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
-                self._patient = patient
+            self._wait(patient)
             if len(group) == 1 and len(group[0].statements) == 1:
                 execute(*group[0].statements[0])  # a transaction by itself
                 self._count(1)
@@ -209,6 +235,12 @@ class Writer:
             return error
         self._count(sum(len(commit.statements) for commit in group))
         return None
+
+    def _wait(self, patient: bool) -> None:
+        """Whether to wait for another process that holds the file."""
+        if self._patient is not patient:
+            self.db.execute(f"PRAGMA busy_timeout = {PATIENCE_MS if patient else 0}")
+            self._patient = patient
 
     def _count(self, statements: int) -> None:
         self.commits += 1

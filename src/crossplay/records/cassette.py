@@ -1,7 +1,8 @@
 """The cassette: every paid call of a run, so that none is lost and all can be replayed.
 
-One SQLite file. A call's key is a hash of (canonical request, structural address); its life is
-*intent* (committed before it is sent) and then *answered* or *error* (committed before it is used).
+One SQLite file, and while it is written a log beside it, from which rows are folded into the file in
+groups. A call's key is a hash of (canonical request, structural address); its life is *intent* (logged
+before it is sent) and then *answered* or *error* (logged before it is used).
 After SIGKILL an answered call is never sent again; one that was in flight is sent once more with
 the same idempotency key and counted as possibly paid twice. Calls are to models, tools and people.
 """
@@ -20,7 +21,10 @@ from typing import Any
 import msgspec
 
 from crossplay.kernel.types import CrossplayError, Usage, pack
+from crossplay.records._cassette_ahead import ELSEWHERE, Log, Unkept, knock
+from crossplay.records._cassette_log import log_path
 from crossplay.records._cassette_modes import Fork, Mode, check_mode, same_place
+from crossplay.records._cassette_overlay import Overlay
 from crossplay.records._cassette_pack import SUFFIX as PACKED
 from crossplay.records._cassette_pack import Packed
 from crossplay.records._cassette_rows import (
@@ -47,6 +51,7 @@ from crossplay.records._cassette_rows import (
     front_of,
     new_key,
     read_row,
+    row_of,
     row_seal,
     select_all,
     stored_of,
@@ -54,7 +59,7 @@ from crossplay.records._cassette_rows import (
 )
 from crossplay.records._cassette_seal import Damage, check_seal, seal_path, verify_cassette, write_seal
 from crossplay.records._cassette_shelf import Shelf, episode_rows
-from crossplay.records._cassette_writer import Commit, Statement, Writer
+from crossplay.records._cassette_writer import Commit, Writer
 
 __all__ = [
     "Address",
@@ -93,7 +98,8 @@ class Cassette:
       The old answer stays, as superseded. A refresh that was killed goes on with the same `since`;
     - "off" keeps nothing and looks nothing up.
 
-    Writes are committed in groups (see `Writer`); each gives a `Commit`, to be awaited in an event loop
+    Writes are appended to the log (see `Log`), or committed to SQLite in groups (see `Writer`) where
+    several processes write, and where it is durable; each gives a `Commit`, to be awaited in an event loop
     or asked for its `result()` elsewhere. A commit survives SIGKILL of this process; `durable=True`
     waits for the disk as well, so that it survives a power cut.
     """
@@ -120,6 +126,10 @@ class Cassette:
         self._absent: set[bytes] = set()  # looked for in vain, so that an intent need not look again
         self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
+        self._log: Log | None = None  # while this process writes it
+        self._alone = self.path is not None and not durable  # as far as is known; else there is no log
+        self._overlay: Overlay | None = None  # of a log that others may write
+        self._knocked = 0
         self._indexed = False  # as far as is known
         self._writer: Writer | None = None
         self._shelf: Shelf | None = None
@@ -134,12 +144,20 @@ class Cassette:
             self._shelf = Shelf(self._packed.episode)
             return
         self._db = self._open(durable)
+        self._overlay = None if self.path is None else Overlay(self.path)
         if mode == "strict":
             self._shelf = Shelf(self._fetcher())
             return
-        self._newest = int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM calls").fetchone()[0])
         self._write = self._db if self.path is None else self._open(durable)
         self._writer = Writer(self._write, self._lock if self.path is None else threading.Lock(), durable)
+        try:
+            self._adopt()
+            self._newest = int(self._query("SELECT coalesce(max(rowid), 0) FROM calls")[0][0])
+        except BaseException:
+            self._writer.close()
+            self._db.close()
+            self._write.close()
+            raise
 
     def _open(self, durable: bool) -> sqlite3.Connection:
         strict = self.mode == "strict"
@@ -170,6 +188,49 @@ class Cassette:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
         return db
 
+    def _adopt(self) -> None:
+        """Fold the log of a process that was killed."""
+        if self._writer is None or self.path is None or not log_path(self.path).exists():
+            return
+        left = Log(self.path, self._writer)
+        if left.take():
+            left.close()
+
+    def _ahead(self) -> Log | None:
+        """The log, while this process alone writes; otherwise it ends, or another's is told."""
+        log = self._log
+        if log is not None:
+            if not log.shared:
+                return log
+            self._log, self._alone = None, False
+            log.close()
+        return None
+
+    def _begin(self) -> Log | None:
+        """The log to write to, None where SQLite is written."""
+        if self._sealed and self.path is not None:
+            seal_path(self.path).unlink(missing_ok=True)
+            self._write.execute("PRAGMA journal_mode = WAL")
+            self._write.execute(f"PRAGMA user_version = {VERSION}")
+            self._sealed = False
+        log = self._ahead()
+        if log is None and self._alone and self.path is not None and self._writer is not None:
+            log = Log(self.path, self._writer)
+            self._alone = log.take()
+            log = self._log = log if self._alone else None
+        if log is None and self.path is not None:
+            self._tell(self.path)
+        return log
+
+    def _tell(self, path: Path) -> None:
+        """Who writes a log must know that others write as well, before they do."""
+        try:
+            there = log_path(path).stat().st_ino
+        except FileNotFoundError:
+            there = 0
+        if there != self._knocked:
+            self._knocked = knock(path)
+
     # -- reading -----------------------------------------------------------------------------------
     @property
     def _read(self) -> sqlite3.Connection:
@@ -179,7 +240,7 @@ class Cassette:
             self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
             self._db.executescript(SCHEMA + INDEXES)
             for row in self._packed.rows():
-                self._db.execute(*_statement(row))
+                self._db.execute(UPSERT, _values(row))
         return self._db
 
     def _fetcher(self) -> Callable[[Address], Mapping[bytes, Stored]]:
@@ -197,9 +258,18 @@ class Cassette:
         root, env_id, block, replicate = episode
         return episode_rows(self._query(EPISODE, env_id, pack(root), pack(block), replicate))
 
-    def _query(self, query: str, *values: Any) -> list[Any]:
-        writer = self._writer
+    def _query(self, query: str, *values: Any, fold: bool = True) -> list[Any]:
+        """fold: whether it has to see what stands in this process's log."""
+        writer, log, overlay = self._writer, self._ahead(), self._overlay
         try:
+            if log is not None:
+                if fold:
+                    log.fold(True)
+            elif overlay is not None:
+                with self._lock:
+                    overlay.refresh(self._read)
+                    if overlay.there:
+                        return self._read.execute(query, values).fetchall()
             if writer is not None and writer.lock.acquire(blocking=False):
                 try:  # its pages are in memory, where another connection must look for what was written
                     return writer.db.execute(query, values).fetchall()
@@ -212,14 +282,22 @@ class Cassette:
 
     def get(self, key: bytes) -> Row | None:
         """The committed row of a key, or None; raises `Damaged` when it is not as written."""
-        found = self._query(FIND, key)
+        log = self._ahead()
+        logged = ELSEWHERE if log is None else log.look(key)
+        if logged is not ELSEWHERE:
+            return None if logged is None else row_of(logged)
+        found = self._query(FIND, key, fold=False)
         return read_row(found[0]) if found else None
 
     def _own(self, call: Call) -> Row | None:
         """The committed row of a call that is at hand, whose request need not be unpacked again."""
         if self._shelf is not None:
             return self._shelf.find(call)
-        found = self._query(FIND, call.key)
+        log = self._ahead()
+        logged = ELSEWHERE if log is None else log.look(call.key)
+        if logged is not ELSEWHERE:
+            return None if logged is None else Row.of(call, stored_of(logged))
+        found = self._query(FIND, call.key, fold=False)
         if not found:
             return None
         check_row(found[0])
@@ -273,9 +351,8 @@ class Cassette:
             newest = " AND rowid <= ?" if source is self else ""
             values = (call.digest, self._newest) if source is self else (call.digest,)
             source._index()
-            found = source._query(
-                f"{SAME}{newest} ORDER BY env_id, root, block, replicate, seat, tick, path, k", *values
-            )
+            order = "ORDER BY env_id, root, block, replicate, seat, tick, path, k"
+            found = source._query(f"{SAME}{newest} {order}", *values, fold=source is not self)
             for row in map(read_row, found):
                 if not sampled or self._shared or same_place(row, call):
                     return row
@@ -286,8 +363,10 @@ class Cassette:
         if self.mode == "off":
             return None
         self._index()
-        found = self._query(f"{SAME} AND settled >= ? ORDER BY settled LIMIT 1", digest, self._since)
-        return read_row(found[0]) if found else None
+        log = self._ahead()
+        logged = None if log is None else log.first(digest)  # looked for first: it may be folded meanwhile
+        found = self._query(f"{SAME} AND settled >= ? ORDER BY settled LIMIT 1", digest, self._since, fold=False)
+        return read_row(found[0]) if found else None if logged is None else row_of(logged)
 
     def _index(self) -> None:
         """Have the indexes; without them, where nothing may be written now, the same is found slowly."""
@@ -330,8 +409,8 @@ class Cassette:
         return {**counts, "maybe_paid_twice": int(doubtful)}
 
     # -- writing -----------------------------------------------------------------------------------
-    def intend(self, call: Call, harmless: bool = False, now: bool = False) -> Commit[Row]:
-        """Log that a call will be sent now. Committed when the future is done. now: see `Writer.submit`.
+    def intend(self, call: Call, harmless: bool = False) -> Commit[Row]:
+        """Log that a call will be sent now. Committed when the future is done.
 
         The row keeps its idempotency key; an earlier intent without an answer was in flight when
         its process died, so it counts as possibly paid, unless the call is harmless (a repeatable
@@ -341,23 +420,21 @@ class Cassette:
         row = Row(call, "intent", None, Usage(), 1, 0, new_key(), time.time(), None, front_of(call))
         if self.mode == "off" or call.key in self._absent:
             self._absent.discard(call.key)
-            return self._put(row, now)
+            return self._put(row)
         before = self._own(call)
         if before is None:
-            return self._put(row, now)
+            return self._put(row)
         if before.status != "intent" and self._stale(before):
             self._before[call.key] = before
-            return self._submit([_statement(_superseded(before)), _statement(row)], row, now)
+            return self._submit([_superseded(before), row], row)
         row.idempotency, row.asked = before.idempotency, before.asked
         row.attempts = before.attempts + 1
         row.doubtful = before.doubtful + (1 if before.status == "intent" and not harmless else 0)
-        return self._put(row, now)
+        return self._put(row)
 
-    def answer(
-        self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0, now: bool = False
-    ) -> Commit[Row]:
-        """Keep an answer. attempts, doubtful: of this sending, retries included. now: see `Writer.submit`."""
-        return self._settle(row, "answered", reply, usage, attempts, doubtful, now)
+    def answer(self, row: Row, reply: bytes, usage: Usage, attempts: int = 1, doubtful: int = 0) -> Commit[Row]:
+        """Keep an answer. attempts, doubtful: of this sending, retries included."""
+        return self._settle(row, "answered", reply, usage, attempts, doubtful)
 
     def share(self, call: Call, reply: bytes, origin: str = "") -> Row:
         """Keep an answer that was not made for this call as its own. origin: see `Row.idempotency`.
@@ -370,7 +447,7 @@ class Cassette:
         self._absent.discard(call.key)
         before = self._own(call) if self.mode == "refresh" else None
         if before is not None and self._stale(before):
-            self._submit([_statement(_superseded(before)), _statement(row)], row)
+            self._submit([_superseded(before), row], row)
         else:
             self._put(row)
         return row
@@ -382,10 +459,9 @@ class Cassette:
         usage: Usage | None = None,
         attempts: int = 1,
         doubtful: int = 0,
-        now: bool = False,
     ) -> Commit[Row]:
         """Keep the error that a call ended with, after its retries; it is replayed as it was."""
-        return self._settle(row, "error", error, usage or Usage(), attempts, doubtful, now)
+        return self._settle(row, "error", error, usage or Usage(), attempts, doubtful)
 
     def withdraw(self, row: Row, doubtful: int = 0) -> Commit[Row]:
         """The call could not be made (endpoint down). Forgotten, unless it may have been paid once; an
@@ -395,11 +471,11 @@ class Cassette:
             return self._put(msgspec.structs.replace(row, doubtful=row.doubtful + doubtful))
         before = self._before.pop(row.call.key, None)
         if before is not None:
-            return self._submit([_statement(before), (DELETE, (superseded_key(before),))], row)
-        return self._submit([(DELETE, (row.call.key,))], row)
+            return self._submit([before, superseded_key(before)], row)
+        return self._submit([row.call.key], row)
 
     def _settle(
-        self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int, now: bool
+        self, row: Row, status: Status, reply: bytes, usage: Usage, attempts: int, doubtful: int
     ) -> Commit[Row]:
         attempts, doubtful = row.attempts + attempts - 1, row.doubtful + doubtful
         done = Row(
@@ -407,26 +483,30 @@ class Cassette:
         )
         if self._before:
             self._before.pop(row.call.key, None)
-        return self._submit([(SETTLE, _values(done))], done, now)
+        return self._submit([done], done, SETTLE)
 
     def keep(self, rows: Sequence[Row]) -> Commit[None]:
         """Write rows of another cassette as they are, times and attempts included; one commit."""
-        return self._submit([_statement(row) for row in rows], None)
+        return self._submit(rows, None)
 
-    def _put(self, row: Row, now: bool = False) -> Commit[Row]:
-        return self._submit([_statement(row)], row, now)
+    def _put(self, row: Row) -> Commit[Row]:
+        return self._submit([row], row)
 
-    def _submit(self, statements: Sequence[Statement], result: Any, now: bool = False) -> Commit[Any]:
+    def _submit(self, parts: Sequence[Row | bytes], result: Any, how: str = UPSERT) -> Commit[Any]:
+        """Write rows, and take back those of which the key is given. how: the statement for SQLite."""
         if self._writer is None:
             raise Missing("cassette: strict replay writes nothing")
         if self.mode == "off":
             return Commit(None, (), result)
-        if self._sealed and self.path is not None:
-            seal_path(self.path).unlink(missing_ok=True)
-            self._write.execute("PRAGMA journal_mode = WAL")
-            self._write.execute(f"PRAGMA user_version = {VERSION}")
-            self._sealed = False
-        return self._writer.submit(statements, result, now)
+        log = self._begin()
+        if log is not None:
+            try:
+                log.append([part if isinstance(part, bytes) else columns_of(part) for part in parts])
+            except Unkept as error:
+                return Commit.failed(error)
+            return Commit(None, (), result)
+        statements = [(DELETE, (p,)) if isinstance(p, bytes) else (how, _values(p)) for p in parts]
+        return self._writer.submit(statements, result, self.path is None)
 
     # -- the end -----------------------------------------------------------------------------------
     def seal(self) -> str:
@@ -437,6 +517,10 @@ class Cassette:
     def close(self) -> None:
         """Commit what is queued, fold the log into the one file and seal it."""
         if self._writer is not None:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+            self._adopt()
             self._writer.close()
             self._writer = None
             if self.path is not None:
@@ -458,10 +542,6 @@ class Cassette:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _statement(row: Row) -> Statement:
-    return UPSERT, _values(row)
 
 
 def _values(row: Row) -> tuple[Any, ...]:
