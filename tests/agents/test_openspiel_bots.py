@@ -10,7 +10,7 @@ import pytest
 from crossplay.agents import Context
 from crossplay.agents.alpha_beta import search
 from crossplay.agents.basic import Random
-from crossplay.agents.connect_four import mirrored, position, solve
+from crossplay.agents.connect_four import mirrored, place, position, solve
 from crossplay.agents.connect_four_book import _book, look_up
 from crossplay.agents.context import read_options
 from crossplay.agents.openspiel_bots import openspiel_bot
@@ -190,6 +190,28 @@ def test_the_book_names_columns_that_can_be_played() -> None:
 def test_the_perfect_player_begins_and_wins() -> None:
     """The first player wins connect four with perfect play; the other searches as far as it can."""
     done = game("connect_four", bot("perfect", ties="first"), bot("alpha_beta", nodes=3000))
+    assert done.score["return_p0"] == 1.0 and "unproven" not in done.counts["p0"]
+
+
+@needs_fast
+@pytest.mark.full
+@pytest.mark.parametrize("n", range(6))
+def test_moves_of_the_book_keep_the_win(n: int) -> None:
+    """From the start, by the book, against drawn replies; what follows the book is solved afresh."""
+    columns: list[int] = []
+    while (column := look_up(*position(columns))) is not None:
+        columns.append(column)
+        free = [c for c in range(7) if place(position(columns)[1], c)]
+        columns.append(free[pick(key("book", n), len(free), len(columns))])
+    assert len(columns) >= 4
+    assert solve(*position(columns), 10**9, all_best=False, target=1).value == 1
+
+
+@needs_fast
+@pytest.mark.full
+@pytest.mark.parametrize("block", range(3))
+def test_the_perfect_player_beats_long_searches(block: int) -> None:
+    done = game("connect_four", bot("perfect", ties="first"), bot("mcts", simulations=2000), block)
     assert done.score["return_p0"] == 1.0 and "unproven" not in done.counts["p0"]
 
 

@@ -8,19 +8,23 @@ Source of the bots: OpenSpiel (Lanctot et al. 2019, arXiv:1908.09453).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from crossplay.agents.alpha_beta import search
+from crossplay.agents.connect_four import COLUMNS, position, solve
+from crossplay.agents.connect_four_book import look_up
 from crossplay.agents.context import Context, options
 from crossplay.envs.adapters.openspiel import replay
 from crossplay.kernel import Agent, CrossplayError, Observation, nearest
+from crossplay.kernel.fast import compiled
 from crossplay.kernel.seeds import key64
 
-__all__ = ["AlphaBeta", "Mcts", "Registered", "Uniform", "openspiel_bot"]
+__all__ = ["AlphaBeta", "Mcts", "Perfect", "Registered", "Uniform", "openspiel_bot"]
 
-_OWN = ("uniform_random", "mcts", "alpha_beta")
+_OWN = ("uniform_random", "mcts", "alpha_beta", "perfect")
+_NODES = {"alpha_beta": 50_000, "perfect": 100_000_000}  # on one core: a third of a second, and half a minute
 
 
 class _Bot(Agent):
@@ -132,6 +136,49 @@ class AlphaBeta(_Bot):
         return best[obs.pick(len(best))] if self.settings["ties"] == "draw" else best[0]
 
 
+class Perfect(_Bot):
+    """Never gives away a game that is won or drawn: tic-tac-toe, and connect four by a book and a solver.
+
+    Counts `unproven` decisions, for which `nodes` positions did not suffice: those are `AlphaBeta`'s.
+    """
+
+    def fits(self, game: Any, name: str) -> None:
+        """The two games, on their usual boards; connect four needs compiled loops."""
+        if str(game) not in ("tic_tac_toe()", "connect_four()"):
+            raise CrossplayError(f"{self.name}: plays openspiel:tic_tac_toe and openspiel:connect_four, not {name}")
+        if str(game) == "connect_four()" and not compiled():
+            raise CrossplayError(
+                f"{self.name}: solving connect four needs compiled loops; pip install 'crossplay[fast]'"
+            )
+
+    def act(self, obs: Observation) -> int:
+        """One of the moves that keep the outcome."""
+        _, state = _rebuilt(obs)
+        draws = self.settings["ties"] == "draw"
+        if len(obs.spec.names) == COLUMNS:
+            best, proven = self._column(state, draws)
+        else:
+            found = search(state, 64, self.settings["nodes"])
+            best, proven = found.best, found.proven
+        if not proven:
+            obs.count("unproven")
+        return best[obs.pick(len(best))] if draws else best[0]
+
+    def _column(self, state: Any, all_best: bool) -> tuple[Sequence[int], bool]:
+        mine, full = position(state.history())
+        column = look_up(mine, full)
+        if column is not None:
+            return (column,), True
+        solved = solve(mine, full, self.settings["nodes"], all_best=False)
+        if solved.proven and all_best:
+            others = solve(mine, full, self.settings["nodes"], target=solved.value)
+            solved = others if others.proven else solved
+        if solved.proven:
+            return solved.best, True
+        best = search(state, 64, _NODES["alpha_beta"]).best
+        return (min(best, key=lambda c: abs(2 * c + 1 - COLUMNS)),), False  # the middle is the better place
+
+
 def _says(game: Any, what: str, value: str) -> bool:
     """Whether the type of a game has this value (they are read by name: each is an enumeration of its own)."""
     return str(getattr(game.get_type(), what)).endswith(f".{value}")
@@ -176,17 +223,22 @@ def _version() -> str:
     solve={"type": "boolean", "default": True, "description": "mcts: back up proven wins and losses"},
     memory_mb={"type": "integer", "minimum": 1, "default": 256, "description": "mcts: limit of the tree"},
     depth={"type": "integer", "minimum": 1, "default": 64, "description": "alpha_beta: plies looked ahead at most"},
-    nodes={"type": "integer", "minimum": 1, "default": 50000, "description": "alpha_beta: positions of a decision"},
+    nodes={
+        "type": "integer",
+        "minimum": 0,
+        "default": 0,
+        "description": "alpha_beta, perfect: positions of a decision; 0: 50,000 and 100,000,000",
+    },
     ties={
         "type": "string",
         "enum": ["draw", "first"],
         "default": "draw",
-        "description": "alpha_beta: which of equally good moves; draw: by the seat's stream of chance",
+        "description": "alpha_beta, perfect: which of equally good moves; draw: by the seat's stream of chance",
     },
     params={"type": "object", "default": {}, "description": "parameters of a bot that OpenSpiel has registered"},
 )
 def openspiel_bot(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
-    """A bot by name: uniform_random, mcts, alpha_beta, or one that OpenSpiel has registered."""
+    """A bot by name: uniform_random, mcts, alpha_beta, perfect, or one that OpenSpiel has registered."""
     from crossplay.envs.adapters._foreign import need
 
     pyspiel = need("pyspiel", "openspiel-bot")
@@ -198,5 +250,9 @@ def openspiel_bot(rest: str, options: Mapping[str, Any], context: Context) -> Ag
     if rest == "mcts":
         return Mcts(rest, {k: options[k] for k in ("simulations", "rollouts", "uct", "solve", "memory_mb")})
     if rest == "alpha_beta":
-        return AlphaBeta(rest, {k: options[k] for k in ("depth", "nodes", "ties")})
+        return AlphaBeta(
+            rest, {"depth": options["depth"], "ties": options["ties"], "nodes": options["nodes"] or _NODES[rest]}
+        )
+    if rest == "perfect":
+        return Perfect(rest, {"ties": options["ties"], "nodes": options["nodes"] or _NODES[rest]})
     return Registered(rest, {"params": dict(options["params"])})
