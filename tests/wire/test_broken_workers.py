@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from broken.faults import FAULTS, Memo
+from broken.faults import FAULTS, Memo, Waited
 from broken.little import Little, starter
 
 from crossplay.wire.check import CHECKS, check_worker
 
-QUICK = {"patience": 0.8, "start_s": 0.8, "exit_s": 0.8, "deadline": 0.3}
-SLOW = {"memory", "at-rest"}
+PATIENT = {"patience": 20.0, "deadline": 0.4}
+HURRIED = {"patience": 1.0, "start_s": 1.0, "exit_s": 1.0, "deadline": 0.4}
+
+
+def tried(name, **options):
+    kind = FAULTS[name]
+    return kind, check_worker(starter(kind), **(HURRIED if issubclass(kind, Waited) else PATIENT), **options)
 
 
 def failed(findings):
@@ -43,8 +48,7 @@ def test_workers_without_a_fault_pass(kind):
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named(name):
-    kind = FAULTS[name]
-    found = check_worker(starter(kind), only=[kind.check], **QUICK)
+    kind, found = tried(name, only=[FAULTS[name].check])
     assert failed(found) == {kind.check}, found
     assert all(f.text for f in found)
 
@@ -52,8 +56,8 @@ def test_a_fault_is_named(name):
 @pytest.mark.full
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named_by_few_checks(name):
-    kind = FAULTS[name]
-    found = failed(check_worker(starter(kind), **QUICK))
+    kind, findings = tried(name)
+    found = failed(findings)
     assert kind.check in found
     assert found <= {kind.check} | kind.also, name
 

@@ -29,6 +29,7 @@ def length(n):
 # -- reading -----------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(min_size=1, max_size=300), max_size=8), st.lists(st.integers(1, 120), min_size=1, max_size=60)
 )
@@ -44,6 +45,7 @@ def test_any_split_of_the_bytes_gives_the_same_frames(bodies, sizes):
     assert not reader.partial
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 1000))
 def test_a_length_over_the_limit_is_refused_before_anything_is_kept(need, limit):
     reader = Reader(limit)
@@ -97,6 +99,7 @@ def read(codec, body):
         return error
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=400))
 @example(b"\x82\xa1t\xa3act\xa3obs\xdd\xff\xff\xff\xff")
 @example(b"\x81\xa1t\x91" * 40)
@@ -106,6 +109,7 @@ def test_any_bytes_are_a_message_or_a_bad_frame(body):
     read(Codec(), body)
 
 
+@settings(deadline=None)
 @given(maps)
 def test_any_map_is_a_message_or_a_bad_frame_with_the_id(fields):
     found = read(Codec(), msgspec.msgpack.encode(fields))
@@ -113,6 +117,7 @@ def test_any_map_is_a_message_or_a_bad_frame_with_the_id(fields):
         assert found.id == fields["id"]
 
 
+@settings(deadline=None)
 @given(maps)
 def test_the_same_for_json(fields):
     try:
@@ -151,6 +156,7 @@ extensions = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(extensions)
 @example(("<f4", [-1], b"\0" * 8))
 @example(("f4,(", [1], b"\0" * 4))
@@ -173,6 +179,7 @@ def test_any_inline_array_is_one_or_a_bad_frame(parts):
         assert found.obs.dtype.kind in "biuf" and list(found.obs.shape) == parts[1]
 
 
+@settings(deadline=None)
 @given(st.tuples(st.integers(-2, 9), st.integers(-1, 3), extensions))
 def test_any_reference_to_shared_memory_is_an_array_or_a_bad_frame(parts):
     slot, generation, (dtype, shape, _) = parts
@@ -229,12 +236,14 @@ def equal(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+@settings(deadline=None)
 @given(arrays)
 def test_arrays_of_all_types_and_shapes_come_back(array):
     found = again(messages.Acts(id=1, values=array)).values
     assert equal(found, array)
 
 
+@settings(deadline=None)
 @given(arrays)
 def test_arrays_that_lie_otherwise_in_memory_come_back(array):
     for view in (array.T, array[..., ::-1] if array.ndim else array, np.asfortranarray(array)):
@@ -283,8 +292,8 @@ SEAT = messages.Seat(
 
 @pytest.mark.parametrize("json", [False, True])
 @pytest.mark.parametrize("name", [m["name"] for m in protocol()["message"]])
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
-@settings(max_examples=15)
 def test_every_message_comes_back(name, json, data):
     spec = next(m for m in protocol()["message"] if m["name"] == name)
     cls = getattr(messages, class_name(name))

@@ -1,4 +1,7 @@
-"""Workers with one planted fault each. check: which check names it. also: what else may fail, where it cannot but."""
+"""Workers with one planted fault each. check: which check names it. also: what else may fail, where it cannot but.
+
+Those whose fault is that something does not come are `Waited`: their checks are given little patience.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,10 @@ def planted(check, *also):
         return cls
 
     return keep
+
+
+class Waited(Little):
+    """Its fault is that something does not come."""
 
 
 class Memo(Little):
@@ -57,19 +64,19 @@ class SpeaksAnotherMajor(Little):
 
 
 @planted("hello")
-class NeverSaysHello(Little):
+class NeverSaysHello(Waited):
     def run(self):
         time.sleep(60)
 
 
 @planted("hello")
-class WritesToStandardOutputAlone(Little):
+class WritesToStandardOutputAlone(Waited):
     def write(self, data):
         os.write(1, data)
 
 
 @planted("other-major")
-class IgnoresTheVersion(Little):
+class IgnoresTheVersion(Waited):
     def agree(self, version):
         pass
 
@@ -94,20 +101,20 @@ class EndsByeWithAnError(Little):
 
 
 @planted("bye")
-class StaysAfterBye(Little):
+class StaysAfterBye(Waited):
     def on_bye(self, message):
         self.send(Ok(id=message.id))
         time.sleep(60)
 
 
 @planted("kill")
-class NeverEndsAtEof(Little):
+class NeverEndsAtEof(Waited):
     def gone(self):
         time.sleep(60)
 
 
 @planted("vanish")
-class HangsInAFrameThatIsCutOff(Little):
+class HangsInAFrameThatIsCutOff(Waited):
     def bodies(self):
         found = super().bodies()
         if not found and self.buffer:
@@ -185,20 +192,20 @@ class WantsTheWholeLengthAtOnce(Little):
 
 
 @planted("ids")
-class LosesTheSecondOfTwoFrames(Little):
+class LosesTheSecondOfTwoFrames(Waited):
     def bodies(self):
         found = super().bodies()
         return found[:1] if self.seats else found
 
 
 @planted("oversized")
-class TakesFramesOfAnySize(Little):
+class TakesFramesOfAnySize(Waited):
     def allow(self, need):
         pass
 
 
 @planted("garbage")
-class DropsWhatItCannotRead(Little):
+class DropsWhatItCannotRead(Waited):
     def unreadable(self, error):
         if error.id:
             super().unreadable(error)
@@ -230,7 +237,7 @@ class ReadsNoJson(Little):
 
 
 @planted("unknown-verb")
-class SilentAtUnknownVerbs(Little):
+class SilentAtUnknownVerbs(Waited):
     def unreadable(self, error):
         if error.code != "UNSUPPORTED":
             super().unreadable(error)
@@ -305,7 +312,7 @@ class AnswersUnderAnotherId(Little):
 
 
 @planted("ids")
-class AnswersTheLastRequest(Little):
+class AnswersTheLastRequest(Waited):
     """Without looking at ids: what is open at the end of the read gets the answers."""
 
     def bodies(self):
@@ -345,7 +352,7 @@ class SleepsPastTheDeadline(Little):
 
 
 @planted("ping")
-class DropsPingsInEpisodes(Little):
+class DropsPingsInEpisodes(Waited):
     def on_ping(self, message):
         return None if self.episodes else super().on_ping(message)
 
@@ -354,7 +361,7 @@ class DropsPingsInEpisodes(Little):
 
 
 @planted("act")
-class Hangs(Little):
+class Hangs(Waited):
     def on_act(self, message):
         time.sleep(60)
 

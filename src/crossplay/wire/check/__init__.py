@@ -68,7 +68,7 @@ CHECKS: dict[str, tuple[Callable[[Case], str], tuple[str, ...]]] = {
 }
 """Every check, by name: what tries it (it returns what was seen), and the checks that must have passed before."""
 
-_SEATLESS = frozenset(("hello", "other-major", "frames"))
+_SEATLESS = frozenset(("hello", "other-major", "unknown-verb", "garbage", "oversized", "bye", "frames"))
 
 
 class Finding(msgspec.Struct, frozen=True):

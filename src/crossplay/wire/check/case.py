@@ -69,11 +69,11 @@ class Case:
         return line
 
     def fresh(self, shared: bool = False, bound: bool = True, **welcome: Any) -> Line:
-        """A fresh worker, welcomed and bound."""
+        """A fresh worker, welcomed, and bound where it fills seats."""
         line = self.raw(shared)
         self._hello = line.greet(self.start_s)
         line.welcome(**welcome)
-        if bound:
+        if bound and "agent" in self._hello.roles:
             self.bind(line)
         return line
 
