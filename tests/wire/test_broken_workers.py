@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from broken.faults import FAULTS, Memo, Waited
 from broken.little import Little, starter
@@ -44,6 +46,28 @@ def test_workers_without_a_fault_pass(kind):
         }[kind.state]
     )
     assert [f.name for f in found] == list(CHECKS)
+
+
+class Chatty(Little):
+    """Libraries print: a megabyte to both, when it starts and while it plays."""
+
+    def run(self):
+        self.chat(1 << 20)
+        super().run()
+
+    def on_act(self, message):
+        self.chat(1 << 14)
+        return super().on_act(message)
+
+    def chat(self, size):
+        for fd in (1, 2):
+            os.write(fd, b"loading: 100% \x00\xff\x05\x00\x00\x00hello\r" * (size // 28))
+
+
+def test_what_libraries_print_does_no_harm():
+    found = check_worker(starter(Chatty), deadline=5.0, only=["batch", "ids", "chatter", "frames", "bye"])
+    assert failed(found) == set()
+    assert int(next(f.text for f in found if f.name == "chatter").split()[0]) == 1 << 16  # the end of it
 
 
 @pytest.mark.parametrize("name", FAULTS)

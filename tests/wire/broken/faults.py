@@ -286,6 +286,25 @@ class DiesAtInvalidObservations(Little):
             os._exit(1)
 
 
+@planted("errors")
+class SaysWhatIsWrongInItsOwnCodes(Little):
+    def send(self, message):
+        if isinstance(message, Error) and message.code == "BAD_VALUE":
+            message.code = "E_WRONG"
+        super().send(message)
+
+
+SaysWhatIsWrongInItsOwnCodes.also = frozenset(("unequal-columns",))
+
+
+@planted("errors")
+class SaysNothingAboutErrors(Little):
+    def send(self, message):
+        if isinstance(message, Error):
+            message.message = ""
+        super().send(message)
+
+
 @planted("extras")
 class TripsOverMessages(Little):
     def on_act(self, message):
@@ -378,6 +397,22 @@ class AnswersWithAnotherVerb(Little):
 
     def on_act(self, message):
         return Ok(id=message.id, data=super().on_act(message).values)
+
+
+@planted("act")
+class ReportsUsageInWords(Little):
+    def on_act(self, message):
+        answer = super().on_act(message)
+        answer.usage = {0: ["12 tokens"]}
+        return answer
+
+
+@planted("act")
+class SpeaksOfRowsThatThereAreNot(Little):
+    def on_act(self, message):
+        answer = super().on_act(message)
+        answer.why = {len(answer.values): "because"}
+        return answer
 
 
 @planted("batch")

@@ -158,7 +158,7 @@ class Little:
             return Error(id=message.id, code="BAD_FRAME", message=str(error), retry=True)
 
     def unknown(self, message):
-        raise Bad("UNSUPPORTED")
+        raise Bad("UNSUPPORTED", "not here")
 
     # -- verbs -------------------------------------------------------------------------------------------
     def on_ping(self, message):
@@ -202,7 +202,7 @@ class Little:
 
     def on_save(self, message):
         if not self.saves:
-            raise Bad("UNSUPPORTED")
+            raise Bad("UNSUPPORTED", "not here")
         return Ok(id=message.id, data=self.episode(message.ep)[2])
 
     def on_load(self, message):

@@ -47,6 +47,7 @@ CHECKS: dict[str, tuple[Callable[[Case], str], tuple[str, ...]]] = {
     "unequal-columns": (fields.unequal, ("ping",)),
     "wrong-types": (fields.wrong_types, ("unequal-columns",)),
     "invalid-input": (fields.invalid_input, ("act",)),
+    "errors": (fields.errors, ("unknown-verb",)),
     "outside-episodes": (episodes.outside, ("act",)),
     "rebind": (greeting.rebind, ("act",)),
     "bad-seats": (greeting.bad_seats, ("rebind",)),

@@ -233,12 +233,32 @@ def rows_of(answer: Any, rows: int) -> list[Any]:
         for row in getattr(answer, name):
             if not 0 <= row < rows:
                 raise Failed(f"{name} of row {row}, but there are {rows} rows")
+    _beside(answer)
     values = answer.values
     return (
         [v.tolist() if isinstance(v, np.ndarray) else v for v in values]
         if isinstance(values, list)
         else values.tolist()
     )
+
+
+def _beside(answer: Acts) -> None:
+    """Refuse what stands beside the values where an engine could not read it."""
+    for row, value in answer.confidence.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            raise Failed(f"confidence of row {row}: {value!r}; a number from 0 to 1")
+    for row, value in answer.usage.items():
+        if not isinstance(value, list) or len(value) != 4 or not all(type(n) is int and n >= 0 for n in value):
+            raise Failed(f"usage of row {row}: {value!r}; [calls, tokens in, tokens out, cpu microseconds]")
+    for row, value in answer.counts.items():
+        if not isinstance(value, dict) or not all(isinstance(k, str) and type(n) is int for k, n in value.items()):
+            raise Failed(f"counts of row {row}: {value!r}; a map from names to whole numbers")
+    for row, value in answer.says.items():
+        if not isinstance(value, list) or not all(isinstance(m, list) and len(m) in (2, 3) for m in value):
+            raise Failed(f"says of row {row}: {value!r}; a list of [dst, body, channel]")
+    for row, value in answer.why.items():
+        if not isinstance(value, str):
+            raise Failed(f"why of row {row}: {value!r}; a text")
 
 
 def refused(answer: Any, what: str, *codes: str) -> str:

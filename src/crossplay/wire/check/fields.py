@@ -11,7 +11,7 @@ from crossplay.wire.check.line import Failed, Line
 from crossplay.wire.generate import protocol
 from crossplay.wire.messages import MAJOR, MINOR, Acts, Error
 
-__all__ = ["invalid_input", "unequal", "unknown_keys", "unknown_verb", "wrong_types"]
+__all__ = ["errors", "invalid_input", "unequal", "unknown_keys", "unknown_verb", "wrong_types"]
 
 # What each type may not be. data may be anything.
 _WRONG: dict[str, list[Any]] = {
@@ -30,6 +30,15 @@ def unknown_verb(case: Case) -> str:
         refused(line.ask("save", ep=1), "save, which it does not claim", "UNSUPPORTED", "BAD_STATE")
     _alive(line, "an unknown verb")
     return "UNSUPPORTED"
+
+
+def errors(case: Case) -> str:
+    """Every error had a code of the protocol and a line for people."""
+    line = case.line
+    line.ask("dance")
+    line.ask("act", ep=[1], slot=[0, 0], tick=[0], obs=[0])
+    line.ask("end", ep="text")
+    return "codes of the protocol, each with a message"
 
 
 def unknown_keys(case: Case) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader
-from crossplay.wire.messages import MAJOR, MINOR, Hello
+from crossplay.wire.messages import CODES, MAJOR, MINOR, Error, Hello
 
 __all__ = ["Failed", "Line", "Process", "Skipped", "Trouble"]
 
@@ -238,9 +238,14 @@ class Line:
             self.note("frames", f"sent {tag}, which is not for a worker to send")
 
     def _answered(self, message: Any) -> None:
-        if not message.id and type(message).__struct_config__.tag == "error":
-            self._gone.append(message)
-            return
+        if isinstance(message, Error):
+            if message.code not in CODES:
+                self.note("errors", f"answered with the code {message.code[:40]!r}, which is none of the protocol")
+            if not message.message.strip():
+                self.note("errors", f"answered with {message.code} and no message: say in one line what is wrong")
+            if not message.id:
+                self._gone.append(message)
+                return
         if message.id in self._open:
             self._open.pop(message.id)
             self._done.add(message.id)
