@@ -99,16 +99,6 @@ def test_sb3_learns_through_the_wire_and_plays_in_a_study(stag, seated, tmp_path
     assert rows["sb3"].summary.mean.value > rows["random"].summary.mean.interval.high
 
 
-def test_columns_and_single_decisions_are_the_same(stag, seated):
-    agent = seated(stag)
-    env = make_batch("matrix/stag_hunt", 5)
-    ats = [Block(3, b) for b in range(7)]
-    found = dict(columns(env, dict.fromkeys(env.seats, agent), ats))
-    for at in ats[:3]:
-        single = make_env("matrix/stag_hunt")
-        assert loop(play(single, dict.fromkeys(single.seats, agent), at)).world == found[at].world
-
-
 def test_what_a_policy_was_not_trained_on_is_refused_before_it_plays(stag, seated, tmp_path):
     agent = seated(stag)
     with pytest.raises(CrossplayError, match="BAD_SPACE.*was trained on matrix/stag_hunt"):
@@ -149,6 +139,18 @@ def test_checkpoints_are_what_they_say(tmp_path):
     assert sorted(p.stem for p in tmp_path.glob("[0-9]*.json")) == ["100", "200"] and (tmp_path / "two.json").exists()
 
 
+def test_a_trainer_of_ones_own(seated, tmp_path):
+    words = [sys.executable, str(ROOT / "worker" / "examples" / "hill_climb.py")]
+    spec = Spec(id="mine", name="mine", command=words, env="gym:CartPole-v1", steps=10_000, variables=ALONE)
+    folder = create(tmp_path, spec)
+    state = Runner(folder).run()
+    assert state.state == "done", state.why
+    low, high = compared(seated(folder), "gym:CartPole-v1", 4)
+    assert low > 2 * high
+    with pytest.raises(CrossplayError, match="BAD_SPACE"):
+        seated(folder).check(make_env("spread"), "agent_0")
+
+
 def test_settings_are_checked(tmp_path):
     from crossplay_worker.frameworks._common import choose, settings
 
@@ -166,6 +168,17 @@ def test_settings_are_checked(tmp_path):
 
 
 # -- the second ring ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.full
+def test_columns_and_single_decisions_are_the_same(stag, seated):
+    agent = seated(stag)
+    env = make_batch("matrix/stag_hunt", 5)
+    ats = [Block(3, b) for b in range(7)]
+    found = dict(columns(env, dict.fromkeys(env.seats, agent), ats))
+    for at in ats[:3]:
+        single = make_env("matrix/stag_hunt")
+        assert loop(play(single, dict.fromkeys(single.seats, agent), at)).world == found[at].world
 
 
 @pytest.mark.full

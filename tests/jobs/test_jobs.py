@@ -169,6 +169,17 @@ def test_a_job_is_stopped_and_resumed(tmp_path):
     assert logs(folder)[-1].startswith(f"from {states[0].checkpoint_step},") and states[0].checkpoint_step > 0
 
 
+def test_an_interrupted_command_stops_its_job(tmp_path):
+    words = ["train", "matrix/stag_hunt", "--worker", TINY, "--steps", "9999", "--slow", "0.01", "--out", "jobs"]
+    command = subprocess.Popen([sys.executable, "-m", "crossplay", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    folder = Folder(tmp_path / "jobs" / "matrix-stag_hunt-tiny_trainer-1")
+    until(lambda: (folder.path / "job.json").exists() and folder.state().checkpoint_step >= 10)
+    command.send_signal(signal.SIGINT)
+    out, err = command.communicate(timeout=20)
+    assert command.returncode == 130 and "cancelled" in out and "jobs resume" in out, err
+    assert folder.state().state == "cancelled" and folder.state().checkpoint
+
+
 def test_a_trainer_that_does_not_stop_is_ended(tmp_path):
     folder = job(tmp_path, config={"slow": 0.02, "stubborn": True}, steps=10_000, stop_s=0.3)
     thread, states = running(folder)
