@@ -196,3 +196,20 @@ def test_every_check_has_a_name_and_a_sentence():
     for name, (run, needs) in CHECKS.items():
         assert run.__doc__ and run.__doc__.strip().endswith("."), name
         assert list(CHECKS).index(name) > max([list(CHECKS).index(n) for n in needs], default=-1)
+
+
+def test_a_worker_is_checked_with_its_config(tmp_path, capsys):
+    script = tmp_path / "choosy.py"
+    script.write_text(
+        "from crossplay_worker import Refused, Worker, run\n\n\n"
+        "class Choosy(Worker):\n    name = 'choosy'\n\n"
+        "    def bind(self, seats, config):\n        if config != {'file': 'best.zip'}:\n            raise Refused('BAD_VALUE', 'no file')\n\n"
+        "    def act(self, obs):\n        return 0\n\n\nrun(Choosy())\n"
+    )
+    assert worker_check(f"python {script}", only=("bind",)) == 1
+    assert "no file" in capsys.readouterr().out
+    assert worker_check(f"python {script}", only=("rebind",), config='{"file": "best.zip"}') == 0
+    with pytest.raises(CrossplayError, match="--config"):
+        worker_check(f"python {script}", config="file=best.zip")
+    with pytest.raises(CrossplayError, match="no program"):
+        worker_check("there-is-no-such-program")

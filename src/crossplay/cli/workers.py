@@ -27,6 +27,7 @@ def worker_check(
     python: str = "",
     env: str = "",
     seat: tuple[str, ...] = (),
+    config: str = "",
     only: tuple[str, ...] = (),
     patience: float = 20.0,
     keep_env: tuple[str, ...] = (),
@@ -37,13 +38,15 @@ def worker_check(
     Parameters
     ----------
     command
-        How it is started, e.g. "python mine.py"; started as a study starts it, some twenty times.
+        How it is started, e.g. "python mine.py"; started as a study starts it, some thirty times.
     python
         Interpreter that `python` stands for, e.g. .venvs/sb3/bin/python.
     env
         Environment whose real seats and observations it is tried with; default: made-up ones.
     seat
         Seats of that environment; default: all.
+    config
+        Options of the agent as a study would give them, as JSON, e.g. '{"checkpoint": "best.zip"}'.
     only
         Names of checks; default: all.
     patience
@@ -57,8 +60,13 @@ def worker_check(
     import msgspec
 
     from crossplay.agents.remote.process import split_command
+    from crossplay.kernel import CrossplayError
     from crossplay.wire.check import CHECKS, check_worker
 
+    try:
+        options = msgspec.json.decode(config or "{}", type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise CrossplayError(f'worker check --config: {error}; e.g. \'{{"checkpoint": "best.zip"}}\'') from None
     words = split_command(command, python, Path())
     samples = seats_of(env, seat) if env else None
     with out.progress("checking") as (update, say):
@@ -69,7 +77,9 @@ def worker_check(
             say(name)
             done[0] += 1
 
-        found = check_worker(starter(words, keep=keep_env), samples, only=only or None, patience=patience, say=tell)
+        found = check_worker(
+            starter(words, keep=keep_env), samples, config=options, only=only or None, patience=patience, say=tell
+        )
     failed = [f for f in found if f.status == "failed"]
     if json:
         out.print_json({"command": list(words), "env": env, "ok": not failed, "findings": msgspec.to_builtins(found)})

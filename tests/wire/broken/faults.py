@@ -253,10 +253,10 @@ class DiesAtUnknownVerbs(Little):
 
 @planted("unknown-keys")
 class RefusesUnknownKeys(Little):
-    def on_bind(self, message):
-        if "unheard_of" in message.config:
-            raise Bad("BAD_VALUE", "unheard_of")
-        return super().on_bind(message)
+    def one(self, body):
+        if b"because" in body:
+            return self.send(Error(id=self.codec.message(body).id, code="BAD_VALUE", message="a key too many"))
+        return super().one(body)
 
 
 @planted("unequal-columns")

@@ -8,8 +8,8 @@ How a process is started is the caller's: any language, any interpreter.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -84,6 +84,7 @@ def check_worker(
     start: Start,
     seats: Seats | None = None,
     *,
+    config: Mapping[str, Any] | None = None,
     only: Sequence[str] | None = None,
     patience: float = 20.0,
     start_s: float = 60.0,
@@ -93,7 +94,8 @@ def check_worker(
 ) -> list[Finding]:
     """What every check found about the worker that `start` starts, in the order of `CHECKS`.
 
-    seats: gives the seats, with observations, for a worker's hello (default: made-up ones). only: names of checks;
+    seats: gives the seats, with observations, for a worker's hello (default: made-up ones).
+    config: options of the agent, sent with bind. only: names of checks;
     those they need are tried as well. Seconds: patience, of an answer; start_s, from start to hello; exit_s, to
     end; deadline, of an act that has one. say: told the name of each check before it is tried.
     """
@@ -102,7 +104,7 @@ def check_worker(
             raise CrossplayError(f'unknown check "{name}".{nearest(name, CHECKS)}')
     wanted = _with_needs(only) if only else set(CHECKS)
     case = Case(start, seats, patience, start_s)
-    case.exit_s, case.deadline = exit_s, deadline
+    case.exit_s, case.deadline, case.config = exit_s, deadline, dict(config or {})
     found: dict[str, Finding] = {}
     with contextlib.closing(case):
         for name in CHECKS:
@@ -144,6 +146,8 @@ def _tried(name: str, case: Case, found: dict[str, Finding]) -> Finding:
         return Finding(name, "skipped", str(reason))
     except Trouble as reason:
         return Finding(name, "failed", str(reason))
+    except CrossplayError:
+        raise  # it cannot be started, or there are no such seats
     except Exception as reason:  # whatever a foreign worker makes of it
         if case._line is not None:
             case._line.usable = False  # the next check begins with a fresh one

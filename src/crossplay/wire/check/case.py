@@ -43,6 +43,7 @@ class Case:
     def __init__(self, start: Start, samples: Seats | None, patience: float, start_s: float) -> None:
         self.start, self.patience, self.start_s = start, patience, start_s
         self.wrong: dict[str, list[str]] = {}
+        self.config: dict[str, Any] = {}  # options of the agent, for bind
         self.real = samples is not None
         self._given = samples
         self._samples: list[Sample] = []
@@ -151,7 +152,7 @@ class Case:
     # -- verbs -------------------------------------------------------------------------------------------
     def bind(self, line: Line, seats: Any = None, **more: Any) -> None:
         """Bind the seats; raises `Failed` where it refuses."""
-        answer = line.ask("bind", seats=seats or [s.seat for s in self.samples], config={}, **more)
+        answer = line.ask("bind", seats=seats or [s.seat for s in self.samples], config=self.config, **more)
         if isinstance(answer, Error):
             hint = "" if self.real else "; give seats that it plays: --env NAME"
             raise Failed(f"refuses its seats: {answer.code} {answer.message}{hint}")

@@ -50,7 +50,7 @@ def unknown_keys(case: Case) -> str:
     for sample in case.samples:
         fields = {name: getattr(sample.seat, name) for name in sample.seat.__struct_fields__}
         seats.append({**fields, "colour": "blue", "spec": {**sample.seat.spec, "taste": [1]}})
-    done(line.ask("bind", seats=seats, config={"unheard_of": 1}, extra=None), "bind with unknown keys")
+    done(line.ask("bind", seats=seats, config=case.config, extra=None), "bind with unknown keys")
     done(line.ask("ping", why="because"), "ping with unknown keys")
     play = case.begin(line, "keys")
     case.act(line, [play], [0], mood=np.zeros(3), later={1: "x"})
@@ -177,7 +177,7 @@ def _good(case: Case, play: Play, verb: str) -> dict[str, Any]:
     """The fields of a request that would be served."""
     slot = play.sample.seat.slot
     if verb == "bind":
-        return {"seats": [s.seat for s in case.samples], "config": {}}
+        return {"seats": [s.seat for s in case.samples], "config": case.config}
     if verb == "reset":
         return {"ep": [74], "slot": [slot], "key": [bytes(16)]}
     if verb == "act":

@@ -126,7 +126,7 @@ def bad_seats(case: Case) -> str:
     told = []
     line = case.line
     for what, seat in wrong.items():
-        answer = line.ask("bind", seats=[*(s.seat for s in case.samples), seat], config={})
+        answer = line.ask("bind", seats=[*(s.seat for s in case.samples), seat], config=case.config)
         if isinstance(answer, Error):
             refused(answer, f"bind with {what}", "BAD_SPACE", "BAD_VALUE", "UNSUPPORTED")
             told.append("refused")

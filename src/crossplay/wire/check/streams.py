@@ -81,7 +81,7 @@ def _at_once(case: Case) -> None:
     numbers = [line.number(), line.number()]
     for n, verb in zip(numbers, ("bind", "ping"), strict=True):
         line.expect(n, verb)
-    bind = {"t": "bind", "id": numbers[0], "seats": [s.seat for s in case.samples], "config": {}}
+    bind = {"t": "bind", "id": numbers[0], "seats": [s.seat for s in case.samples], "config": case.config}
     line.raw(b"".join(map(line.frame, (welcome, bind, {"t": "ping", "id": numbers[1]}))))
     for n, verb in zip(numbers, ("bind", "ping"), strict=True):
         done(line.answer(n), f"{verb} that came with the welcome")
