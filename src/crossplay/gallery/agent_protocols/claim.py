@@ -67,23 +67,23 @@ def _bad() -> Blocks:
 
 def _wanted(s: Settings) -> dict[str, Job]:
     good = _only(s, "chance")
-    wanted: dict[str, Job] = {"good": ("process", _only(s), _good(s), 0.0, False)}
+    wanted: dict[str, Job] = {"good": ("process", _only(s), _good(s), 0.0, "")}
     for way in WAYS:
-        wanted[f"good {way}"] = (way, _only(s, "chance", "speaks") if way == "wire" else good, _good(s), 0.0, True)
+        wanted[f"good {way}"] = (way, _only(s, "chance", "speaks") if way == "wire" else good, _good(s), 0.0, "counted")
         # Where parties are told of blocks by their order alone, one that is played again stands in the plan again.
         twice: Blocks = ((KILLED, "die"),) * (2 if way == "mcp" else 1)
-        wanted[f"killed {way}"] = (way, _only(s, "plays"), twice, 0.0, False)
+        wanted[f"killed {way}"] = (way, _only(s, "plays"), twice, 0.0, "")
         # Without a clock, and without a second chance for a wrong answer, a setting changes nothing.
         by = {"mcp": ("deadline", "patience", "refusals"), "http": ("patience",)}.get(way, ("deadline", "patience"))
-        wanted[f"bad {way}"] = (way, _only(s, *by), _bad(), s.deadline if way in CLOCKED else 0.0, False)
+        wanted[f"bad {way}"] = (way, _only(s, *by), _bad(), s.deadline if way in CLOCKED else 0.0, "")
     clocked = _only(s, "deadline", "patience")
-    wanted["injected"] = ("process", clocked, _bad(), s.deadline, False)
-    wanted["injected, no clock"] = ("process", _only(s), _bad(), 0.0, False)
+    wanted["injected"] = ("process", clocked, _bad(), s.deadline, "")
+    wanted["injected, no clock"] = ("process", _only(s), _bad(), 0.0, "")
     calm: Blocks = ((SILENT, ""), (WRONG, ""), (KILLED, ""))
-    wanted["calm"] = ("process", clocked, calm, s.deadline, False)
-    wanted["calm, no clock"] = ("process", _only(s), calm, 0.0, False)
+    wanted["calm"] = ("process", clocked, calm, s.deadline, "")
+    wanted["calm, no clock"] = ("process", _only(s), calm, 0.0, "")
     other = msgspec.structs.replace(s, speaks=OTHER_VERSION)
-    wanted["versions"] = ("wire", _only(other, "speaks"), ((0, ""),), 0.0, False)
+    wanted["versions"] = ("wire", _only(other, "speaks"), ((0, ""),), 0.0, "")
     return wanted
 
 
@@ -126,7 +126,7 @@ def _messages(s: Settings, way: str, got: Got) -> Finding:
     p = got[f"good {way}"]
     wanted = MESSAGES[way](s.blocks + 1, s.rounds)
     decisions = (s.blocks + 1) * s.rounds
-    each = f"{(p.up + p.down) / decisions:.0f} bytes a decision both ways"
+    each = f"{(p.asked + p.answered) / decisions:.0f} bytes a decision both ways"
     return Finding(
         f"messages: {way}", f"messages for {s.blocks + 1} blocks, counted on the way ({each})", p.messages == wanted, p.messages,
         f"= {wanted}", "by hand (docstring)", n=decisions,

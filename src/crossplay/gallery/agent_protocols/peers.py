@@ -195,17 +195,21 @@ class Tap:
                     self.down, self.answered = self.down + len(data), self.answered + n
                 target.sendall(data)
         except OSError:
-            pass
-        for sock in (source, target):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            for sock in (source, target):
+                _shut(sock, socket.SHUT_RDWR)
+        else:
+            _shut(target, socket.SHUT_WR)  # what comes back is still passed on
 
     def close(self) -> None:
         """Close all connections."""
         for sock in (self._door, *self._open):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+            _shut(sock, socket.SHUT_RDWR)
             sock.close()
+
+
+def _shut(sock: socket.socket, how: int) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(how)
 
 
 def _frames(data: bytes) -> tuple[bytes, int]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.request
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 __all__ = ["WRONG", "Party", "play_http", "play_mcp"]
 
@@ -135,6 +137,7 @@ def play_http(
     found: list[dict[str, Any]] = []
     number = None
     for i in numbers:
+        first = time.perf_counter()
         block = party.plan["blocks"][i]["block"]
         where = {"data_idx": block}
         state = post("create", where) if number is None else post("reset", {"id": number, **where})
@@ -147,7 +150,7 @@ def play_http(
             took.append((time.perf_counter_ns() - began) // 1000)
             origins += [state["origin"]] if "origin" in state else []
             tick += 1
-        found.append({**state, "origins": origins, "took": took})
+        found.append({**state, "origins": origins, "took": took, "seconds": time.perf_counter() - first})
         say(json.dumps(found[-1]))
     post("close", {"id": number})
     return found
@@ -168,6 +171,17 @@ def serve_wire(party: Party) -> None:
     kit.run(Player())
 
 
+def _there(url: str, seconds: float = 30.0) -> None:
+    """Wait until somebody listens: a seat is served from the first episode on."""
+    parts, until = urlsplit(url), time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            socket.create_connection((parts.hostname, parts.port), 1.0).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+
+
 def _main(kind: str, plan: str, *rest: str) -> None:
     from crossplay_worker import seeds
 
@@ -180,6 +194,7 @@ def _main(kind: str, plan: str, *rest: str) -> None:
     if kind == "wire":
         serve_wire(party)
     elif kind == "mcp":
+        _there(rest[0])
         print(asyncio.run(play_mcp(rest[0], party)))
     else:
         play_http(rest[0], party, [int(i) for i in rest[1].split(",")], lambda line: print(line, flush=True))

@@ -11,18 +11,19 @@ import contextlib
 import json
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 import crossplay
-from crossplay import Agent, Block, CrossplayError
+from crossplay import Agent, Block, CrossplayError, Observation
 from crossplay.agents import Context
 from crossplay.gallery.agent_protocols.peers import Peer, Standing, Tap, free_port, python
 from crossplay.gallery.agent_protocols.player import play_http, play_mcp
@@ -30,6 +31,8 @@ from crossplay.gallery.agent_protocols.study import ENV, OTHER, SEAT, Blocks, Ru
 
 __all__ = ["WAYS", "Job", "Played", "job", "jobs", "needed"]
 
+How = Literal["", "counted", "apart"]
+"""counted: messages and bytes are counted on the way; apart: clients are processes, too."""
 WAYS = ("wire", "mcp", "a2a", "http")
 """Through which protocols the seat is filled from outside; "process" is the reference."""
 HERE = Path(__file__).parent
@@ -40,9 +43,9 @@ class Played(msgspec.Struct):
     """What came of a plan. Per block the plays of it, the last of which counts.
 
     world: digest, "" where it never ended. status: of each play. counts: of the seat in the last play. served: origins
-    of moves that were not the party's, in all plays. took: microseconds per decision (of the
-    engine; over HTTP of the client). messages, up, down: what went over the
-    connection (0 where there is none). late: answers that came too late, as the connection counts them. error: why nothing was played.
+    of moves that were not the party's, in all plays. took: microseconds per decision, as the side that waits sees it (the
+    engine; over HTTP the client). seconds: from the first question of each block to its end. messages: on the connection (0 where they were
+    not counted). asked, answered: bytes to the party, and from it. late: answers that came too late, as the connection counts them. error: why nothing was played.
     """
 
     world: list[str] = []
@@ -50,9 +53,10 @@ class Played(msgspec.Struct):
     counts: list[dict[str, int]] = []
     served: list[list[str]] = []
     took: list[list[int]] = []
+    seconds: float = 0.0
     messages: int = 0
-    up: int = 0
-    down: int = 0
+    asked: int = 0
+    answered: int = 0
     late: int = 0
     calls: int = 0
     error: str = ""
@@ -69,47 +73,83 @@ def needed(way: str) -> None:
 
 
 # -- playing -------------------------------------------------------------------------------------------
+class _Other(Agent):
+    """The random player of the other seat; notes when it is asked, which is when the first seat is."""
+
+    name = "other"
+
+    def __init__(self) -> None:
+        self.random = crossplay.make_agent("random")
+        self.asked: list[float] = []
+
+    def act(self, obs: Observation) -> Any:
+        """A random action."""
+        self.asked.append(time.perf_counter())
+        return self.random.act(obs)
+
+
 class Table:
     """The engine's side: the environment, the other player, and the plays of a plan's blocks."""
 
-    def __init__(self, s: Settings, plan: Mapping[str, Any], name: str, clock: float = 0.0) -> None:
-        self.s, self.plan, self.name = s, plan, name
-        how = f"deadline:{clock:g}" if clock else "wait"
-        self.env = crossplay.make_env(ENV, {"rounds": s.rounds}, how)
-        self.other = crossplay.make_agent("random")
+    def __init__(self, s: Settings, plan: Mapping[str, Any], name: str, clock: float, width: int) -> None:
+        """width: blocks that are played side by side, where nobody misbehaves."""
+        self.s, self.plan, self.name, self.width = s, plan, name, width
+        pace = f"deadline:{clock:g}" if clock else "wait"
+        self.envs = [crossplay.make_env(ENV, {"rounds": s.rounds}, pace) for _ in range(width)]
+        self.env = self.envs[0]
+        self.other = _Other()
         self.played = Played()
 
     def play(self, agent: Agent, again: Callable[[], None] = lambda: None) -> Played:
         """Each block until it is not void, `plays` times at most. again(): brings a lost party back."""
         agent.check(self.env, SEAT)
-        for at in {b["block"]: b for b in self.plan["blocks"]}.values():
+        blocks = list({b["block"]: b for b in self.plan["blocks"]}.values())
+        if self.width > 1:
+            asyncio.run(self._side_by_side(agent, [b["block"] for b in blocks]))
+            return self.played
+        for at in blocks:
             self._block(agent, at, again)
         return self.played
 
+    async def _side_by_side(self, agent: Agent, blocks: list[int]) -> None:
+        for i in range(0, len(blocks), self.width):
+            pairs = zip(self.envs, blocks[i : i + self.width], strict=False)
+            games = [crossplay.play(env, {SEAT: agent, OTHER: self.other}, Block(self.s.root, b)) for env, b in pairs]
+            for outcome in await asyncio.gather(*map(crossplay.aio, games)):
+                self._note(outcome, [outcome.status], [])
+        self.played.seconds = time.perf_counter() - self.other.asked[0]
+
+    def _note(self, outcome: Any, statuses: list[str], served: list[str]) -> None:
+        """Write down the last play of a block."""
+        found = self.played
+        found.world.append(outcome.world.hex() if outcome.status != "void" else "")
+        found.counts.append(dict(outcome.counts.get(SEAT, {})))
+        found.status.append(statuses)
+        found.served.append(served)
+        found.took.append([e.wall_us for e in outcome.trace() if e.kind == "act" and e.seat == 0])
+
     def _block(self, agent: Agent, at: Mapping[str, Any], again: Callable[[], None]) -> None:
-        found, statuses, origins = self.played, [], []
+        statuses: list[str] = []
+        origins: list[str] = []
         go = Path(self.plan["folder"], f"{self.name}.go")
 
         def on_tick(episode: Any) -> None:
             if at["manner"] == "hang" and episode.tick > at["at"]:
                 go.touch()
 
+        self.other.asked.clear()
         for attempt in range(self.s.plays):
             if attempt:
                 again()
             game = crossplay.play(self.env, {SEAT: agent, OTHER: self.other}, Block(self.s.root, at["block"]))
             outcome = asyncio.run(crossplay.aio(game, on_tick))
             statuses.append(outcome.status)
-            events = outcome.trace()
-            mine = [e for e in events if e.kind == "act" and e.seat == 0]
-            origins += [e.origin for e in mine if e.origin != "own"]
+            moves = [e for e in outcome.trace() if e.kind == "act" and e.seat == 0]
+            origins += [e.origin for e in moves if e.origin != "own"]
             if outcome.status != "void":
                 break
-        found.world.append(outcome.world.hex() if outcome.status != "void" else "")
-        found.counts.append(dict(outcome.counts.get(SEAT, {})))
-        found.status.append(statuses)
-        found.served.append(origins)
-        found.took.append([e.wall_us for e in mine])
+        self.played.seconds += time.perf_counter() - self.other.asked[0]
+        self._note(outcome, statuses, origins)
 
 
 @contextlib.contextmanager
@@ -123,18 +163,18 @@ def _made(agent: Mapping[str, Any], name: str) -> Iterator[Any]:
             context.closing.pop()()
 
 
-def _process(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool) -> Played:
-    return Table(s, plan, "process", clock).play(Rule(party(plan, "process"), injects=True))
+def _process(s: Settings, plan: dict[str, Any], file: Path, clock: float, how: How, width: int) -> Played:
+    return Table(s, plan, "process", clock, width).play(Rule(party(plan, "process"), injects=True))
 
 
-def _wire(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool) -> Played:
+def _wire(s: Settings, plan: dict[str, Any], file: Path, clock: float, how: How, width: int) -> Played:
     """A worker of the kit: the engine's own child, or, where messages are counted, one that connects to a socket."""
-    table, words = Table(s, plan, "wire", clock), python(HERE / "player.py", "wire", file)
-    if not tap:
+    table, words = Table(s, plan, "wire", clock, width), python(HERE / "player.py", "wire", file)
+    if how != "counted":
         with _made({"type": "worker", "command": words, "restarts": 3}, "wire") as agent:
             played = table.play(agent)
             channel = agent.link.channel
-            played.up, played.down, played.late = channel.sent, channel.received, agent.link.late + channel.late
+            played.asked, played.answered, played.late = channel.sent, channel.received, agent.link.late + channel.late
         return played
     engine, door = f"{plan['folder']}/engine", f"{plan['folder']}/door"
     counter = Tap(engine, door, wire=True)
@@ -146,15 +186,15 @@ def _wire(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool
     finally:
         peer.end()
         counter.close()
-    played.messages, played.down, played.up = counter.answered, counter.up, counter.down
+    played.messages, played.answered, played.asked = counter.answered, counter.up, counter.down
     return played
 
 
-def _mcp(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool) -> Played:
-    """A client of an open seat. One that dies is a process; whoever comes in its place, and all others, are threads."""
+def _mcp(s: Settings, plan: dict[str, Any], file: Path, clock: float, how: How, width: int) -> Played:
+    """A client of an open seat. One that dies is a process; whoever comes in its place, and where not asked otherwise all, are threads."""
     port = free_port()
-    counter = Tap(("127.0.0.1", port))
-    url = f"http://127.0.0.1:{counter.at[1] if tap else port}/mcp"
+    counter = Tap(("127.0.0.1", port))  # it also waits for the server, which starts with the first episode
+    url = f"http://127.0.0.1:{counter.at[1]}/mcp"
     # A thread that comes in the place of a process must not die as that did: it would take this process with it.
     calm = [{**b, "manner": "" if b["manner"] == "die" else b["manner"]} for b in plan["blocks"]]
     mine = party({**plan, "blocks": calm}, "mcp")
@@ -164,10 +204,13 @@ def _mcp(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool)
         "http": f"127.0.0.1:{port}",
         "views": ["text"],
         "wait": 60,
-        "grace": 1.0 if dies else 60,
+        "grace": 2.0 if dies else 60,
         "refusals": s.refusals,
+        "at_once": width,
     }
-    peer = Peer(*python(HERE / "player.py", "mcp", file, f"http://127.0.0.1:{counter.at[1]}/mcp")) if dies else None
+    apart = dies or how == "apart"
+    direct = f"http://127.0.0.1:{port}/mcp" if how == "apart" else url
+    peer = Peer(*python(HERE / "player.py", "mcp", file, direct)) if apart else None
     calls: list[int] = []
     threads: list[threading.Thread] = []
 
@@ -180,23 +223,23 @@ def _mcp(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool)
 
     try:
         with _made(seat, "mcp") as agent:
-            if not dies:
+            if not apart:
                 come()
-            played = Table(s, plan, "mcp", clock).play(agent, come)
+            played = Table(s, plan, "mcp", clock, width).play(agent, come)
         for one in threads:
             one.join(20)
     finally:
         if peer is not None:
             peer.end()
         counter.close()
-    played.calls, (played.messages, _, played.up, played.down) = sum(calls), counter.counts()
+    played.calls, (played.messages, _, played.answered, played.asked) = sum(calls), counter.counts()
     return played
 
 
-def _a2a(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool) -> Played:
-    """An agent that another process serves; it has a server of its own where that is to be killed."""
+def _a2a(s: Settings, plan: dict[str, Any], file: Path, clock: float, how: How, width: int) -> Played:
+    """An agent that another process serves; it has a server of its own where that is to be killed, or measured."""
     agent = {"retries": 0, "timeout": 30}
-    if any(b["manner"] == "die" for b in plan["blocks"]):
+    if how == "apart" or any(b["manner"] == "die" for b in plan["blocks"]):
         server, port = Path(plan["folder"], "server"), free_port()
         server.mkdir()
         (server / PLANS).write_text(json.dumps([plan]))
@@ -209,7 +252,7 @@ def _a2a(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool)
         try:
             peers[0].says("answers at")
             with _made({"type": f"a2a:http://127.0.0.1:{port}", **agent}, "a2a") as found:
-                return Table(s, plan, "a2a", clock).play(found, come)
+                return Table(s, plan, "a2a", clock, width).play(found, come)
         finally:
             for peer in peers:
                 peer.end()
@@ -218,8 +261,10 @@ def _a2a(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool)
         _replace(server / PLANS, json.dumps([plan, *plans]))
         before = _A2A.tap.counts()
         with _made({"type": f"a2a:http://127.0.0.1:{_A2A.tap.at[1]}", **agent}, "a2a") as found:
-            played = Table(s, plan, "a2a", clock).play(found)
-        played.messages, _, played.up, played.down = (n - m for n, m in zip(_A2A.tap.counts(), before, strict=True))
+            played = Table(s, plan, "a2a", clock, width).play(found)
+        played.messages, _, played.asked, played.answered = (
+            n - m for n, m in zip(_A2A.tap.counts(), before, strict=True)
+        )
     return played
 
 
@@ -255,7 +300,7 @@ def _replace(file: Path, text: str) -> None:
     other.replace(file)
 
 
-def _http(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool) -> Played:
+def _http(s: Settings, plan: dict[str, Any], file: Path, clock: float, how: How, width: int) -> Played:
     """A client of an environment that another process serves; there is no clock in this form.
 
     Where the client is to be killed the server keeps a record, so that it tells how many episodes were left.
@@ -263,22 +308,37 @@ def _http(s: Settings, plan: dict[str, Any], file: Path, clock: float, tap: bool
     if any(b["manner"] == "die" for b in plan["blocks"]):
         server = _http_server(s.root, s.rounds, Path(plan["folder"], "http"))
         try:
-            played = _http_played(s, plan, file, _port(server), dies=True)
+            played = _http_played(s, plan, file, _port(server), apart=True)
         finally:
             end = server.end()
         played.late = sum(int(line.partition(", ")[2].split()[0]) for line in end if " left unfinished" in line)
         return played
     standing = _http_standing(s.root, s.rounds)
     with standing.used():
+        if width > 1:
+            return _http_side_by_side(plan, standing.port, width)
+        if how != "counted":
+            return _http_played(s, plan, file, standing.port, apart=how == "apart")
         counter = Tap(("127.0.0.1", standing.port))
-        played = _http_played(s, plan, file, counter.at[1] if tap else standing.port)
+        played = _http_played(s, plan, file, counter.at[1])
         counter.close()
-    played.messages, _, played.up, played.down = counter.counts()
+    played.messages, _, played.answered, played.asked = counter.counts()
     return played
 
 
-def _http_played(s: Settings, plan: dict[str, Any], file: Path, port: int, dies: bool = False) -> Played:
-    """All blocks by a client, and what one that died has left by the next. dies: clients are processes."""
+def _http_side_by_side(plan: dict[str, Any], port: int, width: int) -> Played:
+    """As many clients as blocks side by side, each a thread with an environment of its own."""
+    began, played = time.perf_counter(), Played()
+    with ThreadPoolExecutor(width) as pool:
+        mine, url = party(plan, "http"), f"http://127.0.0.1:{port}"
+        for replies in pool.map(lambda i: play_http(url, mine, [i]), range(len(plan["blocks"]))):
+            _http_note(played, replies[0], [replies[0]["status"]])
+    played.seconds = time.perf_counter() - began
+    return played
+
+
+def _http_played(s: Settings, plan: dict[str, Any], file: Path, port: int, apart: bool = False) -> Played:
+    """All blocks by a client, and what one that died has left by the next. apart: clients are processes."""
     url, last = f"http://127.0.0.1:{port}", {b["block"]: i for i, b in enumerate(plan["blocks"])}
     found: dict[int, Any] = {}
     statuses: dict[int, list[str]] = {b: [] for b in last}
@@ -286,7 +346,7 @@ def _http_played(s: Settings, plan: dict[str, Any], file: Path, port: int, dies:
         rest = [i for b, i in last.items() if b not in found]
         if not rest:
             break
-        if dies:
+        if apart:
             client = Peer(*python(HERE / "player.py", "http", file, url, ",".join(map(str, rest))))
             client.wait()
             replies = [json.loads(line) for line in client.end() if line.startswith("{")]
@@ -300,13 +360,18 @@ def _http_played(s: Settings, plan: dict[str, Any], file: Path, port: int, dies:
             statuses[plan["blocks"][rest[len(replies)]]["block"]].append("void")
     played = Played()
     for block in last:
-        reply = found.get(block, {"world": "", "counts": {}, "origins": [], "took": []})
-        played.world.append(reply["world"])
-        played.counts.append(reply["counts"])
-        played.status.append(statuses[block])
-        played.served.append(reply["origins"])
-        played.took.append(reply["took"])
+        nothing = {"world": "", "counts": {}, "origins": [], "took": [], "seconds": 0.0}
+        _http_note(played, found.get(block, nothing), statuses[block])
     return played
+
+
+def _http_note(played: Played, reply: Mapping[str, Any], statuses: list[str]) -> None:
+    played.world.append(reply["world"])
+    played.counts.append(reply["counts"])
+    played.status.append(statuses)
+    played.served.append(reply["origins"])
+    played.took.append(reply["took"])
+    played.seconds += reply["seconds"]
 
 
 def _http_server(root: int, rounds: int, out: Path | None = None) -> Peer:
@@ -352,8 +417,8 @@ _http_standing = lru_cache(maxsize=4)(_HttpStanding)
 _HOW: dict[str, Callable[..., Played]] = {"process": _process, "wire": _wire, "mcp": _mcp, "a2a": _a2a, "http": _http}
 
 
-def job(way: str, s: Settings, blocks: Blocks, clock: float = 0.0, tap: bool = False) -> Played:
-    """Play those blocks in one of the ways. tap: messages and bytes are counted on the way. What cannot start is `error`."""
+def job(way: str, s: Settings, blocks: Blocks, clock: float = 0.0, how: How = "", width: int = 1) -> Played:
+    """Play those blocks in one of the ways, so many side by side. What cannot start is `error`."""
     if way != "process":
         needed(way)
     with tempfile.TemporaryDirectory(prefix="protocols-") as folder:
@@ -361,13 +426,13 @@ def job(way: str, s: Settings, blocks: Blocks, clock: float = 0.0, tap: bool = F
         file = Path(folder, "plan.json")
         file.write_text(json.dumps(plan))
         try:
-            return _HOW[way](s, plan, file, clock, tap)
+            return _HOW[way](s, plan, file, clock, how, width)
         except CrossplayError as error:
             return Played(error=str(error), world=[""] * len({b for b, _ in blocks}))
 
 
-Job = tuple[str, Settings, Blocks, float, bool]
-"""Arguments of `job`."""
+Job = tuple[str, Settings, Blocks, float, How]
+"""The first arguments of `job`."""
 
 
 @lru_cache(maxsize=256)
