@@ -125,6 +125,21 @@ def a_call_that_was_taken_out_is_missed():
         assert verify_cassette(path / "cassette.sqlite").episodes == [(0, "quiet@1", 2, 0)]
 
 
+@above(3)
+def a_changed_byte_of_the_log_is_found_and_named():
+    """What a killed run leaves is checked as well: each record of the log carries checksums."""
+    with folder() as path, folder() as image:
+        flying = Counting(seen=lambda keys: shutil.copytree(path, image, dirs_exist_ok=True))
+        asked(flying, [_handle(0)], Cassette(path))
+        assert not verify_cassette(image / "cassette.sqlite")
+        log = image / "cassette.log"
+        log.write_bytes(log.read_bytes().replace(b"counting", b"counted.", 1))
+        damage = verify_cassette(image / "cassette.sqlite")
+        assert damage.file and damage.episodes == [(0, "quiet@1", 0, 0)]
+        with pytest.raises(Damaged):
+            Cassette(image)
+
+
 @contextmanager
 def _told(change):
     """A run in which what is stored of block 1 of one lineup differs from what was played, and is sealed."""

@@ -10,6 +10,7 @@ import importlib
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,17 @@ from crossplay.measure import metrics
 from crossplay.measure.stats import intervals, robust
 from crossplay.measure.stats.blocks import block_means
 from crossplay.models.door import Model
-from crossplay.records import RunFolder, _cassette_rows, _cassette_seal, _cassette_shelf, cassette, check
+from crossplay.records import (
+    RunFolder,
+    _cassette_ahead,
+    _cassette_log,
+    _cassette_overlay,
+    _cassette_rows,
+    _cassette_seal,
+    _cassette_shelf,
+    cassette,
+    check,
+)
 from crossplay.records.cassette import Cassette, Commit
 from crossplay.records.manifest import Manifest
 from crossplay.records.reading import Reading
@@ -114,6 +125,11 @@ def the_row_seals_of_the_cassette_are_not_checked(patch):
 @mutation(3, records.a_call_that_was_taken_out_is_missed)
 def the_seal_of_the_cassette_is_not_read(patch):
     patch.setattr(_cassette_seal, "_read_seal", lambda path: None)
+
+
+@mutation(3, records.a_changed_byte_of_the_log_is_found_and_named)
+def the_checksums_of_the_log_are_not_read(patch):
+    patch.setattr(_cassette_log, "zlib", SimpleNamespace(crc32=lambda data: 0))
 
 
 def _ignores(patch, name):
@@ -215,6 +231,16 @@ def an_intent_is_not_logged(patch):
     patch.setattr(Cassette, "intend", unlogged)
 
 
+@mutation(5, records.a_call_is_logged_before_it_is_sent)
+def the_log_is_kept_in_memory_only(patch):
+    patch.setattr(_cassette_ahead.Log, "_write", lambda self, record: None)
+
+
+@mutation(5, records.an_answer_is_committed_before_it_is_used)
+def readers_do_not_look_at_the_log(patch):
+    patch.setattr(_cassette_overlay.Overlay, "refresh", lambda self, db: None)
+
+
 @mutation(5, records.an_answer_is_committed_before_it_is_used)
 def an_answer_is_used_before_its_commit(patch):
     late: list[tuple[Any, ...]] = []
@@ -232,6 +258,11 @@ def an_answer_is_used_before_its_commit(patch):
 
     patch.setattr(Cassette, "_settle", promised)
     patch.setattr(Cassette, "close", closed)
+
+
+@mutation(5, records.after_a_kill_only_calls_in_flight_are_sent_again)
+def the_log_of_a_killed_run_is_thrown_away(patch):
+    patch.setattr(_cassette_ahead.Logs, "adopt", lambda self: _cassette_ahead.log_path(self._path).unlink(True))
 
 
 @mutation(5, records.after_a_kill_only_calls_in_flight_are_sent_again)

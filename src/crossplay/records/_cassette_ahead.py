@@ -23,7 +23,7 @@ try:
 except ImportError:  # where files cannot be locked as a whole, SQLite alone is used
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["ELSEWHERE", "Log", "Unkept", "knock"]
+__all__ = ["ELSEWHERE", "Log", "Logs", "Unkept", "knock"]
 
 ELSEWHERE: Any = object()
 """A row that is not in the log: it may be in SQLite."""
@@ -172,10 +172,7 @@ class Log:
             os.ftruncate(self._fd, self._end)
         except OSError:
             self._broken = f"after {error.strerror}, its end is not sound"
-        raise Unkept(
-            f"cassette: {self.path} cannot be written ({error.strerror}); what is not logged is neither sent nor "
-            "used. Make room, then resume the run"
-        ) from error
+        raise Unkept(_unwritten(self.path, error)) from error
 
     def _note(self, part: Columns | bytes) -> None:
         """What a record says holds from now on."""
@@ -260,6 +257,61 @@ class Log:
             self.fold(False)
 
 
+class Logs:
+    """Where the writes of an open cassette go: to its log, while this process alone writes, else to SQLite.
+
+    wanted: False where there is to be no log (a durable cassette waits for the disk anyway).
+    """
+
+    def __init__(self, path: Path, writer: Writer, wanted: bool) -> None:
+        self._path, self._writer = path, writer
+        self._alone = wanted  # as far as is known
+        self._mine: Log | None = None
+        self._told = 0  # the log whose holder knows of this process
+
+    def adopt(self) -> None:
+        """Fold the log of a process that was killed, if there is one."""
+        if log_path(self._path).exists():
+            left = Log(self._path, self._writer)
+            if left.take():
+                left.close()
+
+    def mine(self) -> Log | None:
+        """The log, once this process writes it, and until another one writes as well."""
+        log = self._mine
+        if log is None or not log.shared:
+            return log
+        self._mine, self._alone = None, False
+        log.close()
+        return None
+
+    def begin(self) -> Log | None:
+        """The log to write to, None where SQLite is written; then whoever holds the log knows of it."""
+        log = self.mine()
+        if log is None and self._alone:
+            log = Log(self._path, self._writer)
+            try:
+                self._alone = log.take()
+            except OSError as error:
+                raise Unkept(_unwritten(log.path, error)) from error
+            self._mine = log = log if self._alone else None
+        if log is None:
+            try:
+                there = log_path(self._path).stat().st_ino
+            except FileNotFoundError:
+                there = 0
+            if there != self._told:
+                self._told = knock(self._path)
+        return log
+
+    def close(self) -> None:
+        """Leave no log, neither an own one nor that of a process that was killed meanwhile."""
+        if self._mine is not None:
+            self._mine.close()
+            self._mine = None
+        self.adopt()
+
+
 def knock(path: Path) -> int:
     """Say in the log of a cassette that this process writes as well; the file's number, 0 without a log."""
     log = log_path(path)
@@ -275,6 +327,13 @@ def knock(path: Path) -> int:
                 return os.fstat(fd).st_ino
         finally:
             os.close(fd)
+
+
+def _unwritten(path: Path, error: OSError) -> str:
+    return (
+        f"cassette: {path} cannot be written ({error.strerror}); what is not logged is neither sent nor used. "
+        "Make room, then resume the run"
+    )
 
 
 def _same(fd: int, path: Path) -> bool:

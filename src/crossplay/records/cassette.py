@@ -21,8 +21,7 @@ from typing import Any
 import msgspec
 
 from crossplay.kernel.types import CrossplayError, Usage, pack
-from crossplay.records._cassette_ahead import ELSEWHERE, Log, Unkept, knock
-from crossplay.records._cassette_log import log_path
+from crossplay.records._cassette_ahead import ELSEWHERE, Log, Logs, Unkept
 from crossplay.records._cassette_modes import Fork, Mode, check_mode, same_place
 from crossplay.records._cassette_overlay import Overlay
 from crossplay.records._cassette_pack import SUFFIX as PACKED
@@ -126,10 +125,8 @@ class Cassette:
         self._absent: set[bytes] = set()  # looked for in vain, so that an intent need not look again
         self._sealed = False  # closed and sealed; stays as it is, byte by byte, until something is written
         self._lock = threading.Lock()
-        self._log: Log | None = None  # while this process writes it
-        self._alone = self.path is not None and not durable  # as far as is known; else there is no log
+        self._logs: Logs | None = None
         self._overlay: Overlay | None = None  # of a log that others may write
-        self._knocked = 0
         self._indexed = False  # as far as is known
         self._writer: Writer | None = None
         self._shelf: Shelf | None = None
@@ -151,7 +148,9 @@ class Cassette:
         self._write = self._db if self.path is None else self._open(durable)
         self._writer = Writer(self._write, self._lock if self.path is None else threading.Lock(), durable)
         try:
-            self._adopt()
+            if self.path is not None:
+                self._logs = Logs(self.path, self._writer, not durable)
+                self._logs.adopt()
             self._newest = int(self._query("SELECT coalesce(max(rowid), 0) FROM calls")[0][0])
         except BaseException:
             self._writer.close()
@@ -188,23 +187,9 @@ class Cassette:
             raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
         return db
 
-    def _adopt(self) -> None:
-        """Fold the log of a process that was killed."""
-        if self._writer is None or self.path is None or not log_path(self.path).exists():
-            return
-        left = Log(self.path, self._writer)
-        if left.take():
-            left.close()
-
     def _ahead(self) -> Log | None:
-        """The log, while this process alone writes; otherwise it ends, or another's is told."""
-        log = self._log
-        if log is not None:
-            if not log.shared:
-                return log
-            self._log, self._alone = None, False
-            log.close()
-        return None
+        """The log, while this process alone writes."""
+        return None if self._logs is None else self._logs.mine()
 
     def _begin(self) -> Log | None:
         """The log to write to, None where SQLite is written."""
@@ -213,23 +198,7 @@ class Cassette:
             self._write.execute("PRAGMA journal_mode = WAL")
             self._write.execute(f"PRAGMA user_version = {VERSION}")
             self._sealed = False
-        log = self._ahead()
-        if log is None and self._alone and self.path is not None and self._writer is not None:
-            log = Log(self.path, self._writer)
-            self._alone = log.take()
-            log = self._log = log if self._alone else None
-        if log is None and self.path is not None:
-            self._tell(self.path)
-        return log
-
-    def _tell(self, path: Path) -> None:
-        """Who writes a log must know that others write as well, before they do."""
-        try:
-            there = log_path(path).stat().st_ino
-        except FileNotFoundError:
-            there = 0
-        if there != self._knocked:
-            self._knocked = knock(path)
+        return None if self._logs is None else self._logs.begin()
 
     # -- reading -----------------------------------------------------------------------------------
     @property
@@ -498,13 +467,13 @@ class Cassette:
             raise Missing("cassette: strict replay writes nothing")
         if self.mode == "off":
             return Commit(None, (), result)
-        log = self._begin()
-        if log is not None:
-            try:
+        try:
+            log = self._begin()
+            if log is not None:
                 log.append([part if isinstance(part, bytes) else columns_of(part) for part in parts])
-            except Unkept as error:
-                return Commit.failed(error)
-            return Commit(None, (), result)
+                return Commit(None, (), result)
+        except Unkept as error:
+            return Commit.failed(error)
         statements = [(DELETE, (p,)) if isinstance(p, bytes) else (how, _values(p)) for p in parts]
         return self._writer.submit(statements, result, self.path is None)
 
@@ -517,10 +486,8 @@ class Cassette:
     def close(self) -> None:
         """Commit what is queued, fold the log into the one file and seal it."""
         if self._writer is not None:
-            if self._log is not None:
-                self._log.close()
-                self._log = None
-            self._adopt()
+            if self._logs is not None:
+                self._logs.close()
             self._writer.close()
             self._writer = None
             if self.path is not None:
