@@ -74,9 +74,10 @@ def _met(
             column = COLUMNS - 1 - book[name] if image else book[name]
             theirs = _after(mine, full, column)
             for answer in range(COLUMNS) if theirs else ():
-                mine_again = _after(*theirs, answer)  # type: ignore[misc]
-                if mine_again:
-                    replies.setdefault(_name(*mine_again)[0], mine_again)
+                assert theirs is not None
+                again = _after(theirs[0], theirs[1], answer)
+                if again:
+                    replies.setdefault(_name(*again)[0], again)
         yield list(replies.values())
         start = list(replies.values())
 

@@ -69,7 +69,7 @@ def _alone(dice: _Dice) -> Iterator[None]:
 @contextlib.contextmanager
 def _no_download() -> Iterator[None]:
     """Games that want lists of words load them when they are made: here that is the user's to decide."""
-    nltk = need("nltk", "textarena", _EXTRA)
+    nltk: Any = need("nltk", "textarena", _EXTRA)
     before = nltk.download
     nltk.download = lambda *names, **more: False
     try:
