@@ -176,11 +176,11 @@ class SpreadBatch(BatchEnv):
             force[:, b] -= push
         return force
 
-    def _distances(self) -> tuple[np.ndarray, np.ndarray]:
+    def _distances(self, rows: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         """(which pairs of agents touch bool[B, pairs], distance of the nearest agent to each
-        landmark float64[B, N]), in one pass over all pairs of points.
+        landmark float64[B, N]), in one pass over all pairs of points of these rows.
         """
-        points = self.f.points
+        points = self.f.points[rows]
         distance = _length(points.take(self._from, axis=1) - points.take(self._to, axis=1))
         n, p = self.n, len(self._pairs)
         return distance[:, :p] < TOUCH, distance[:, p:].reshape(-1, n, n).min(axis=1)
@@ -191,7 +191,7 @@ class SpreadBatch(BatchEnv):
 
     def score(self, row: int) -> Mapping[str, float]:
         """Mean return, landmarks covered now, collisions so far."""
-        near = self._distances()[1][row]
+        near = self._distances(slice(row, row + 1))[1][0]
         return {
             "return": float(self.f.ret[row]),
             "covered": float((near < COVER).mean()),
