@@ -12,7 +12,7 @@ import pytest
 
 from crossplay.gallery.agent_protocols import measure, ways
 from crossplay.gallery.agent_protocols.claim import ENTRY, MESSAGES
-from crossplay.gallery.agent_protocols.peers import Peer, Tap, python
+from crossplay.gallery.agent_protocols.peers import Peer, Standing, Tap, python
 from crossplay.gallery.agent_protocols.player import WRONG
 from crossplay.gallery.agent_protocols.study import Served, Settings, party, plan_of
 from crossplay.gallery.agent_protocols.ways import Played, job
@@ -154,6 +154,35 @@ def test_frames_of_the_wire_are_counted_in_both_directions(tmp_path):
     assert sent == frames and got == frames[:-1] and tap.counts() == (3, 2, len(frames), len(frames) - 1)
     tap.close()
     door.close()
+
+
+class _Sleeper(Standing):
+    def start(self, folder):
+        peer = Peer(*python("-c", "print('up', flush=True); import time; time.sleep(60)"))
+        peer.says("up")
+        return peer
+
+
+def test_a_standing_server_ends_when_nobody_uses_it_and_starts_again():
+    server = _Sleeper(idle=0.05)
+    with server.used() as folder:
+        first = server._peer
+        (folder / "x").touch()
+    assert first.process.wait(10) != 0
+    while folder.exists():
+        threading.Event().wait(0.01)
+    with server.used():
+        second = server._peer
+        assert second is not first and second.process.poll() is None
+    server.end()
+    assert second.process.poll() is not None
+
+
+def test_a_command_that_ends_at_once_is_an_error_with_its_last_words():
+    peer = Peer(*python("-c", "print('no such luck'); raise SystemExit(3)"))
+    with pytest.raises(CrossplayError, match="no such luck"):
+        peer.says("answers at")
+    peer.end()
 
 
 # -- ways ----------------------------------------------------------------------------------------------
