@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crossplay.agents import make_agent
 from crossplay.jobs.envserver import Environments, Limits
@@ -215,3 +217,35 @@ def test_an_agent_that_cannot_play_is_refused_at_once():
     refused(
         Environments().handle(EnvOpen(id=1, name="openspiel:tic_tac_toe", fill={"p1": "noop"})), "BAD_VALUE", "noop"
     )
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+SEATS = st.sampled_from(["row", "column", "nobody", ""])
+MESSAGES = st.one_of(
+    st.builds(
+        EnvOpen, id=st.just(1), name=st.sampled_from(["matrix/stag_hunt", "matrix/x", "", ":", "openspiel:tic_tac_toe"]),
+        rows=st.integers(-1, 3), view=st.sampled_from(["array", "text", "x"]), options=st.dictionaries(st.just("rounds"), PLAIN),
+        fill=st.dictionaries(SEATS, st.sampled_from(["random", "noop", "", None, {}, {"type": 3}])),
+    ),
+    st.builds(EnvReset, id=st.just(2), env=st.integers(0, 3), row=st.lists(st.integers(-1, 3), max_size=3), block=st.lists(st.integers(-1, 3) | PLAIN, max_size=3)),
+    st.builds(EnvStep, id=st.just(3), env=st.integers(0, 3), actions=st.dictionaries(SEATS, PLAIN | st.lists(st.integers(0, 1), min_size=1, max_size=3))),
+    st.builds(EnvClose, id=st.just(4), env=st.integers(0, 3)),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(MESSAGES, max_size=12))
+def test_whatever_comes_is_answered_once_and_harms_nothing(messages):
+    server = Environments(Limits(envs=3))
+    for message in messages:
+        answer = server.handle(message)
+        assert isinstance(answer, (Ok, State, Error)) and answer.id == message.id
+        assert not isinstance(answer, Error) or answer.code in ("BAD_VALUE", "BAD_STATE", "BUDGET"), (message, answer)
+    for rows in server.open.values():
+        for ended, reward in zip(rows.ended, rows.reward[rows.trained[0]], strict=True):
+            assert ended in (None, "", "terminal", "horizon") and np.isfinite(reward)
+    server.close()

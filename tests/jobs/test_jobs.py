@@ -113,6 +113,11 @@ def test_a_worker_that_fails_is_not_started_again(tmp_path):
     assert state.checkpoint_step == 30
 
 
+def test_an_interpreter_without_the_framework_is_named(tmp_path):
+    state = Runner(job(tmp_path, config={"how": "lack"})).run()
+    assert state.state == "failed" and f"{sys.executable} lacks the module no_such_framework" in state.why
+
+
 def test_a_worker_that_says_nothing_is_ended(tmp_path):
     folder = job(tmp_path, config={"how": "hang"}, silence_s=1.0, heartbeat_s=1000.0, restarts=0)
     state = Runner(folder).run()

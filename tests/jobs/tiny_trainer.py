@@ -48,6 +48,8 @@ class Tiny(Worker):
             os.kill(os.getpid(), signal.SIGKILL)
         elif how == "hang":
             time.sleep(600)
+        elif how == "lack":
+            import no_such_framework  # noqa: F401
         elif how == "fail":
             raise RuntimeError("the loss is not a number")
         elif how == "lie":

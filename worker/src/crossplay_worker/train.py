@@ -13,6 +13,7 @@ What is told goes through a queue and a thread of its own, so that training neve
 from __future__ import annotations
 
 import resource
+import sys
 import threading
 import time
 import traceback
@@ -207,6 +208,10 @@ def _train(service: Any, message: Train) -> Any:
     except WireError as error:
         traceback.print_exc()
         answer = Error(id=message.id, code=error.code, message=error.message, retry=error.retry)
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        text = "%s lacks the module %s; install it there, or name another interpreter" % (sys.executable, error.name)
+        answer = Error(id=message.id, code="UPSTREAM", message=text)
     except Exception as error:
         traceback.print_exc()
         said = type(error).__name__ + ": " + str(error)

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
 NODES = 2000  # where neither nodes, depth nor a time is given
 DICE = {"skill level": "--skill N", "uci_limitstrength": "--elo N", "uci_elo": "--elo N"}
 OURS = {"hash": "hash", "multipv": "lines"}
+START = 30.0  # seconds until a program that says nothing at its start is no engine
 MATE = 100_000  # centipawns of a mate at once
 
 
@@ -51,8 +52,8 @@ class Engine:
     `id` and `options` are what it said of itself. It belongs to this process's group, and is ended with it.
     """
 
-    def __init__(self, command: Sequence[str], patience: float = 30.0) -> None:
-        self.patience = patience
+    def __init__(self, command: Sequence[str]) -> None:
+        self.patience = START  # seconds until it is given up
         self.id = ""
         self.options: dict[str, str] = {}
         self._lines: list[bytes] = []
@@ -215,7 +216,7 @@ class UciWorker(Worker):
         if self.engine is None:
             config = self.config
             try:
-                self.engine = engine = Engine(self.command, float(config["patience"]))
+                self.engine = engine = Engine(self.command)
                 wanted = {"Threads": 1, "Hash": config["hash"], "MultiPV": config["lines"], "Ponder": False}
                 for name, value in wanted.items():
                     if name.lower() in engine.options:
@@ -223,6 +224,7 @@ class UciWorker(Worker):
                 for name, value in {**config["options"], **self.own}.items():
                     engine.set(name, value)
                 engine.ask("isready", "readyok")
+                engine.patience = float(config["patience"])
             except Lost as error:
                 self._stop()
                 raise Refused("UPSTREAM", "%s: %s" % (self.command[0], error)) from None
