@@ -151,6 +151,10 @@ def _held(findings: Mapping[str, bool], kind: str, way: str) -> str:
         ("late", "http"): "no clock",
         ("late", "a2a"): "never read: the request was given up",
         ("wrong", "mcp"): "refused first (next row)",
+        (
+            "asked again",
+            "a2a",
+        ): "not here: the server found it wrong itself; agents without our extension are asked again",
     }.get((kind, way), "no")
 
 
