@@ -111,16 +111,16 @@ class Codec:
             return BadFrame(f"cannot read the frame: {error}")
         if not isinstance(plain, dict):
             return BadFrame(f"a frame holds one map, not {type(plain).__name__}")
-        number = plain.get("id")
-        number = number if isinstance(number, int) else 0
-        if plain.get("t") not in _CLASSES:
-            return BadFrame(f"unknown message {str(plain.get('t'))[:40]!r}", number, "UNSUPPORTED")
-        return BadFrame(f"{plain['t']}: {error}", number, "BAD_VALUE", plain["t"])
+        number, tag = plain.get("id"), plain.get("t")
+        number = number if type(number) is int else 0
+        if not isinstance(tag, str) or tag not in _CLASSES:
+            return BadFrame(f"unknown message {str(tag)[:40]!r}", number, "UNSUPPORTED")
+        return BadFrame(f"{tag}: {error}", number, "BAD_VALUE", tag)
 
     def _id(self, body: Any, is_json: bool) -> int:
         try:
             plain = msgspec.json.decode(body) if is_json else self._plain.decode(body)
-            return plain["id"] if isinstance(plain["id"], int) else 0
+            return plain["id"] if type(plain["id"]) is int else 0
         except Exception:
             return 0
 

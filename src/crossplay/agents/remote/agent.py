@@ -340,7 +340,7 @@ def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault | WireError,
         found: list[tuple[Action | Fault | WireError, Mapping[str, int]]] = []
         for i in range(rows):
             says = [Msg(str(m[0]), m[1], str(m[2]) if len(m) > 2 else "main") for m in message.says.get(i, ())]
-            counts = {str(k)[:40]: int(n) for k, n in message.counts.get(i, {}).items()}
+            counts = {str(k)[:40]: _number(n) for k, n in message.counts.get(i, {}).items()}
             if i in message.faults:
                 code, text, *again = message.faults[i]
                 fault: Any = WireError(code, text, True) if again == [True] else Fault("error", f"{code}: {text}", says)
@@ -350,11 +350,21 @@ def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault | WireError,
             if message.memo is not None:
                 action.memo = message.memo[i]
             if i in message.usage:
-                action.usage = Usage(*(max(0, int(n)) for n in message.usage[i][:4]))
+                action.usage = Usage(*(_number(n) for n in message.usage[i][:4]))
             found.append((action, counts))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise WireError("BAD_VALUE", f"acts: {error}") from None
     return found
+
+
+def _number(value: Any) -> int:
+    """A count as it may be summed and stored; raises `ValueError`."""
+    if not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
+        raise ValueError(f"{value!r} is no count")
+    return int(value)
+
+
+_MOST = 1 << 53
 
 
 def _address(obs: Observation) -> tuple[Any, ...]:

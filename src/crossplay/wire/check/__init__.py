@@ -47,7 +47,7 @@ CHECKS: dict[str, tuple[Callable[[Case], str], tuple[str, ...]]] = {
     "unequal-columns": (fields.unequal, ("ping",)),
     "wrong-types": (fields.wrong_types, ("unequal-columns",)),
     "invalid-input": (fields.invalid_input, ("act",)),
-    "errors": (fields.errors, ("unknown-verb",)),
+    "errors": (fields.errors, ("unknown-verb", "wrong-types")),
     "outside-episodes": (episodes.outside, ("act",)),
     "rebind": (greeting.rebind, ("act",)),
     "bad-seats": (greeting.bad_seats, ("rebind",)),
@@ -95,8 +95,8 @@ def check_worker(
     """What every check found about the worker that `start` starts, in the order of `CHECKS`.
 
     seats: gives the seats, with observations, for a worker's hello (default: made-up ones).
-    config: options of the agent, sent with bind. only: names of checks;
-    those they need are tried as well. Seconds: patience, of an answer; start_s, from start to hello; exit_s, to
+    config: options of the agent, sent with bind. only: names of checks; those they need are tried as well, and are
+    among the findings where they failed. Seconds: patience, of an answer; start_s, from start to hello; exit_s, to
     end; deadline, of an act that has one. say: told the name of each check before it is tried.
     """
     for name in only or ():
@@ -116,7 +116,7 @@ def check_worker(
     for name, notes in case.wrong.items():
         if notes and name in found and found[name].status != "failed":
             found[name] = Finding(name, "failed", "; ".join(notes[:4]))
-    return [f for f in found.values() if not only or f.name in only]
+    return [f for f in found.values() if not only or f.name in only or f.status == "failed"]
 
 
 def _with_needs(only: Sequence[str]) -> set[str]:

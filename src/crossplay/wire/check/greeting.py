@@ -8,7 +8,7 @@ import time
 from crossplay.wire.check.case import Case, done, refused
 from crossplay.wire.check.line import Failed, Line, Trouble
 from crossplay.wire.frames import WireError, agree
-from crossplay.wire.messages import MAJOR, Acts, Error, Ok, Seat
+from crossplay.wire.messages import MAJOR, Acts, Error, Hello, Ok, Seat
 
 __all__ = ["bad_seats", "bind", "bye", "hello", "kill", "older_minor", "other_major", "rebind", "vanish"]
 
@@ -37,8 +37,7 @@ def hello(case: Case) -> str:
     )
 
 
-def _of_hello(said: object) -> list[str]:
-    h = said
+def _of_hello(h: Hello) -> list[str]:
     problems = []
     try:
         agree(h.v)
