@@ -81,7 +81,7 @@ scraps = st.recursive(
 )
 names = st.sampled_from([f["name"] for m in protocol()["message"] for f in m["field"]])
 maps = st.fixed_dictionaries(
-    {"t": st.sampled_from([m["name"] for m in protocol()["message"]]) | st.text(max_size=5)},
+    {"t": st.sampled_from([m["name"] for m in protocol()["message"]]) | scraps},
     optional={"id": st.integers(0, 99) | scraps},
 ).flatmap(lambda base: st.dictionaries(names, scraps, max_size=5).map(lambda more: {**more, **base}))
 

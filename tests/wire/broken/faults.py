@@ -308,7 +308,7 @@ class SaysNothingAboutErrors(Little):
 @planted("extras")
 class TripsOverMessages(Little):
     def on_act(self, message):
-        return Error(id=message.id, code="INTERNAL") if message.inbox else super().on_act(message)
+        return Error(id=message.id, code="INTERNAL", message="tripped") if message.inbox else super().on_act(message)
 
 
 # -- answers ---------------------------------------------------------------------------------------------
@@ -353,7 +353,7 @@ class AnswersTheLastRequest(Waited):
 @planted("cancel")
 class AnswersACancel(Little):
     def on_cancel(self, message):
-        return Error(id=message.id, code="CANCELLED")
+        return Error(id=message.id, code="CANCELLED", message="as asked")
 
 
 @planted("feedback", "ids")
