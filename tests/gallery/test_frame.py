@@ -141,3 +141,22 @@ def test_the_page_lists_all_entries():
     text = page()
     for name in names():
         assert f"## {name}\n" in text
+
+
+def test_what_cannot_be_checked_here_is_said_and_the_others_go_on(monkeypatch, capsys):
+    from crossplay.cli.gallery import gallery_check
+    from crossplay.gallery import checking
+
+    real = checking.check_entry
+
+    def without(e, **more):
+        if e.name == "orchmas":
+            problem = crossplay.CrossplayError("orchmas: package x is not installed; add the extra crossplay[x]")
+            problem.exit_code = 3
+            raise problem
+        return real(e, **more)
+
+    monkeypatch.setattr(checking, "check_entry", without)
+    assert gallery_check("orchmas", "optagent", once=True, json=True) == 3
+    first, second = msgspec.json.decode(capsys.readouterr().out)
+    assert first["ok"] and first["entry"] == "optagent" and second["ok"] is None and "extra" in second["not_checked"]

@@ -50,6 +50,8 @@ def gallery_show(name: str, /, *, json: Json = False) -> int:
 def gallery_check(*names: str, once: Flag = False, json: Json = False) -> int:
     """Check the mechanisms of entries (tier 0: scripted or synthetic agents, exact, seconds).
 
+    Exits 1 when one fails; 3 when one could not be checked, because a package that it needs is not installed.
+
     Parameters
     ----------
     names
@@ -65,19 +67,26 @@ def gallery_check(*names: str, once: Flag = False, json: Json = False) -> int:
     from crossplay.gallery.checking import check_entry
     from crossplay.gallery.shelf import entry
     from crossplay.gallery.shelf import names as all_names
+    from crossplay.kernel import CrossplayError
 
     chosen = [entry(n) for n in (names or all_names())]
-    found = []
+    found, left = [], {}
     with out.progress("checking") as (update, say):
         for i, e in enumerate(chosen):
             update(i, len(chosen))
             say(e.name)
-            found.append(check_entry(e, switched=not once))
+            try:
+                found.append(check_entry(e, switched=not once))
+            except CrossplayError as error:
+                if error.exit_code != 3:
+                    raise
+                left[e.name] = str(error)
         update(len(chosen), len(chosen))
-    good = all(c.ok for c in found)
+    code = 1 if not all(c.ok for c in found) else 3 if left else 0
     if json:
-        out.print_json([{**msgspec.to_builtins(c), "ok": c.ok} for c in found])
-        return 0 if good else 1
+        checked = [{**msgspec.to_builtins(c), "ok": c.ok} for c in found]
+        out.print_json(checked + [{"entry": name, "ok": None, "not_checked": why} for name, why in left.items()])
+        return code
     for c in found:
         rows = [
             (f.name, "holds" if f.holds else "FAILS", _value(f), f.bound, f.reference, "null" if f.null else "")
@@ -90,9 +99,11 @@ def gallery_check(*names: str, once: Flag = False, json: Json = False) -> int:
             out.line(f"  {name} off: fails as it must: {', '.join(f.name for f in off if not f.holds) or 'nothing'}")
         for fault in c.faults:
             out.line(f"  FAULT: {fault}")
-    out.line(f"{sum(c.ok for c in found)} of {len(found)} entries: the mechanism is implemented as described. "
+    for why in left.values():
+        out.line(f"NOT CHECKED: {why}")
+    out.line(f"{sum(c.ok for c in found)} of {len(chosen)} entries: the mechanism is implemented as described. "
              "Scripted and synthetic agents: nothing here is a result about language models.")  # fmt: skip
-    return 0 if good else 1
+    return code
 
 
 def _value(f: Any) -> str:

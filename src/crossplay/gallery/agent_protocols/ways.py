@@ -68,7 +68,9 @@ def needed(way: str) -> None:
         add = {"mcp": "the extra crossplay[mcp]", "a2a": "the extra crossplay[a2a]"}.get(
             way, "the package crossplay-worker"
         )
-        raise CrossplayError(f"agent_protocols: {NEEDS[way]} is not installed; add {add}")
+        problem = CrossplayError(f"agent_protocols: {NEEDS[way]} is not installed; add {add}")
+        problem.exit_code = 3
+        raise problem
     import_module(NEEDS[way])
 
 
