@@ -45,6 +45,13 @@ class Finding(msgspec.Struct, frozen=True):
     null: bool = False
     n: int = 0
 
+    def __post_init__(self) -> None:
+        """Plain numbers, whatever library computed them: findings are printed as JSON."""
+        for name, kind in (("holds", bool), ("value", float), ("low", float), ("high", float), ("n", int)):
+            given = getattr(self, name)
+            if given is not None:
+                msgspec.structs.force_setattr(self, name, kind(given))
+
 
 class Mechanism(msgspec.Struct, frozen=True):
     """A part that matters: with these public settings it is off, and these findings then fail."""
