@@ -409,6 +409,30 @@ def test_without_locks_and_when_durable_there_is_no_log(tmp_path, monkeypatch):
         assert said(path) == {1: ("answered", b"yes", 1, 0)}
 
 
+@pytest.mark.parametrize(("number", "heard"), [(28, True), (19, False)])
+def test_a_log_that_cannot_be_made_is_heard_when_the_disk_is_full_and_else_not_needed(
+    tmp_path, monkeypatch, number, heard
+):
+    path = tmp_path / "c.sqlite"
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with Cassette(path) as c:
+        monkeypatch.setattr(_cassette_ahead.mmap, "mmap", refused)
+        if heard:
+            with pytest.raises(Stop, match="No space left"):
+                ask(c, 1)
+        else:
+            ask(c, 1, b"yes")
+            assert len(folded(path)) == 1
+        assert not log_path(path).exists()
+        monkeypatch.undo()
+        ask(c, 2, b"no")
+    assert sorted(said(path)) == ([2] if heard else [1, 2])
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["c.seal", "c.sqlite"]
+
+
 def test_equal_requests_find_an_answer_that_is_only_logged(tmp_path):
     with Cassette(tmp_path / "c.sqlite") as c:
         first = ask(c, 1, b"yes")

@@ -15,8 +15,9 @@ from typing import Any
 
 from crossplay.kernel.types import Stop
 from crossplay.records._cassette_log import HEAD, SHARED, Columns, frame, log_path, scan
-from crossplay.records._cassette_rows import COLUMNS, DELETE, Damaged, row_seal
+from crossplay.records._cassette_rows import COLUMNS, DELETE, UPSERT, Damaged, row_seal
 from crossplay.records._cassette_writer import Writer
+from crossplay.records.errors import FULL
 
 try:
     import fcntl
@@ -38,6 +39,7 @@ KEYS = 300_000
 """Rows of a cassette up to which its keys are kept in memory, so that what is not there is not looked for."""
 STATUS, CALLS, IDEMPOTENCY, ATTEMPTS = map(COLUMNS.index, ("status", "calls", "idempotency", "attempts"))
 
+ADD = UPSERT.replace("REPLACE", "IGNORE", 1)
 FOLD = f"""INSERT OR REPLACE INTO calls ({", ".join(COLUMNS)}, seal)
 SELECT {", ".join(f"?{n}" for n in range(1, len(COLUMNS) + 2))} WHERE NOT EXISTS (
   SELECT 1 FROM calls WHERE key = ?1 AND idempotency = ?{IDEMPOTENCY + 1} AND
@@ -54,7 +56,7 @@ class Log:
     with the process.
 
     Whoever else writes says so in the head of the log; then everything is folded, the log ends and all
-    write to SQLite (see `shared`). db: used under writer.lock only.
+    write to SQLite. db: used under writer.lock only.
     """
 
     def __init__(self, path: Path, writer: Writer) -> None:
@@ -64,9 +66,10 @@ class Log:
         self._pending: dict[bytes, Columns | None] = {}
         self._answered: dict[bytes, bytes] = {}  # digest of a request -> key of the first that was sent and answered
         self._known: set[bytes] | None = None
+        self._new: set[bytes] = set()  # keys that SQLite does not hold, as far as this process knows
         self._number = self._end = self._due = 0
         self._fd = -1
-        self._head: mmap.mmap | None = None
+        self.head: mmap.mmap | bytes = HEAD  # as the file has it at every moment
         self._most = BYTES
         self._broken = ""
 
@@ -102,21 +105,17 @@ class Log:
                 )
             self._pending, self._number = found.rows, found.records
             self.fold(True)
-            if self._head is None:
+            if self.head is HEAD:
                 self._renew()
             db = self._writer.db
             with self._writer.lock:
                 (rows,) = db.execute("SELECT coalesce(max(rowid), 0) FROM calls").fetchone()
                 self._known = {key for (key,) in db.execute("SELECT key FROM calls")} if rows <= KEYS else None
         except BaseException:
+            if not os.fstat(fd).st_size:  # made just now
+                self.path.unlink(missing_ok=True)
             self._drop()
             raise
-
-    @property
-    def shared(self) -> bool:
-        """Whether another process has said that it writes as well."""
-        head = self._head
-        return head is not None and head[SHARED] != 0
 
     def close(self) -> None:
         """Fold everything and leave no log; where SQLite cannot take it now, the log stays for the next."""
@@ -131,7 +130,7 @@ class Log:
 
     def _drop(self) -> None:
         """Let the file go, and its lock with it."""
-        fd, self._fd, self._head = self._fd, -1, None
+        fd, self._fd, self.head = self._fd, -1, HEAD
         os.close(fd)
 
     def forget(self) -> None:
@@ -182,8 +181,9 @@ class Log:
             return
         key = part[0]
         self._pending[key] = part
-        if known is not None:
+        if known is not None and key not in known:
             known.add(key)
+            self._new.add(key)
         if part[STATUS] == "answered" and part[CALLS] > 0:
             self._answered.setdefault(part[1], key)
 
@@ -210,17 +210,25 @@ class Log:
                 batch = self._batch(everything)
             if not batch:
                 return
-            rows = [(*row, row_seal(row)) for _, row in batch if row is not None]
-            self._writer.many([(FOLD, rows), (DELETE, [(key,) for key, row in batch if row is None])])
+            self._commit(batch)
             with self._lock:
                 pending = self._pending
+                self._new.difference_update([key for key, _ in batch])
                 for key, row in batch:
                     if pending[key] is row:
                         del pending[key]
                 self._answered = {d: key for d, key in self._answered.items() if key in pending}
-                if self._head is not None:
+                if self.head is not HEAD:
                     with contextlib.suppress(OSError):  # no room: the old one says nothing wrong
                         self._renew()
+
+    def _commit(self, batch: list[tuple[bytes, Columns | None]]) -> None:
+        rows = [(*row, row_seal(row)) for _, row in batch if row is not None]
+        new = [row for row in rows if row[0] in self._new]
+        old = [row for row in rows if row[0] not in self._new]
+        gone = [(key,) for key, row in batch if row is None]
+        if self._writer.many([(ADD, new), (FOLD, old), (DELETE, gone)])[0] < len(new):
+            self._writer.many([(FOLD, new)])  # another process has some of them too
 
     def _batch(self, everything: bool) -> list[tuple[bytes, Columns | None]]:
         rows = list(self._pending.items())
@@ -244,11 +252,11 @@ class Log:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
-        old, shared = self._fd, self.shared
-        self._fd, self._head = fd, head
+        old, before = self._fd, self.head
+        self._fd, self.head = fd, head
         self._number, self._end = len(records), len(content)
         self._due, self._most = self._number + RECORDS, self._end + BYTES
-        if shared:
+        if before[SHARED]:
             knock(self._cassette)
         os.close(old)
 
@@ -279,21 +287,23 @@ class Logs:
     def mine(self) -> Log | None:
         """The log, once this process writes it, and until another one writes as well."""
         log = self._mine
-        if log is None or not log.shared:
+        if log is None or not log.head[SHARED]:
             return log
         self._mine, self._alone = None, False
         log.close()
         return None
 
     def begin(self) -> Log | None:
-        """The log to write to, None where SQLite is written; then whoever holds the log knows of it."""
-        log = self.mine()
-        if log is None and self._alone:
+        """A log to write to, None where SQLite is written; then whoever holds the log knows of it."""
+        log: Log | None = None
+        if self._alone:
             log = Log(self._path, self._writer)
             try:
                 self._alone = log.take()
             except OSError as error:
-                raise Unkept(_unwritten(log.path, error)) from error
+                if error.errno in FULL:
+                    raise Unkept(_unwritten(log.path, error)) from error
+                self._alone = False  # a file system that cannot do all of this
             self._mine = log = log if self._alone else None
         if log is None:
             try:

@@ -176,20 +176,22 @@ class Writer:
         """Let the thread do something that must not raise."""
         self._wake.put(chore)
 
-    def many(self, work: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
-        """Commit statements now, each with many values, in one transaction; raises the error that it met."""
+    def many(self, work: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> list[int]:
+        """Commit statements now, each with many values, in one transaction; how many rows each changed.
+        Raises the error that it met.
+        """
         with self.lock:
             self._wait(True)
             self.db.execute("BEGIN IMMEDIATE")
             try:
-                for statement, values in work:
-                    self.db.executemany(statement, values)
+                changed = [self.db.executemany(statement, values).rowcount for statement, values in work]
                 self.db.execute("COMMIT")
             except BaseException:
                 if self.db.in_transaction:  # a full disk has ended it already
                     self.db.execute("ROLLBACK")
                 raise
             self._count(sum(len(values) for _, values in work))
+            return changed
 
     def close(self) -> None:
         """Commit what is queued and end the thread."""

@@ -23,6 +23,7 @@ import msgspec
 from crossplay.kernel.types import CrossplayError, Usage, pack
 from crossplay.records._cassette_ahead import ELSEWHERE, Log, Logs, Unkept
 from crossplay.records._cassette_modes import Fork, Mode, check_mode, same_place
+from crossplay.records._cassette_open import connect, reading, writing
 from crossplay.records._cassette_overlay import Overlay
 from crossplay.records._cassette_pack import SUFFIX as PACKED
 from crossplay.records._cassette_pack import Packed
@@ -32,7 +33,6 @@ from crossplay.records._cassette_rows import (
     FIND,
     INDEXES,
     SAME,
-    SCHEMA,
     SELECT,
     SETTLE,
     UPSERT,
@@ -56,7 +56,7 @@ from crossplay.records._cassette_rows import (
     stored_of,
     superseded_key,
 )
-from crossplay.records._cassette_seal import Damage, check_seal, seal_path, verify_cassette, write_seal
+from crossplay.records._cassette_seal import Damage, seal_path, verify_cassette, write_seal
 from crossplay.records._cassette_shelf import Shelf, episode_rows
 from crossplay.records._cassette_writer import Commit, Writer
 
@@ -74,10 +74,6 @@ __all__ = [
     "call_key",
     "verify_cassette",
 ]
-
-
-MAPPED = 1 << 30
-"""Bytes of a file that strict replay maps into memory instead of copying pages."""
 
 
 class Cassette:
@@ -159,33 +155,12 @@ class Cassette:
             raise
 
     def _open(self, durable: bool) -> sqlite3.Connection:
-        strict = self.mode == "strict"
         if self.path is None:
-            db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-        elif strict:
-            if not self.path.is_file():
-                raise Missing(f"cassette: {self.path} does not exist, and strict replay sends nothing")
-            db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if problem := check_seal(self.path):
-                raise Damaged(f"cassette: {problem}; `crossplay verify` names the calls")
-            self._sealed = seal_path(self.path).is_file()
-            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
-        try:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version > VERSION:
-                raise CrossplayError(f"cassette: {self.path} has format {version}; this release reads up to {VERSION}")
-            if strict:
-                db.execute(f"PRAGMA mmap_size = {MAPPED}")
-            if self.path is None or not strict:
-                db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            if self.path is None or not (strict or self._sealed):
-                db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise Damaged(f"cassette: {self.path} cannot be read ({error})") from error
-        return db
+            return connect()
+        if self.mode == "strict":
+            return reading(self.path)
+        self._sealed = seal_path(self.path).is_file()
+        return writing(self.path, durable, self._sealed)
 
     def _ahead(self) -> Log | None:
         """The log, while this process alone writes."""
@@ -206,8 +181,8 @@ class Cassette:
         """The rows as SQLite; those of an exported file are unpacked into memory when first asked for."""
         if self._db is None:
             assert self._packed is not None, "only an exported file is opened without its rows"
-            self._db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
-            self._db.executescript(SCHEMA + INDEXES)
+            self._db = connect()
+            self._db.executescript(INDEXES)
             for row in self._packed.rows():
                 self._db.execute(UPSERT, _values(row))
         return self._db
@@ -468,7 +443,7 @@ class Cassette:
         if self.mode == "off":
             return Commit(None, (), result)
         try:
-            log = self._begin()
+            log = self._ahead() or self._begin()
             if log is not None:
                 log.append([part if isinstance(part, bytes) else columns_of(part) for part in parts])
                 return Commit(None, (), result)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crossplay.kernel.types import CrossplayError
 
-__all__ = ["Damaged", "RunError", "explained"]
+__all__ = ["FULL", "Damaged", "RunError", "explained"]
 
 
 class RunError(CrossplayError):
@@ -25,7 +25,8 @@ class Damaged(CrossplayError):
     exit_code = 1
 
 
-_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""What the system says where there is no room."""
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def explained(path: Path, doing: str) -> Iterator[None]:
     except UnicodeDecodeError as error:  # what SQLite says of damaged names repeats their bytes
         raise Damaged(f"{path}/manifest.sqlite is damaged: {error}") from error
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise RunError(_full(path)) from error
         raise RunError(f"{path}: cannot {doing}: {error.strerror or error}") from error
 
@@ -55,8 +56,8 @@ def _full(path: Path) -> str:
 
 def _from_sqlite(path: Path, doing: str, error: sqlite3.Error) -> CrossplayError:
     name = getattr(error, "sqlite_errorname", None) or ""
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-        if name.startswith("SQLITE_FULL") or "WRITE" in name or name == "SQLITE_IOERR":
+    if name.startswith(("SQLITEFULL", "SQLITE_IOERR")):
+        if name.startswith("SQLITEFULL") or "WRITE" in name or name == "SQLITE_IOERR":
             return RunError(_full(path))
         return RunError(f"{path}: cannot {doing}: {error} ({name})")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or isinstance(error, sqlite3.DataError):
