@@ -15,8 +15,22 @@ from crossplay.agents.connect_four_book import _book, look_up
 from crossplay.agents.context import read_options
 from crossplay.agents.openspiel_bots import openspiel_bot
 from crossplay.envs.adapters.openspiel import replay
-from crossplay.kernel import Agent, Block, CrossplayError, Lineup, key, loop, make_env, pack, pick, play, unpack
+from crossplay.kernel import (
+    Agent,
+    Block,
+    CrossplayError,
+    Lineup,
+    Observation,
+    key,
+    loop,
+    make_env,
+    pack,
+    pick,
+    play,
+    unpack,
+)
 from crossplay.kernel.fast import compiled
+from crossplay.kernel.obs import Scope
 
 pyspiel = pytest.importorskip("pyspiel")
 
@@ -213,6 +227,40 @@ def test_moves_of_the_book_keep_the_win(n: int) -> None:
 def test_the_perfect_player_beats_long_searches(block: int) -> None:
     done = game("connect_four", bot("perfect", ties="first"), bot("mcts", simulations=2000), block)
     assert done.score["return_p0"] == 1.0 and "unproven" not in done.counts["p0"]
+
+
+@needs_fast
+def test_a_lost_game_is_not_made_easy() -> None:
+    """Every move loses against perfect play; it takes one that does not lose at once."""
+    columns = next(c for n in range(400) if (c := list(late(n, 22).history())) and _lost_but_not_at_once(c))
+    env = make_env("openspiel:connect_four")
+    env.reset(bytes(16))
+    for column in columns:
+        env.step({env.to_act()[0]: column}, ())
+    (seat,) = env.to_act()
+    for block in range(8):
+        obs = Observation(Scope(env, env.id, Block(0, block), seat), "act", len(columns), env.legal(seat))
+        assert bot("perfect").act(obs) in _not_at_once(columns)
+
+
+def _not_at_once(columns: list[int]) -> list[int]:
+    """The moves after which the other cannot win with the next one."""
+    state = pyspiel.load_game("connect_four").new_initial_state()
+    replay(state, columns)
+    kept = []
+    for column in state.legal_actions():
+        then = state.child(column)
+        if not any(
+            then.child(a).is_terminal() and then.child(a).player_return(then.current_player()) > 0
+            for a in then.legal_actions()
+        ):
+            kept.append(column)
+    return kept
+
+
+def _lost_but_not_at_once(columns: list[int]) -> bool:
+    solved = solve(*position(columns), 10**7)
+    return solved.value < 0 and 0 < len(_not_at_once(columns)) < len(solved.best)
 
 
 def test_the_perfect_player_of_tic_tac_toe() -> None:

@@ -170,6 +170,8 @@ class Perfect(_Bot):
         if column is not None:
             return (column,), True
         solved = solve(mine, full, self.settings["nodes"], all_best=False)
+        if solved.proven and solved.value < 0:  # against perfect play all lose: do not make it easy
+            return search(state, 64, _NODES["alpha_beta"]).best, True
         if solved.proven and all_best:
             others = solve(mine, full, self.settings["nodes"], target=solved.value)
             solved = others if others.proven else solved
