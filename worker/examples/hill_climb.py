@@ -65,7 +65,7 @@ class HillClimb(Worker):
             raise Refused("BAD_VALUE", "hill-climb: config = { checkpoint = ... } is missing")
         self.weights = load(config["checkpoint"], self.name)[0]["best"]
         for seat in seats:
-            if (int(np.prod(seat.shape)) + 1, len(seat.spec["names"])) != self.weights.shape:
+            if (int(np.prod(seat.shape)) + 1, len(seat.spec.get("names", ()))) != self.weights.shape:
                 raise Refused("BAD_SPACE", "hill-climb: the policy was trained on other views or actions")
 
     def act_batch(self, batch):
