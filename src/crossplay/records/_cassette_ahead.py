@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ KEYS = 300_000
 """Rows of a cassette up to which its keys are kept in memory, so that what is not there is not looked for."""
 STATUS, CALLS, IDEMPOTENCY, ATTEMPTS = map(COLUMNS.index, ("status", "calls", "idempotency", "attempts"))
 
+WIDE = 64
+"""Rows of one statement: between statements the thread that folds has to wait for the one that asks."""
 ADD = UPSERT.replace("REPLACE", "IGNORE", 1)
+ADD_WIDE = ADD + f", ({', '.join('?' * (len(COLUMNS) + 1))})" * (WIDE - 1)
 FOLD = f"""INSERT OR REPLACE INTO calls ({", ".join(COLUMNS)}, seal)
 SELECT {", ".join(f"?{n}" for n in range(1, len(COLUMNS) + 2))} WHERE NOT EXISTS (
   SELECT 1 FROM calls WHERE key = ?1 AND idempotency = ?{IDEMPOTENCY + 1} AND
@@ -227,7 +231,9 @@ class Log:
         new = [row for row in rows if row[0] in self._new]
         old = [row for row in rows if row[0] not in self._new]
         gone = [(key,) for key, row in batch if row is None]
-        if self._writer.many([(ADD, new), (FOLD, old), (DELETE, gone)])[0] < len(new):
+        wide = len(new) // WIDE * WIDE
+        groups = [tuple(chain.from_iterable(new[at : at + WIDE])) for at in range(0, wide, WIDE)]
+        if sum(self._writer.many([(ADD_WIDE, groups), (ADD, new[wide:]), (FOLD, old), (DELETE, gone)])[:2]) < len(new):
             self._writer.many([(FOLD, new)])  # another process has some of them too
 
     def _batch(self, everything: bool) -> list[tuple[bytes, Columns | None]]:

@@ -190,7 +190,7 @@ class Writer:
                 if self.db.in_transaction:  # a full disk has ended it already
                     self.db.execute("ROLLBACK")
                 raise
-            self._count(sum(len(values) for _, values in work))
+            self._count(sum(changed))
             return changed
 
     def close(self) -> None:
