@@ -73,7 +73,7 @@ def worker_check(
         done = [0]
 
         def tell(name: str) -> None:
-            update(done[0], len(only or CHECKS))
+            update(done[0], max(len(only or CHECKS), done[0] + 1))  # what they need is tried as well
             say(name)
             done[0] += 1
 
