@@ -169,6 +169,17 @@ def test_a_token_is_not_sent_to_an_address_that_only_the_card_names(monkeypatch)
         close()
 
 
+def test_what_a_seat_sees_goes_to_another_address_of_the_card_only_with_trust():
+    with small("data") as (there, executor), small("data", where=f"{there}/") as (url, _):
+        with pytest.raises(CrossplayError, match="its card names another address.*allow it with --trust"):
+            agent, close = remote(url)
+            agent.check(game(), "row")
+        close()
+        assert "its card names another address" in repr(played(url, game(rounds=1)).events)
+        assert not executor.asked
+        assert played(url, game(rounds=1), trust=True).status == "horizon" and executor.asked
+
+
 def test_options_are_checked_and_a_file_may_not_send_secrets_away(monkeypatch):
     monkeypatch.setenv("A2A_TEST", "hush-hush-token-1234")
     with pytest.raises(CrossplayError, match="no address"):

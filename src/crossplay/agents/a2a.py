@@ -296,6 +296,6 @@ def a2a(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
         what = f"the variable {token} and what a seat sees" if token else "what a seat sees"
         raise NeedsTrust(f"a2a: a file sends {what} to {parts.hostname}; allow it with --trust")
     secret = "" if replayed else token_of(token, f"a2a:{shown(rest)}")
-    line = Line(rest, secret, options["timeout"], options["retries"])
+    line = Line(rest, secret, options["timeout"], options["retries"], elsewhere=context.trust)
     context.closing.append(line.close)
     return A2a(line, context.door, views, options["repairs"], f"a2a:{shown(rest)}")

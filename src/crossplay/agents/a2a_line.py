@@ -31,6 +31,8 @@ PARTS = 64
 """Parts of an answer that are read."""
 AGAIN = {429, 502, 503, 504}
 """Answers of HTTP after which a message is sent again."""
+BINDINGS = ("JSONRPC", "HTTP+JSON")
+"""Forms of A2A that are spoken here."""
 AT_ONCE = 32
 """Messages to one agent at a time; the others wait, and their time has not begun."""
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -66,11 +68,14 @@ class Line:
     """One agent at an address. token: the value of a bearer token, or "".
 
     seconds: of one message; retries: how often a message is sent again after a lost connection or an
-    answer that says "later".
+    answer that says "later". elsewhere: whether the card may name another address (never with a token).
     """
 
-    def __init__(self, url: str, token: str = "", seconds: float = 60.0, retries: int = 2) -> None:
+    def __init__(
+        self, url: str, token: str = "", seconds: float = 60.0, retries: int = 2, elsewhere: bool = False
+    ) -> None:
         self.url, self.secret, self.seconds, self.retries = url, token, seconds, retries
+        self._elsewhere = elsewhere and not token
         self._card: Any = None
         self._client: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,10 +130,9 @@ class Line:
         http = _http_client(self.secret, self.seconds)
         try:
             card = await sdk.A2ACardResolver(http, self.url).get_agent_card()
-            _same_place(self.url, card, bool(self.secret))
-            config = sdk.ClientConfig(
-                streaming=False, httpx_client=http, supported_protocol_bindings=["JSONRPC", "HTTP+JSON"]
-            )
+            if not self._elsewhere:
+                _same_place(self.url, card, bool(self.secret))
+            config = sdk.ClientConfig(streaming=False, httpx_client=http, supported_protocol_bindings=list(BINDINGS))
             client = sdk.ClientFactory(config).create(card)
         except BaseException as error:
             await http.aclose()
@@ -334,14 +338,11 @@ def _http_client(token: str, seconds: float) -> Any:
 
 
 def _same_place(url: str, card: Any, token: bool) -> None:
-    """A token may go only where it was given for: a card may name any other address."""
-    if not token:
-        return
+    """Token and questions may go only where they were meant for: a card may name any other address."""
     for interface in card.supported_interfaces:
-        if _origin(interface.url) != _origin(url):
-            raise CrossplayError(
-                f"{shown(url)}: its card names another address, {shown(interface.url)}; a token is not sent there"
-            )
+        if interface.protocol_binding in BINDINGS and _origin(interface.url) != _origin(url):
+            what = "a token is not sent there" if token else "allow it with --trust"
+            raise CrossplayError(f"{shown(url)}: its card names another address, {shown(interface.url)}; {what}")
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
