@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from crossplay.cli.seats import seat_mcp
+from crossplay.cli.seats import _tokens, seat_mcp
 from crossplay.kernel import CrossplayError
 from crossplay.serve.sitting import open_seats, seat_study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import verify
 
 PLAYER = Path(__file__).parents[2] / "examples" / "mcp_player.py"
+
+BOTH = ["kitchen/cramped_room", "--seat", "p0", "--seat", "p1"]
 
 
 def test_the_first_seat_is_open_and_the_expert_fills_the_others():
@@ -55,14 +57,30 @@ def test_open_seats_are_found_behind_skills(tmp_path):
         (["kitchen/cramped_room", "--episodes", "0"], "1 or more"),
         (["kitchen/cramped_room", "--http", "0.0.0.0:0"], "needs a token"),
         (["kitchen/cramped_room", "--http", "0", "--token-env", "CROSSPLAY_NOT_SET"], "is not set"),
+        ([*BOTH, "--http", "0", "--token-env", "TOKEN_A"], "say SEAT=VARIABLE for each"),
+        ([*BOTH, "--http", "0", "--token-env", "p0=TOKEN_A", "--token-env", "p1=TOKEN_A"], "p1 has the token of"),
+        ([*BOTH, "--http", "0", "--token-env", "p9=TOKEN_A"], 'the seat "p9" is not open'),
+        ([*BOTH, "--http", "0.0.0.0:0", "--token-env", "p0=TOKEN_A"], "--http, seat p1: 0.0.0.0 can be reached"),
         (["kitchen/cramped_room", "--option", "horizon"], "expected NAME=VALUE"),
     ],
 )
-def test_mistakes_are_named(words, why, tmp_path):
+def test_mistakes_are_named(words, why, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN_A", "a-token-of-enough-characters")
     app = App()
     app.command(seat_mcp, name="mcp")
     with pytest.raises(CrossplayError, match=re.escape(why)):
         app(["mcp", *words, "--out", str(tmp_path / "run")], result_action="return_value")
+
+
+def test_each_seat_has_a_token_of_its_own(tmp_path, monkeypatch):
+    stage = Stage(seat_study("kitchen/cramped_room", ["p0", "p1"]), tmp_path)
+    monkeypatch.setenv("TOKEN_A", "a-token-of-enough-characters")
+    monkeypatch.setenv("TOKEN_B", "another-token-of-that-many")
+    found = _tokens(stage, open_seats(stage), ["p1=TOKEN_B", "p0=TOKEN_A"], "0.0.0.0")
+    assert found == {"guest-p0": "a-token-of-enough-characters", "guest-p1": "another-token-of-that-many"}
+    assert set(_tokens(stage, open_seats(stage), (), "127.0.0.1").values()) == {""}
+    stage = Stage(seat_study("kitchen/cramped_room"), tmp_path)
+    assert _tokens(stage, open_seats(stage), ["TOKEN_A"], "127.0.0.1") == {"guest": "a-token-of-enough-characters"}
 
 
 def test_a_play_over_http_is_shown_and_verified(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ def seat_mcp(
     skills: Flag = False,
     image: Flag = False,
     http: str = "",
-    token_env: str = "",
+    token_env: list[str] | None = None,
     out_: Annotated[Path | None, Parameter(name="--out")] = None,
     wait: float = 600.0,
     grace: float = 300.0,
@@ -66,7 +67,8 @@ def seat_mcp(
     http
         Serve at HOST:PORT instead of stdin and stdout; a port alone is one on loopback, 0 any free one.
     token_env
-        Environment variable with the token that clients must send; needed off loopback.
+        Environment variable with the token that clients must send; needed off loopback. With several open seats
+        SEAT=VARIABLE for each: whoever holds a seat's token plays it.
     out_
         The run folder; default: a new one under runs/. The same folder goes on with a run that was stopped.
     wait
@@ -106,23 +108,26 @@ def seat_mcp(
         one.mailbox.wait_s, one.mailbox.grace = wait, grace
         one.mailbox.expected = episodes_of(stage, name, folder)
     if http:
-        return _over_http(stage, folder, opened, http, token_env, hold)
+        return _over_http(stage, folder, opened, http, token_env or (), hold)
     (only,) = opened.values()
     return _over_stdio(stage, folder, only, hold)
 
 
-def _over_http(stage: Any, folder: Path, opened: dict[str, Any], address: str, token_env: str, hold: float) -> int:
+def _over_http(
+    stage: Any, folder: Path, opened: dict[str, Any], address: str, token_env: Sequence[str], hold: float
+) -> int:
     """Serve each seat at an address of its own while the study is played; then show it."""
     from crossplay.cli.studies import show
-    from crossplay.serve.guard import split_address, token_from
+    from crossplay.serve.guard import split_address
     from crossplay.serve.mcp_http import McpHouse
     from crossplay.serve.open import TOLD
 
     host, port = split_address(address)
-    token = token_from(token_env, host, "--http")
+    tokens = _tokens(stage, opened, token_env, host)
     houses = []
     try:
         for k, (name, one) in enumerate(opened.items()):
+            token = tokens[name]
             houses.append(McpHouse(one, host, port + k if port else 0, token, hold=hold))
             houses[-1].open()
             out.fail(f"{name} is open at {houses[-1].url}{' (with the token)' if token else ''}")
@@ -138,6 +143,35 @@ def _over_http(stage: Any, folder: Path, opened: dict[str, Any], address: str, t
         for house in houses:
             house.close()
     return show(folder)
+
+
+def _tokens(stage: Any, opened: Mapping[str, Any], given: Sequence[str], host: str) -> dict[str, str]:
+    """The token of each open seat by the name of its agent ("" for none, on loopback); each has one of its own."""
+    from crossplay.kernel import CrossplayError, nearest
+    from crossplay.serve.guard import token_from
+
+    cell = next(c for c in stage.cells if not c.role)
+    seats = {s: name for s, name in zip(stage.lineup(cell).seats, cell.seats, strict=True) if name in opened}
+    variables: dict[str, str] = {}
+    for one in given:
+        seat, equals, variable = one.partition("=")
+        if not equals:
+            if len(seats) > 1:
+                raise CrossplayError(
+                    f'--token-env "{one}": {len(seats)} seats are open, and who holds the token of one must not play '
+                    "another; say SEAT=VARIABLE for each"
+                )
+            seat, variable = next(iter(seats)), one
+        if seat not in seats:
+            raise CrossplayError(f'--token-env "{one}": the seat "{seat}" is not open.{nearest(seat, seats)}')
+        variables[seat] = variable
+    found: dict[str, str] = {}
+    for seat, name in seats.items():
+        token = token_from(variables.get(seat, ""), host, f"--http, seat {seat}")
+        if token and token in found.values():
+            raise CrossplayError(f"--token-env: the seat {seat} has the token of another seat; give it one of its own")
+        found[name] = token
+    return found
 
 
 def _over_stdio(stage: Any, folder: Path, seat: Any, hold: float) -> int:
