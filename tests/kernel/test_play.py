@@ -290,3 +290,11 @@ def test_at_tick_pace_a_late_seat_is_held_and_not_at_fault():
 def test_a_lineup_must_fill_the_seats():
     with pytest.raises(CrossplayError, match="no agent for c"):
         play(walk(), {"a": Uniform(), "b": Uniform()})
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_no_finite_number_is_an_environment_fault(odd):
+    env = Nim()
+    env.score = lambda: {"won": 1.0, "odd": odd}
+    outcome = loop(play(env, {"first": Uniform(), "second": Counter()}, Block(3)))
+    assert (outcome.status, outcome.score) == ("env-fault", {}) and f"the score odd is {odd}" in outcome.detail

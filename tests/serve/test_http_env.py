@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -288,6 +289,9 @@ class Shop(BaseHTTPRequestHandler):
             return None
         if manner == "reward":
             return self.say({"state": "x", "reward": "much", "done": False})
+        if manner in ("nan", "inf", "wide"):
+            odd = {"nan": math.nan, "inf": -math.inf, "wide": 10**400}[manner]
+            return self.say({"state": "x", "reward": 0.5, "score": odd, "done": True})
         if self.path == "/step":
             done = body["action"] == "buy"
             return self.say(
@@ -344,6 +348,9 @@ def test_the_other_dialect_is_understood():
         ("error", "not valid"),
         ("html", "no JSON"),
         ("reward", "reward = much"),
+        ("nan", "score = nan"),
+        ("inf", "score = -inf"),
+        ("wide", "score = 1000"),
         ("hang", "no answer within|timed out"),
         ("trickle", "no answer within"),
         ("trickled-head", "no answer within"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -158,6 +159,9 @@ class Book:
                     flags=FLAG_WORLD,
                 )
             )
+        if isinstance(answer, Action) and answer.counts:
+            for name, k in answer.counts.items():
+                self.count(i, name, k)
         for name, k in (
             ("calls", usage.calls),
             ("tok_in", usage.tok_in),
@@ -251,10 +255,13 @@ class Book:
         )
 
     def final_score(self, status: str, detail: str) -> tuple[str, dict[str, float], str]:
-        """(status, score, detail): a score that cannot be computed is an environment fault."""
+        """(status, score, detail): a score that cannot be computed, or is no finite number, is an environment fault."""
         try:
             found = self.env.forfeit_score(status[8:]) if status.startswith("forfeit:") else self.env.score()
-            return status, {k: float(v) for k, v in found.items()}, detail
+            score = {k: float(v) for k, v in found.items()}
+            if wrong := [k for k, v in score.items() if not math.isfinite(v)]:
+                raise ValueError(f"the score {wrong[0]} is {score[wrong[0]]}")
+            return status, score, detail
         except Exception as error:
             kept = status if status.startswith(("void", "env-fault")) else "env-fault"
             return kept, {}, detail or say(error)

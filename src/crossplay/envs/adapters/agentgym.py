@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -190,16 +191,22 @@ class AgentGymEnv(Foreign):
         if not isinstance(found, dict):
             raise _outside(f"{self._server.title}/step: expected an object, got {str(found)[:100]}")
         reward = found.get("reward", 0.0)
-        if isinstance(reward, bool) or not isinstance(reward, (int, float)):
-            raise _outside(f"{self._server.title}/step: reward = {str(reward)[:60]}")
+        earned = self._number_of("reward", reward)
         score = found.get("score", reward)
-        self._told = float(score) if isinstance(score, (int, float)) else float(reward)
+        score = int(score) if isinstance(score, bool) else score
+        self._told = self._number_of("score", score) if isinstance(score, (int, float)) else earned
         self._ticks += 1
-        self._sum += float(reward)
-        self._most = float(reward) if self._ticks == 1 else max(self._most, float(reward))
+        self._sum += earned
+        self._most = earned if self._ticks == 1 else max(self._most, earned)
         self._done = bool(found.get("done", False))
         self._take(_text(found), found)
-        return (float(reward),)
+        return (earned,)
+
+    def _number_of(self, name: str, value: Any) -> float:
+        """A finite number of the server's."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+            raise _outside(f"{self._server.title}/step: {name} = {str(value)[:60]}")
+        return float(value)
 
     def _take(self, text: Any, found: Mapping[str, Any]) -> None:
         """Keep what is seen now."""
