@@ -90,6 +90,7 @@ class FilledRows(Rows):
             row.ready.clear()
             for seat, value in chosen.items():
                 asked[seat][0].set_result(value)
+            row.look()  # where its episode is over already, there is nothing to wait for
         self._settle(running)
 
     def _settle(self, rows: Sequence[int]) -> None:
@@ -100,13 +101,21 @@ class FilledRows(Rows):
                 await self._rows[n].ready.wait()
 
         self._loop.run_until_complete(all_ready())
+        broken: list[Exception] = []
         for n in rows:
             row = self._rows[n]
             if row.task is not None and row.task.done():
-                self._over(n, row)
+                try:
+                    self._over(n, row)
+                except Exception as error:  # told when all rows are settled: others may have ended in this step too
+                    broken.append(error)
             else:
                 for seat, ask in row.asked.items():
                     self.reward[seat][n] = ask[3]
+        if len(broken) > 1:
+            raise CrossplayError(f"{broken[0]} ({len(broken)} rows ended badly in this step)") from broken[0]
+        if broken:
+            raise broken[0]
 
     def _over(self, number: int, row: _Row) -> None:
         assert row.task is not None and row.episode is not None
