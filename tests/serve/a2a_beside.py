@@ -71,7 +71,7 @@ class Small(AgentExecutor):
             await updater.complete()
         else:
             said = {"talk": f"I go {name}", "leak": "my token is hush-hush-token-1234"}.get(manner)
-            answer = {"value": name, "confidence": 0.5, **({"say": said} if said else {})}
+            answer = {"value": name, "confidence": 0.5, **({"say": said, f"of {said}": 1} if said else {})}
             parts = [new_data_part(answer)]
             await event_queue.enqueue_event(new_message(parts, context_id=context.context_id))
 
@@ -83,7 +83,7 @@ def card(url, where="", manner=""):
     binding, version = ("HTTP+JSON" if manner == "rest" else "JSONRPC"), ("0.3" if manner == "old" else "1.0")
     return t.AgentCard(
         name="small",
-        description="Answers by a rule",
+        description="Answers by a rule" + (" and says hush-hush-token-1234" if manner == "leak" else ""),
         version="1",
         supported_interfaces=[t.AgentInterface(url=where or url, protocol_binding=binding, protocol_version=version)],
         capabilities=t.AgentCapabilities(streaming=False),

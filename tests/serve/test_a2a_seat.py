@@ -15,7 +15,9 @@ pytest.importorskip("a2a")
 from a2a_beside import choose, small
 from a2a_remote import remote
 
-from crossplay.kernel import Action, Agent, Block, CrossplayError, Stop, aio, loop, make_env, play, unpack
+from crossplay.agents.a2a_form import packed, unpacked
+from crossplay.agents.a2a_line import _cleaned
+from crossplay.kernel import Action, Agent, Block, CrossplayError, Stop, aio, loop, make_env, pack, play, unpack
 from crossplay.models import Door
 from crossplay.records.cassette import Cassette
 
@@ -156,7 +158,22 @@ def test_a_token_does_not_come_into_the_record_even_if_the_agent_says_it(monkeyp
     asyncio.run(door.aclose())
     stored = b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert b"redacted" in stored and b"hush-hush" not in stored
+    assert "says [redacted]" in agent.manifest()["card"]["description"]
     assert "hush-hush" not in repr(agent.manifest()) and "hush-hush" not in repr(outcome.events)
+
+
+def test_a_token_is_cut_out_of_keys_and_of_the_exact_part_which_stays_readable():
+    memo = pack({"n": 1, "said": "hush-hush-token-1234"})
+    part = {
+        "value": 0,
+        "hush-hush-token-1234": [1],
+        "exact": packed({"rationale": "hush-hush-token-1234", "memo": memo}),
+    }
+    [found] = _cleaned("hush-hush-token-1234", [part])
+    assert list(found) == ["value", "[redacted]", "exact"]
+    exact = unpacked(found["exact"])
+    assert exact["rationale"] == "[redacted]" and unpack(exact["memo"]) == {"n": 1, "said": "*" * 20}
+    assert _cleaned("another", [part]) == [part]
 
 
 def test_a_token_is_not_sent_to_an_address_that_only_the_card_names(monkeypatch):

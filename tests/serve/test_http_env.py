@@ -269,6 +269,11 @@ class Shop(BaseHTTPRequestHandler):
         manner = self.server.manner
         if self.path == "/create":
             return self.say(4 if manner != "wrong" else {"no": 1})
+        if manner == "leak":
+            secret = self.headers["Authorization"].partition(" ")[2]
+            if body.get("action") == "click[1]":
+                return self.raw(f"no {secret}".encode(), "application/json")
+            return self.say({"state": f"you did {secret}", "info": {secret: [secret]}, "available_actions": [secret]})
         if self.path == "/reset":
             return self.say([None, None])
         if manner == "error":
@@ -370,6 +375,16 @@ def test_a_server_that_fails_is_a_fault_of_the_environment(manner, says):
         )
         outcome = loop(play(env, {"agent": Buys()}, Block(1)))
     assert outcome.status == "env-fault" and re.search(says, outcome.detail)
+
+
+def test_a_token_is_cut_out_of_what_a_server_says(monkeypatch):
+    monkeypatch.setenv("A2A_TEST", "hush-hush-token-1234")
+    with shop("leak") as (url, _):
+        env = AgentGymEnv(url, {"item": "session_id", "token_env": "A2A_TEST"})
+        outcome = loop(play(env, {"agent": Buys()}, Block(1)))
+        assert env._server.post("reset", {})["info"] == {"[redacted]": ["[redacted]"]}
+    assert outcome.status == "env-fault" and "no ****" in outcome.detail
+    assert "redacted" in env.text() and "hush-hush" not in repr((env.text(), outcome))
 
 
 def test_a_server_that_is_none_is_named():

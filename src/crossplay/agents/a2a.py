@@ -191,15 +191,13 @@ class A2a(Agent):
 
         async def call() -> Any:
             try:
-                return _without(self.line.secret, await run())
+                return await run()
             except Lost as error:
                 raise away(str(error), error.doubtful) from error
             except Refused as error:
                 raise ModelDown(f"{self.title}: {error}") from error
             except Late as error:
                 raise TimeoutError(str(error)) from error
-            except CrossplayError as error:
-                raise type(error)(_without(self.line.secret, str(error))) from error
 
         try:
             return await self.door.tool(self.title, asked, obs, call, repeatable=repeatable)
@@ -237,17 +235,6 @@ def _away() -> type[Any]:
     from crossplay.models import ModelDown
 
     return type("Away", (ModelDown,), {})
-
-
-def _without(secret: str, found: Any) -> Any:
-    """Plain data without our token, should the agent say it."""
-    if not secret:
-        return found
-    if isinstance(found, str):
-        return found.replace(secret, "[redacted]")
-    if isinstance(found, Mapping):
-        return {k: _without(secret, v) for k, v in found.items()}
-    return [_without(secret, v) for v in found] if isinstance(found, list) else found
 
 
 def _remember(memo: dict[str, Any], obs: Observation) -> None:

@@ -19,7 +19,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crossplay.agents.a2a_form import packed, unpacked
+from crossplay.agents.prompt import Unreadable
 from crossplay.kernel import CrossplayError
+from crossplay.wire import without
 
 __all__ = ["LOOPBACK", "Late", "Line", "Lost", "Refused", "Sent", "shown", "token_of"]
 
@@ -152,7 +155,7 @@ class Line:
                 await self._open()
         except TimeoutError as error:
             raise self._reason(error) from error
-        found: dict[str, Any] = MessageToDict(self._card)
+        found: dict[str, Any] = without(self.secret, MessageToDict(self._card))
         found.pop("signatures", None)
         return found
 
@@ -172,6 +175,7 @@ class Line:
                 async with self._gate, asyncio.timeout(self.seconds):
                     client = await self._open()
                     sent = await self._exchange(client, SendMessageRequest(message=message))
+                sent.text, sent.data = without(self.secret, sent.text), _cleaned(self.secret, sent.data)
                 sent.attempts, sent.doubtful = attempt + 1, doubtful
                 return sent
             except Exception as error:
@@ -217,7 +221,12 @@ class Line:
                 await client.http.aclose()
 
     def _reason(self, error: Exception) -> Exception:
-        """What an exception of the SDK or the network means."""
+        """What an exception of the SDK or the network means, without our token."""
+        reason = self._meaning(error)
+        reason.args = tuple(without(self.secret, list(reason.args)))
+        return reason
+
+    def _meaning(self, error: Exception) -> Exception:
         import httpx
         from a2a.utils.errors import A2AError
 
@@ -242,7 +251,7 @@ class Line:
         if isinstance(cause, httpx.TransportError) and not isinstance(cause, httpx.UnsupportedProtocol):
             return Lost(f"the connection to {self.url} was lost ({type(cause).__name__})", doubtful=1)
         what = error.message if isinstance(error, A2AError) else str(error)
-        return CrossplayError(f"{type(error).__name__}: {what}"[:300])
+        return CrossplayError(f"{type(error).__name__}: {without(self.secret, what)}"[:300])
 
 
 class _Later(CrossplayError):
@@ -366,6 +375,18 @@ def _read(parts: Any) -> Sent:
             except ValueError as error:  # not a number, or infinite
                 raise CrossplayError(f"a data part cannot be read: {error}") from None
     return Sent("\n".join(texts), data)
+
+
+def _cleaned(secret: str, data: list[Any]) -> list[Any]:
+    """Data parts without our token, also in what is packed in their exact part."""
+    data = without(secret, data)
+    for part in data if secret else ():
+        if isinstance(part, dict) and isinstance(part.get("exact"), str):
+            with contextlib.suppress(Unreadable):
+                exact = unpacked(part["exact"])
+                if (clean := without(secret, exact)) != exact:
+                    part["exact"] = packed(clean)
+    return data
 
 
 def shown(url: str) -> str:

@@ -23,6 +23,7 @@ from crossplay.envs._options import option_schema, settle
 from crossplay.envs.adapters._foreign import Foreign, seed31
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.types import ActionSpec, CrossplayError, pack, unpack
+from crossplay.wire import without
 
 __all__ = ["AgentGymEnv", "family"]
 
@@ -86,7 +87,7 @@ class Server:
                 raw = answer.read(LARGEST + 1)
         except (OSError, http.client.HTTPException) as error:
             what = f"no answer within {self._seconds:g} s" if late else f"{type(error).__name__}: {error}"
-            raise _outside(f"{where}: {what}") from error
+            raise _outside(without(self._token, f"{where}: {what}")) from error
         finally:
             line.close()
         if late:
@@ -94,9 +95,10 @@ class Server:
         if len(raw) > LARGEST:
             raise _outside(f"{where}: an answer of more than {LARGEST} bytes")
         try:
-            found = json.loads(raw)
+            found = without(self._token, json.loads(raw))
         except (ValueError, RecursionError):
-            raise _outside(f"{where}: HTTP {answer.status} and no JSON ({raw[:80]!r})") from None
+            start = without(self._token, raw)[:80]
+            raise _outside(f"{where}: HTTP {answer.status} and no JSON ({start!r})") from None
         failed = found.get("error") if isinstance(found, dict) else None
         if answer.status != 200 or failed is not None:
             raise _outside(f"{where}: HTTP {answer.status}: {str(failed or found)[:300]}")
