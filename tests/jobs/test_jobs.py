@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from crossplay_worker.frames import Codec
 from crossplay_worker.messages import Train
@@ -174,6 +175,17 @@ def test_a_job_is_stopped_and_resumed(tmp_path):
     assert logs(folder)[-1].startswith(f"from {states[0].checkpoint_step},") and states[0].checkpoint_step > 0
 
 
+def test_a_stop_before_the_engine_runs_is_not_lost(tmp_path):
+    folder = job(tmp_path)
+    folder.stop()
+    state = Runner(folder).run()
+    assert state.state == folder.state().state == "cancelled" and state.attempt == 0
+    assert not (folder.path / "stop").exists()
+    folder.stop()  # of an engine that is gone by now
+    folder.again()
+    assert Runner(folder).run().state == "done"
+
+
 def test_an_interrupted_command_stops_its_job(tmp_path):
     words = ["train", "matrix/stag_hunt", "--worker", TINY, "--steps", "9999", "--slow", "0.01", "--out", "jobs"]
     command = subprocess.Popen([sys.executable, "-m", "crossplay", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
@@ -224,6 +236,41 @@ def test_what_a_trainer_tells_is_looked_at(tmp_path):
     assert len(odd) == 1 and max(map(len, (folder.path / "events.jsonl").read_bytes().splitlines())) < 1 << 16
     (mixed,) = [e for e in read(folder.path) if e.get("good") == 1.0]
     assert "bad" not in mixed
+
+
+@pytest.mark.parametrize(
+    ("how", "result", "said"),
+    [
+        ("arrays", {"at": 60, "mean": [[0.0, 0.0], [0.0, 0.0]]}, []),
+        ("large", None, ["the worker's result cannot be kept"]),
+    ],
+)
+def test_whatever_a_trainer_answers_its_job_ends(tmp_path, how, result, said):
+    state = Runner(folder := job(tmp_path, config={"how": how})).run()
+    assert state.state == "done" and state.result == result and folder.state() == state
+    assert [n.partition(":")[0] for n in state.notes if "TensorBoard" not in n] == said
+    assert not held(folder.path / "lock")
+
+
+def test_what_a_worker_says_of_itself_may_be_an_array(tmp_path):
+    runner = Runner(job(tmp_path))
+    assert runner._kept("it", {"a": np.arange(2), "b": {1: (2.5, None)}}) == {"a": [0, 1], "b": {"1": [2.5, None]}}
+    assert runner._kept("it", {"a": object()}) is None and runner.state.notes == [
+        "it cannot be kept: object is no JSON"
+    ]
+
+
+def test_a_state_that_cannot_be_written_frees_the_lock(tmp_path, monkeypatch):
+    folder = job(tmp_path)
+    monkeypatch.setattr(folder, "write", lambda state: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
+        Runner(folder).run()
+    assert not held(folder.path / "lock")
+
+
+def test_steps_that_are_none_harm_nothing(tmp_path):
+    state = Runner(job(tmp_path, config={"how": "steps"})).run()
+    assert state.state == "done" and state.step == 60 and state.checkpoint == "checkpoints/60.json"
 
 
 def test_gaps_are_counted_and_a_torn_line_is_left_out(tmp_path):
@@ -344,10 +391,12 @@ def test_jobs_are_found_by_name(tmp_path):
         find(tmp_path, "../tiny")
     with pytest.raises(CrossplayError, match="job.json is missing"):
         Folder(tmp_path).spec()
-    spec = one.spec()
-    spec.created -= 100
-    one.write(spec)
+    state = one.state()
+    state.queued -= 100
+    one.write(state)
     assert one.state().state == "lost" and two.state().state == "queued"
+    one.again()  # of an old job, for an engine that is on its way
+    assert one.state().state == "queued" and one.spec().created < one.state().queued
 
 
 def test_workers_are_found_by_name(tmp_path, monkeypatch):

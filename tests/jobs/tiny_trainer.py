@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 
+import numpy as np
 from crossplay_worker import Worker, run
 
 
@@ -38,6 +39,10 @@ class Tiny(Worker):
                 self.misbehave(job, config.get("how", ""))
             if not config.get("stubborn"):
                 job.stop_if_cancelled()
+        if config.get("how") == "arrays":
+            return {"at": np.int64(at), "mean": np.zeros((2, 2))}
+        if config.get("how") == "large":
+            return "x" * 100_000
         return {"at": at, "dropped": job.dropped}
 
     def misbehave(self, job, how):
@@ -58,6 +63,11 @@ class Tiny(Worker):
             job._tell("strange", {"text": "x" * 100_000})
             job.metrics(job.steps, bad=float("nan"), good=1.0)
             job._seq += 5
+        elif how == "steps":
+            for step in ("x", None, float("nan"), 1e300, -1, [3], True):
+                (job.folder / "odd.json").write_text("{}")
+                job._tell("checkpoint", {"path": "odd.json", "step": step})
+                job._tell("metrics", {"step": step})
 
 
 class Plain(Worker):

@@ -204,8 +204,7 @@ def jobs_resume(job: str, /, *, steps: int = 0, detach: Flag = False, in_: In = 
     if steps:
         spec.steps = steps
         folder.write(spec)
-    state.state, state.pid, state.deaths = "queued", 0, []
-    folder.write(state)
+    folder.again()
     return run_job(folder, detach, json)
 
 

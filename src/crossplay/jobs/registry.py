@@ -25,7 +25,7 @@ from crossplay.train.files import put
 __all__ = ["LIVE", "Folder", "Spec", "State", "create", "find", "jobs"]
 
 LIVE = ("queued", "running", "stopping")
-STARTING_S = 30.0  # in which the engine of a new job has to show up
+STARTING_S = 30.0  # in which the engine of a queued job has to show up
 
 
 class Spec(msgspec.Struct, kw_only=True):
@@ -57,9 +57,13 @@ class Spec(msgspec.Struct, kw_only=True):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """How it stands. Times in seconds since 1970; attempt: starts of the worker; lost_events: gaps in its numbers."""
+    """How it stands. Times in seconds since 1970; attempt: starts of the worker; lost_events: gaps in its numbers.
+
+    queued: when it was last given to an engine that is to come.
+    """
 
     state: str = "queued"
+    queued: float = 0.0
     pid: int = 0
     attempt: int = 0
     deaths: list[str] = []
@@ -99,7 +103,7 @@ class Folder:
         state = self._read("state.json", State)
         if state.state not in LIVE or held(self.path / "lock"):
             return state
-        if not state.pid and time.time() - self.spec().created < STARTING_S:
+        if not state.pid and time.time() - state.queued < STARTING_S:
             return state  # its engine is being started
         state = self._read("state.json", State)  # it may just have ended
         if state.state in LIVE:
@@ -118,6 +122,13 @@ class Folder:
         """Replace job.json or state.json."""
         name = "job.json" if isinstance(data, Spec) else "state.json"
         put(self.path / name, msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+
+    def again(self) -> None:
+        """Queue it once more, for an engine that is to come; wishes to stop it from before are forgotten."""
+        (self.path / "stop").unlink(missing_ok=True)
+        state = self._read("state.json", State)
+        state.state, state.pid, state.deaths, state.queued = "queued", 0, [], time.time()
+        self.write(state)
 
     def stop(self) -> None:
         """Ask its engine to stop it: the trainer writes a checkpoint and ends."""
@@ -138,7 +149,7 @@ def create(root: Path, spec: Spec) -> Folder:
         except FileExistsError:
             number += 1
     spec.created = time.time()
-    folder.write(State())
+    folder.write(State(queued=spec.created))
     folder.write(spec)
     return folder
 

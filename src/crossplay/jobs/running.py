@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from crossplay.agents.remote.process import Child, environment
 from crossplay.jobs.envserver import Environments, Served, shared
 from crossplay.jobs.locks import Held, claim, gpus, slots_folder
 from crossplay.jobs.registry import LIVE, Folder, State
-from crossplay.jobs.telling import Book
+from crossplay.jobs.telling import LARGEST, Book
 from crossplay.kernel import CrossplayError
 from crossplay.wire.channel import Channel, Gone, welcome
 from crossplay.wire.frames import WireError
@@ -60,7 +61,6 @@ class Runner:
         except BlockingIOError:
             raise CrossplayError(f"job {self.folder.id} is already running") from None
         self.state = msgspec.json.decode((self.folder.path / "state.json").read_bytes(), type=State)
-        (self.folder.path / "stop").unlink(missing_ok=True)
         old = self._signals()
         taken: list[tuple[str, Held]] = []
         try:
@@ -76,13 +76,16 @@ class Runner:
             self._now("failed", why="the engine of the job failed; see engine.log")
             raise
         finally:
-            for _, slot in taken:
-                slot.release()
-            for number, handler in old:
-                signal.signal(number, handler)
-            if self.state.state not in LIVE:
-                self._now(self.state.state, pid=0, ended=time.time(), slots=[])
-            lock.release()
+            try:
+                for _, slot in taken:
+                    slot.release()
+                for number, handler in old:
+                    signal.signal(number, handler)
+                (self.folder.path / "stop").unlink(missing_ok=True)
+                if self.state.state not in LIVE:
+                    self._now(self.state.state, pid=0, ended=time.time(), slots=[])
+            finally:  # whatever cannot be written: a lock that nobody needs would make the job look alive
+                lock.release()
         return self.state
 
     def _lock(self) -> Held:
@@ -99,6 +102,8 @@ class Runner:
     def _attempts(self) -> None:
         """Start the worker until it is done, fails by itself, or has died too often."""
         while True:
+            if self._asked():
+                return self._now("cancelled", why="it was stopped before its worker was started")
             self.state.attempt += 1
             try:
                 result = self._attempt()
@@ -132,7 +137,12 @@ class Runner:
                 raise CrossplayError(
                     f"worker {self.spec.name}: {hello.name} does not train (roles: {', '.join(hello.roles)})"
                 )
-            self.state.worker = {"name": hello.name, "version": hello.version, "about": hello.about, "pid": child.pid}
+            self.state.worker = {
+                "name": hello.name,
+                "version": hello.version,
+                "about": self._kept("what the worker says of itself", hello.about),
+                "pid": child.pid,
+            }
             self._open_book()
             channel.on_message = self._hearing(Served(environments, channel, self._told))
             message = Train(
@@ -145,7 +155,7 @@ class Runner:
             watch.set()
             with contextlib.suppress(Gone, TimeoutError, WireError):
                 channel.ask(Bye(id=channel.number()), 2.0)
-            return answer.data
+            return self._kept("the worker's result", answer.data)
         except Gone:
             child.wait(2.0)
             raise _Died(self._hung or child.reason()) from None
@@ -220,6 +230,23 @@ class Runner:
 
         return [(n, signal.signal(n, stop)) for n in (signal.SIGINT, signal.SIGTERM)]
 
+    def _kept(self, what: str, data: Any) -> Any:
+        """Data as state.json keeps it: arrays as lists. What cannot be kept is None, and a note says so."""
+        try:
+            text = msgspec.json.encode(data, enc_hook=_listed)
+            if len(text) <= LARGEST:
+                return msgspec.json.decode(text)
+            why = f"{len(text)} bytes, at most {LARGEST}"
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            why = str(error)
+        self._note(f"{what} cannot be kept: {why[:200]}")
+        return None
+
+    def _note(self, text: str) -> None:
+        """For people who look at the job; the first 20."""
+        if len(self.state.notes) < 20 and text not in self.state.notes:
+            self.state.notes.append(text)
+
     # -- what it tells -----------------------------------------------------------------------------------
     def _hearing(self, served: Served) -> Callable[[Any], None]:
         def hear(message: Any) -> None:
@@ -231,8 +258,8 @@ class Runner:
     def _open_book(self) -> None:
         self._book = Book(self.folder.path, self.state.attempt)
         self._base = self.state.events, self.state.lost_events
-        if self._book.board and self._book.board not in self.state.notes:
-            self.state.notes.append(self._book.board)
+        if self._book.board:
+            self._note(self._book.board)
 
     def _close_book(self) -> None:
         if self._book is not None:
@@ -247,7 +274,7 @@ class Runner:
         state.events, state.lost_events = self._base[0] + self._book.count, self._base[1] + self._book.lost
         if event.kind == "metrics":
             state.metrics = {**state.metrics, **data}
-            state.step = max(state.step, int(data.get("step", 0)))
+            state.step = max(state.step, _step(data))
         elif event.kind == "checkpoint":
             self._checkpoint(data)
         now = time.monotonic()
@@ -264,10 +291,9 @@ class Runner:
         base = self.folder.path.resolve()
         place = (base / path).resolve()
         if not path or not place.is_relative_to(base) or not place.is_file():
-            self.state.notes.append(f"a checkpoint that is no file of the job's folder: {path[:200]!r}")
-            del self.state.notes[20:]
+            self._note(f"a checkpoint that is no file of the job's folder: {path[:200]!r}")
             return
-        self.state.checkpoint, self.state.checkpoint_step = path, int(data.get("step", 0))
+        self.state.checkpoint, self.state.checkpoint_step = path, _step(data)
 
     def _now(self, state: str, **changes: Any) -> None:
         self.state.state = state
@@ -278,6 +304,20 @@ class Runner:
     def _write(self) -> None:
         with self._writing:
             self.folder.write(self.state)
+
+
+def _listed(value: Any) -> Any:
+    """An array or a number of numpy as JSON has it."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _step(data: dict[str, Any]) -> int:
+    """The step that an event names, 0 where it names none: a trainer may say anything."""
+    step = data.get("step", 0)
+    good = isinstance(step, (int, float)) and not isinstance(step, bool) and 0 <= step < 1 << 62
+    return int(step) if good else 0
 
 
 def launch(folder: Folder) -> int:
