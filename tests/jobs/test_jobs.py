@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crossplay_worker import weights
 from crossplay_worker.frames import Codec
 from crossplay_worker.messages import Train
 from crossplay_worker.train import QUEUE, Job
@@ -20,7 +21,7 @@ from crossplay.cli import main
 from crossplay.jobs.frameworks import command, kit
 from crossplay.jobs.locks import Held, claim, gpus, held
 from crossplay.jobs.registry import Folder, Spec, create, find, jobs
-from crossplay.jobs.running import Runner, launch
+from crossplay.jobs.running import PICKLED, Runner, launch
 from crossplay.jobs.telling import Book, read
 from crossplay.kernel import CrossplayError
 from crossplay.wire.messages import Event
@@ -99,6 +100,22 @@ def test_a_killed_worker_goes_on_from_its_last_checkpoint(tmp_path):
     assert {e["attempt"] for e in read(folder.path)} == {1, 2} and state.lost_events == 0
 
 
+def test_a_checkpoint_without_suffix_is_gone_on_from(tmp_path):
+    folder = job(tmp_path, config={"how": "die", "form": "name"})
+    state = Runner(folder).run()
+    assert state.state == "done" and [text.split(",")[0] for text in logs(folder)] == ["from 0", "from 30"]
+    assert state.checkpoint == "checkpoints/60.safetensors" and not any("checkpoint" in n for n in state.notes)
+
+
+def test_no_job_resumes_from_a_pickled_checkpoint(tmp_path):
+    assert PICKLED == weights.PICKLED
+    state = Runner(job(tmp_path, config={"how": "pickle"})).run()
+    assert state.state == "done" and state.checkpoint == "checkpoints/60.json"
+    assert len([n for n in state.notes if "can run code when it is opened" in n]) == 2
+    state = Runner(job(tmp_path, config={"how": "pickle", "kit": True})).run()
+    assert state.state == "failed" and "2.PKL: no job resumes from files that can run code" in state.why
+
+
 def test_a_worker_that_dies_too_often_fails(tmp_path):
     folder = job(tmp_path, config={"how": "die", "at": 5, "always": True}, restarts=2)
     state = Runner(folder).run()
@@ -119,18 +136,43 @@ def test_an_interpreter_without_the_framework_is_named(tmp_path):
     assert state.state == "failed" and f"{sys.executable} lacks the module no_such_framework" in state.why
 
 
-def test_a_worker_that_says_nothing_is_ended(tmp_path):
-    folder = job(tmp_path, config={"how": "hang"}, silence_s=1.0, heartbeat_s=1000.0, restarts=0)
+@pytest.mark.parametrize("heartbeat_s", [0.1, 1000.0])
+def test_a_trainer_that_hangs_is_ended_though_its_heart_beats(tmp_path, heartbeat_s):
+    folder = job(tmp_path, config={"how": "hang", "for": 30}, silence_s=2.0, heartbeat_s=heartbeat_s, restarts=0)
     state = Runner(folder).run()
-    assert state.state == "failed" and "said nothing for 1 s" in state.why
+    assert state.state == "failed" and "did nothing for 2 s (no step, metrics or checkpoint)" in state.why
     assert not alive(int((folder.path / "alive").read_text()))
 
 
-def test_heartbeats_are_words(tmp_path):
-    folder = job(tmp_path, config={"slow": 0.3}, steps=6, silence_s=1.0, heartbeat_s=0.1)
+def test_a_trainer_that_hung_goes_on_from_its_checkpoint(tmp_path):
+    folder = job(tmp_path, config={"how": "hang", "for": 30}, silence_s=2.0, heartbeat_s=0.1)
+    state = Runner(folder).run()
+    assert state.state == "done" and state.attempt == 2 and "did nothing" in state.deaths[0]
+    assert logs(folder)[-1].startswith("from 30")
+
+
+def test_a_long_phase_that_says_so_is_no_hang(tmp_path):
+    folder = job(tmp_path, config={"how": "think"}, silence_s=2.0, heartbeat_s=0.1)
+    assert Runner(folder).run().state == "done"
+
+
+def test_steps_are_progress_and_heartbeats_tell_it(tmp_path):
+    folder = job(tmp_path, config={"slow": 0.3}, steps=9, silence_s=2.0, heartbeat_s=0.1)
     assert Runner(folder).run().state == "done"
     beats = [e for e in read(folder.path) if e["kind"] == "heartbeat"]
     assert beats and beats[-1]["cpu_s"] > 0 and beats[-1]["rss_kb"] > 0
+    assert [b["progress"] for b in beats] == sorted(b["progress"] for b in beats) and beats[-1]["progress"] > 5
+
+
+def test_while_the_engine_works_nobody_hangs(tmp_path, monkeypatch):
+    import crossplay.jobs.envserver as server
+
+    step = server.Environments._step
+    slow = [3.0]
+    monkeypatch.setattr(
+        server.Environments, "_step", lambda self, m: time.sleep(slow.pop() if slow else 0) or step(self, m)
+    )
+    assert Runner(job(tmp_path, silence_s=2.0, restarts=0)).run().state == "done"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ class Tiny(Worker):
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(json.dumps({"at": at}))
                 job.metrics(at, loss=1.0 / at, returned=len(tracks.take_finished()))
+                if config.get("form") == "name":  # its file is NAME.safetensors
+                    path.rename(path.with_suffix(".safetensors"))
+                    path = path.with_suffix("")
                 job.checkpoint(path, at)
             if at == config.get("at", 35) and (first or config.get("always")):
                 (job.folder / "met").touch()
@@ -52,7 +55,11 @@ class Tiny(Worker):
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGKILL)
         elif how == "hang":
-            time.sleep(600)
+            time.sleep(job.config.get("for", 600))
+        elif how == "think":
+            for _ in range(16):
+                time.sleep(0.2)
+                job.moved()
         elif how == "lack":
             import no_such_framework  # noqa: F401
         elif how == "fail":
@@ -63,6 +70,13 @@ class Tiny(Worker):
             job._tell("strange", {"text": "x" * 100_000})
             job.metrics(job.steps, bad=float("nan"), good=1.0)
             job._seq += 5
+        elif how == "pickle":
+            (job.folder / "checkpoints" / "2.PKL").touch()
+            (job.folder / "checkpoints" / "3.json").symlink_to(job.folder / "checkpoints" / "2.PKL")
+            for path in ("checkpoints/2.PKL", "checkpoints/3.json"):
+                job._tell("checkpoint", {"path": path, "step": 99})
+            if job.config.get("kit"):
+                job.checkpoint("checkpoints/2.PKL", 99)
         elif how == "steps":
             for step in ("x", None, float("nan"), 1e300, -1, [3], True):
                 (job.folder / "odd.json").write_text("{}")

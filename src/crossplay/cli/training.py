@@ -29,6 +29,7 @@ def train(
     option: list[str] | None = None,
     gpus: int = 0,
     restarts: int = 3,
+    silence_s: float = 300.0,
     detach: Flag = False,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     **settings: str,
@@ -69,6 +70,8 @@ def train(
         With --worker: GPU slots that the job waits for; without, it sees none.
     restarts
         With --worker: how often a worker that died is started again from its last checkpoint.
+    silence_s
+        With --worker: seconds without a step, metrics or a checkpoint, after which a worker counts as hung and is ended.
     detach
         With --worker: in the background, independent of this terminal.
     json
@@ -86,7 +89,7 @@ def train(
             raise CrossplayError("train --worker: a job goes on with: crossplay jobs resume JOB")
         return _by_worker(
             env, worker, python, out_, json, detach, settings, fill or [], option or [],
-            seed=seed, steps=steps or 100_000, seat=seat, gpus=gpus, restarts=restarts,
+            seed=seed, steps=steps or 100_000, seat=seat, gpus=gpus, restarts=restarts, silence_s=silence_s,
         )  # fmt: skip
     foreign = {"python": python, "steps": steps, "seat": seat, "fill": fill, "option": option, "gpus": gpus, "detach": detach}  # fmt: skip
     if used := [f"--{name}" for name, value in foreign.items() if value]:

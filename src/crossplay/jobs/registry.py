@@ -32,8 +32,8 @@ class Spec(msgspec.Struct, kw_only=True):
     """What was asked for.
 
     command: of the worker, as a list; `name`: what it is called. steps: decisions of the trained seats.
-    config: settings of the trainer. gpus: slots. restarts: after deaths of the worker. silence_s: without a word of
-    it, after which it counts as hung. stop_s: that it has to write its last checkpoint when it is stopped.
+    config: settings of the trainer. gpus: slots. restarts: after deaths of the worker. silence_s: without a step,
+    metrics or a checkpoint of it, after which it counts as hung. stop_s: that it has to write its last checkpoint when it is stopped.
     """
 
     id: str

@@ -32,6 +32,8 @@ from crossplay.wire.messages import Bye, Cancel, Event, Train
 __all__ = ["Runner", "launch"]
 
 FOREVER = 1e8  # seconds: trainings end by themselves, or are stopped
+# Files that can run code when they are opened: no job resumes from one (the kit's `weights.PICKLED`).
+PICKLED = (".zip", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar", ".npz", ".npy")
 Progress = Callable[[State, int], None]
 
 
@@ -50,6 +52,9 @@ class Runner:
         self._writing = threading.Lock()
         self._hung = ""  # why its worker was ended, where it was
         self._written = self._shown = 0.0
+        self._progress: Any = None  # as the beats name it
+        self._moved = time.monotonic()  # when training last went on
+        self._serving = False  # while the engine works for it, the worker waits
         self._book: Book | None = None
         self._base = (0, 0)  # events and lost events of earlier attempts
 
@@ -148,6 +153,7 @@ class Runner:
             message = Train(
                 id=channel.number(), spec=self._wanted(), folder=str(self.folder.path.resolve()), resume=self.state.checkpoint
             )  # fmt: skip
+            self._moved, self._progress = time.monotonic(), None
             self._now("running", heard=time.time())
             guard = threading.Thread(target=self._watch, args=(channel, child, message.id, watch), daemon=True)
             guard.start()
@@ -197,7 +203,7 @@ class Runner:
         return {name: getattr(self.spec, name) for name in names}
 
     def _watch(self, channel: Channel, child: Child, number: int, over: threading.Event) -> None:
-        """In a thread: pass on the wish to stop, end a worker that says nothing."""
+        """In a thread: pass on the wish to stop, end a worker that does nothing."""
         told = 0.0
         while not over.wait(0.1):
             now = time.time()
@@ -209,8 +215,10 @@ class Runner:
             if told and now - told > self.spec.stop_s:
                 self._hung = f"did not stop in {self.spec.stop_s:g} s, so it was ended"
                 child.kill()
-            elif now - self.state.heard > self.spec.silence_s:
-                self._hung = f"said nothing for {self.spec.silence_s:g} s, so it was ended"
+            elif not self._serving and time.monotonic() - self._moved > self.spec.silence_s:
+                self._hung = (
+                    f"did nothing for {self.spec.silence_s:g} s (no step, metrics or checkpoint), so it was ended"
+                )
                 child.kill()
 
     def _asked(self) -> bool:
@@ -251,9 +259,26 @@ class Runner:
     def _hearing(self, served: Served) -> Callable[[Any], None]:
         def hear(message: Any) -> None:
             self.state.heard = time.time()
-            served(message)
+            self._serving = True
+            try:
+                served(message)
+            finally:
+                if self._goes_on(message):
+                    self._moved = time.monotonic()
+                self._serving = False
 
         return hear
+
+    def _goes_on(self, message: Any) -> bool:
+        """Whether a message shows that training goes on. Heartbeats come from a thread of their own: they count where
+        the progress in them grew, or where they name none.
+        """
+        if not isinstance(message, Event) or message.kind not in ("heartbeat", "log"):
+            return True
+        if message.kind == "log":
+            return False
+        last, self._progress = self._progress, message.data.get("progress")
+        return self._progress is None or self._progress != last
 
     def _open_book(self) -> None:
         self._book = Book(self.folder.path, self.state.attempt)
@@ -289,7 +314,12 @@ class Runner:
         """Note a checkpoint, where it is a file of this folder."""
         path = str(data.get("path", ""))
         base = self.folder.path.resolve()
+        if path and not (base / path).is_file() and (base / f"{path}.safetensors").is_file():
+            path += ".safetensors"  # the kit's form: a name without suffix
         place = (base / path).resolve()
+        if {Path(path).suffix.lower(), place.suffix.lower()} & {*PICKLED}:
+            self._note(f"a checkpoint that can run code when it is opened, so it is not resumed from: {path[:200]!r}")
+            return
         if not path or not place.is_relative_to(base) or not place.is_file():
             self._note(f"a checkpoint that is no file of the job's folder: {path[:200]!r}")
             return

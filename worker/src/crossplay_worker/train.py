@@ -24,6 +24,7 @@ from typing import Any
 from .envs import Rows, Tracks, answered, make, request, train_root
 from .frames import WireError
 from .messages import Bye, Cancel, Error, Event, Ok, Ping, State, Train
+from .weights import PICKLED
 
 __all__ = ["Cancelled", "Job", "serve_training"]
 
@@ -39,7 +40,8 @@ class Job:
 
     spec: all that was asked for. env, options, seat, fill: what to train on. steps: decisions of the trained
     seats in all. seed. config: settings of the trainer. folder: checkpoints and logs go here. resume: the
-    checkpoint to go on from, or None. dropped: events that were not sent because too many waited.
+    checkpoint to go on from, or None. dropped: events that were not sent because too many waited. progress: grows
+    with every step of an environment, metrics and checkpoint, and goes out with each heartbeat.
     """
 
     def __init__(self, conn: Any, message: Train) -> None:
@@ -54,7 +56,7 @@ class Job:
         self.config: dict[str, Any] = spec.get("config", {})
         self.folder = Path(message.folder)
         self.resume = self.folder / message.resume if message.resume else None
-        self.dropped = 0
+        self.dropped = self.progress = 0
         self._conn, self._id = conn, message.id
         self._number = self._seq = 0
         self._cancelled = False
@@ -79,6 +81,7 @@ class Job:
                     raise WireError("UPSTREAM", "the engine is gone")
                 if isinstance(found[1], (Ok, State, Error)):
                     if found[1].id == message.id:
+                        self.progress += 1
                         return answered(self._conn, message, found)
                 else:
                     self._other(found[1])
@@ -98,8 +101,14 @@ class Job:
         self._tell("metrics", {"step": int(step), **{k: float(v) for k, v in values.items()}})
 
     def checkpoint(self, path: Any, step: int, **about: Any) -> None:
-        """A checkpoint was written; path: a file in the job's folder, or its name without suffix. A crash resumes from it."""
+        """A checkpoint was written; path: a file in the job's folder, or that of NAME.safetensors without the suffix.
+
+        A crash resumes from it. Raises `WireError` BAD_VALUE for a kind of file that can run code when it is opened.
+        """
         at = Path(path)
+        if at.suffix.lower() in PICKLED:
+            raise WireError("BAD_VALUE", "%s: no job resumes from files that can run code when they are opened; write "
+                "safetensors and JSON (crossplay_worker.weights.save)" % at.name)  # fmt: skip
         name = at.relative_to(self.folder).as_posix() if at.is_absolute() else at.as_posix()
         self._tell("checkpoint", {"path": name, "step": int(step), **about})
 
@@ -107,9 +116,16 @@ class Job:
         """A line for people."""
         self._tell("log", {"text": str(text)[:2000]})
 
+    def moved(self) -> None:
+        """Training goes on. Say so in long phases without steps, metrics and checkpoints: the engine ends a trainer
+        whose progress stands still for `silence_s` (five minutes).
+        """
+        self.progress += 1
+
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         with self._change:
             self._seq += 1
+            self.progress += kind != "log"
             if len(self._events) >= QUEUE:
                 old = next((e for e in self._events if e.kind != "checkpoint"), None)
                 if old is not None:
@@ -130,7 +146,7 @@ class Job:
                 if event is None and time.monotonic() - last >= beat:
                     self._seq += 1
                     used = resource.getrusage(resource.RUSAGE_SELF)
-                    data = {"cpu_s": used.ru_utime + used.ru_stime, "rss_kb": used.ru_maxrss, "dropped": self.dropped}
+                    data = {"cpu_s": used.ru_utime + used.ru_stime, "rss_kb": used.ru_maxrss, "dropped": self.dropped, "progress": self.progress}  # fmt: skip
                     event = Event(seq=self._seq, kind="heartbeat", data=data)
             if event is not None:
                 last = time.monotonic()

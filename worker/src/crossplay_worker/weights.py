@@ -19,10 +19,11 @@ import numpy as np
 
 from .worker import Refused
 
-__all__ = ["FORMAT", "load", "prune", "save"]
+__all__ = ["FORMAT", "PICKLED", "load", "prune", "save"]
 
 FORMAT = 1
-_PICKLED = (".zip", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar", ".npz", ".npy")
+# Files that can run code when they are opened, or that often hold some which can.
+PICKLED = (".zip", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".tar", ".npz", ".npy")
 
 
 def save(path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
@@ -56,7 +57,7 @@ def load(path: Any, framework: str = "") -> tuple[dict[str, np.ndarray], dict[st
     from safetensors.numpy import load as decode
 
     at = Path(path)
-    if at.suffix in _PICKLED:
+    if at.suffix.lower() in PICKLED:
         raise Refused(
             "BAD_VALUE",
             "%s: files of this kind can run code when they are opened, so they are not read here; export the policy to "
