@@ -421,6 +421,25 @@ def test_a_party_that_is_gone_leaves_the_episode_void_and_plays_it_again():
     assert second.status == "horizon" and [s["tick"] for s in told if s["status"] == "your_turn"] == [0, 1, 2]
 
 
+def test_a_party_that_only_looks_misses_its_turns_and_holds_nothing():
+    seat = OpenSeat("guest", Mailbox(grace=0.3, turn=0.1))
+
+    async def looks():
+        while True:
+            with seat.mailbox.contact(client="test"):
+                await seat.mailbox.observe(0.02)
+            await asyncio.sleep(0.02)
+
+    async def study():
+        looking = asyncio.create_task(looks())
+        outcome = await asyncio.wait_for(aio(episode(seat)), 20)
+        looking.cancel()
+        return outcome
+
+    outcome = asyncio.run(study())
+    assert outcome.status == "horizon" and outcome.counts["a"]["timeout"] == 3
+
+
 def test_nobody_comes_stops_the_run_instead_of_playing_for_the_party():
     seat = OpenSeat("guest", Mailbox(wait=0.1))
     with pytest.raises(Stop, match="guest: nobody has come to the open seat a in 0.1 s; the run can be resumed"):

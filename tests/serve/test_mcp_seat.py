@@ -33,7 +33,7 @@ def test_one_call_a_move_suffices(mode):
         async with playing(seat) as task, client_of(seat, mode) as client:
             said = [await call(client, "observe")]
             while said[-1].structured_content["status"] == "your_turn":
-                said.append(await call(client, "act", action="name"))
+                said.append(await call(client, "act", action="name", turn=len(said)))
             said.append(await call(client, "observe"))
             return said, await task
 
@@ -59,7 +59,7 @@ def test_tools_and_resources_say_what_they_are(mode):
     tools, uris, templates, how, info = asyncio.run(main())
     assert list(tools) == ["observe", "legal_actions", "act", "say", "state_of_play"]
     assert tools["act"].input_schema["properties"]["action"]["enum"] == list(Secrets.SPEC.names)
-    assert tools["act"].input_schema["required"] == ["action"]
+    assert tools["act"].input_schema["required"] == ["action", "turn"]
     assert tools["observe"].annotations.read_only_hint and not tools["act"].annotations.read_only_hint
     assert uris == ["crossplay://seat/rules", "crossplay://seat/history"]
     assert templates == ["crossplay://seat/history/{turn}"]
@@ -87,9 +87,9 @@ def test_what_is_said_is_heard():
         async with playing(seat, other=other) as task, client_of(seat) as client:
             await call(client, "observe")
             said = await call(client, "say", text="to you alone", to="b")
-            await call(client, "act", action="quiet", say="and to all")
-            await call(client, "act", action="quiet")
-            await call(client, "act", action="quiet")
+            await call(client, "act", action="quiet", turn=1, say="and to all")
+            await call(client, "act", action="quiet", turn=2)
+            await call(client, "act", action="quiet", turn=3)
             await task
             return said.structured_content
 
@@ -104,13 +104,14 @@ def test_wrong_calls_are_refused_in_words_and_cost_no_turn():
         async with playing(seat) as task, client_of(seat) as client:
             await call(client, "observe")
             wrong = [
-                await call(client, "act", action="nam"),
-                await call(client, "act", action="never"),
+                await call(client, "act", action="nam", turn=1),
+                await call(client, "act", action="never", turn=1),
                 await call(client, "act"),
+                await call(client, "act", action="name"),
                 await call(client, "act", action="name", turn="one"),
                 await call(client, "act", action="name", turn=True),
-                await call(client, "act", action="name", speed=3),
-                await call(client, "act", action="name", confidence=7),
+                await call(client, "act", action="name", turn=1, speed=3),
+                await call(client, "act", action="name", turn=1, confidence=7),
                 await call(client, "acts", action="name"),
                 await call(client, "say", text="x", to="nobody"),
             ]
@@ -127,6 +128,7 @@ def test_wrong_calls_are_refused_in_words_and_cost_no_turn():
             'Did you mean "name"? Legal now: quiet, name.',
             "not legal now",
             'act needs "action"',
+            'act needs "turn"',
             '"turn" must be of type integer',
             '"turn" must be of type integer',
             'takes no "speed"',
@@ -141,19 +143,35 @@ def test_wrong_calls_are_refused_in_words_and_cost_no_turn():
     assert outcome.counts["a"]["refused"] == 2 and outcome.score == {"named": 3.0}
 
 
+def test_an_answer_that_is_sent_twice_is_played_once():
+    async def main():
+        seat = open_seat()
+        async with playing(seat) as task, client_of(seat) as client:
+            await call(client, "observe")
+            first = await call(client, "act", action="name", turn=1)
+            again = await call(client, "act", action="name", turn=1)  # its reply was lost on the way
+            for k in (2, 3):
+                await call(client, "act", action="quiet", turn=k)
+            return first, again, await task
+
+    first, again, outcome = asyncio.run(main())
+    assert first.structured_content["turn"] == 2 and again.is_error and "turn 1 is over" in again.content[0].text
+    assert outcome.score == {"named": 1.0}
+
+
 def test_no_call_waits_longer_than_it_may():
     async def main():
         seat = open_seat()
         async with client_of(seat, hold=0.05) as client:
             first = await call(client, "observe")
             second = await call(client, "observe", wait=1000)  # the server's limit holds
-            refused = await call(client, "act", action="name")
+            refused = await call(client, "act", action="name", turn=1)
             where = await call(client, "state_of_play")
             return first, second, refused, where
 
     first, second, refused, where = (x for x in asyncio.run(main()))
     assert first.structured_content["status"] == second.structured_content["status"] == "waiting"
-    assert refused.is_error and "not your turn" in refused.content[0].text
+    assert refused.is_error and "there is no turn 1" in refused.content[0].text
     assert where.structured_content["episodes_finished"] == 0
 
 
@@ -162,9 +180,9 @@ def test_pictures_come_as_pictures():
         seat = open_seat(views=("text", "image"))
         async with playing(seat) as task, client_of(seat) as client:
             await call(client, "observe")
-            found = await call(client, "act", action="quiet")
-            await call(client, "act", action="quiet")
-            await call(client, "act", action="quiet")
+            found = await call(client, "act", action="quiet", turn=1)
+            await call(client, "act", action="quiet", turn=2)
+            await call(client, "act", action="quiet", turn=3)
             await task
             return found
 
@@ -187,9 +205,10 @@ def test_resources_hold_the_rules_and_the_own_history_only(mode):
             before = await text(first, "crossplay://seat/rules")
             for client in (first, second):
                 await call(client, "observe", wait=0.2)
-            for _ in range(3):
+            for k in (1, 2, 3):
                 await asyncio.gather(
-                    call(first, "act", action="name", say="hello"), call(second, "act", action="quiet")
+                    call(first, "act", action="name", turn=k, say="hello"),
+                    call(second, "act", action="quiet", turn=k),
                 )
             await task
             found = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -44,8 +45,9 @@ class Mailbox:
     """The requests to one party. name: of the agent, for messages.
 
     at_once: episodes that the party plays side by side. grace: seconds after which a party that was heard of
-    and is gone leaves an episode void. wait: seconds for which the run waits for a party to come (back) at the
-    start of an episode; then the run stops, to be resumed. refusals: wrong answers to one turn until it is lost.
+    and is gone leaves an episode void. turn: seconds after which an unanswered turn is a timeout, so that a party
+    that looks and never answers holds nothing for ever. wait: seconds for which the run waits for a party to come
+    (back) at the start of an episode; then the run stops, to be resumed. refusals: wrong answers to one turn until it is lost.
     expected: how many episodes there will be, where somebody knows.
     """
 
@@ -57,9 +59,11 @@ class Mailbox:
         grace: float = 300.0,
         wait: float = 600.0,
         refusals: int = 5,
+        turn: float = 600.0,
     ) -> None:
         self.name = name
         self.at_once, self.grace, self.wait_s, self.refusals = at_once, grace, wait, refusals
+        self.turn_s = turn
         self.expected: int | None = None
         self.party: dict[str, Any] = {}
         self.over = False
@@ -161,21 +165,23 @@ class Mailbox:
             return turn
 
     async def settled(self, turn: Turn) -> Action | Fault:
-        """The answer to a turn; a void where the party has been gone for `grace` seconds."""
+        """The answer to a turn; a void where the party has been gone for `grace` seconds, a timeout after `turn_s`."""
         while True:
             with self._lock:
                 if turn.answer is not None:
                     return turn.answer
                 self._still()
-                version, left = self._version, self._patience(turn)
-                if left is not None and left <= 0:
+                version, now = self._version, time.monotonic()
+                gone, late = self._grace_left(turn, now), turn.opened + self.turn_s - now
+                if gone <= 0:
                     return Fault("void", f"the party of the open seat has been gone for {self.grace:g} s")
-            await self._changes(version, left)
+                if late <= 0:
+                    return Fault("timeout", f"the party of the open seat gave no answer in {self.turn_s:g} s")
+            await self._changes(version, min(gone, late))
 
-    def _patience(self, turn: Turn) -> float | None:
-        if self._present:
-            return None
-        return max(turn.opened, self._seen) + self.grace - time.monotonic()
+    def _grace_left(self, turn: Turn, now: float) -> float:
+        """Seconds until the party counts as gone; without end while it is here."""
+        return math.inf if self._present else max(turn.opened, self._seen) + self.grace - now
 
     def withdraw(self, turn: Turn) -> None:
         """The turn is over, answered or not."""

@@ -57,7 +57,8 @@ class OpenSeat(Agent):
     def manifest(self) -> dict[str, Any]:
         """Kind, views, how it is served, and its limits."""
         box = self.mailbox
-        limits = {"grace_s": box.grace, "wait_s": box.wait_s, "refusals": box.refusals, "at_once": box.at_once}
+        limits = {"grace_s": box.grace, "wait_s": box.wait_s, "turn_s": box.turn_s}
+        limits |= {"refusals": box.refusals, "at_once": box.at_once}
         shown = {"view": next(v for v in VIEWS if v in self.views), "views": list(self.views)}
         return {"kind": self.kind, "name": self.name, **shown, "front": self.front, **limits}
 

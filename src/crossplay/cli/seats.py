@@ -33,6 +33,7 @@ def seat_mcp(
     out_: Annotated[Path | None, Parameter(name="--out")] = None,
     wait: float = 600.0,
     grace: float = 300.0,
+    turn: float = 600.0,
     hold: float = 25.0,
 ) -> int:
     """Open seats to MCP clients, and play a study with whoever takes them.
@@ -75,6 +76,8 @@ def seat_mcp(
         Seconds to wait for a client before an episode; then the run stops, and can be resumed.
     grace
         Seconds without a sign of the client in its turn after which the episode is void and played again.
+    turn
+        Seconds after which an unanswered turn is a timeout, served by the conduct.
     hold
         Seconds that one call of a client waits at most.
 
@@ -105,7 +108,7 @@ def seat_mcp(
     opened = open_seats(stage)
     for name, one in opened.items():
         # Limits of this sitting, not of the study: the run may go on with others.
-        one.mailbox.wait_s, one.mailbox.grace = wait, grace
+        one.mailbox.wait_s, one.mailbox.grace, one.mailbox.turn_s = wait, grace, turn
         one.mailbox.expected = episodes_of(stage, name, folder)
     if http:
         return _over_http(stage, folder, opened, http, token_env or (), hold)

@@ -65,7 +65,7 @@ class SeatTools:
         said = given.get("say")
         self.box.answer(
             given["action"],
-            turn=given.get("turn"),
+            turn=given["turn"],
             say=[("*", said)] if said else (),
             confidence=given.get("confidence"),
             rationale=given.get("rationale"),
@@ -130,13 +130,7 @@ def make_server(seat: OpenSeat, transport: str, hold: float = HOLD) -> Server[An
 
     async def call_tool(ctx: Any, params: Any) -> Any:
         with contact(ctx):
-            try:
-                state, turn, wrong = await tools.call(params.name, params.arguments or {})
-            except KeyError:
-                known = [one["name"] for one in listed(seat)]
-                return _result(
-                    t, {"status": "refused", "why": f"no tool {params.name}; {', '.join(known)}"}, None, True
-                )
+            state, turn, wrong = await tools.call(params.name, params.arguments or {})
             return _result(t, state, turn, wrong)
 
     async def list_resources(ctx: Any, params: Any) -> Any:

@@ -97,6 +97,7 @@ class Running:
     env={"type": "array", "items": {"type": "string"}, "default": [], "description": "environment variables that the client may see"},
     wait={"type": "number", "minimum": 0, "default": 600.0, "description": "seconds to wait for a party before an episode; then the run stops"},
     grace={"type": "number", "minimum": 0, "default": 300.0, "description": "seconds without a sign of the party in its turn; then the episode is void"},
+    turn_s={"type": "number", "minimum": 0, "default": 600.0, "description": "seconds after which an unanswered turn is a timeout"},
     hold={"type": "number", "minimum": 0, "maximum": 600, "default": 25.0, "description": "seconds that one call of a client waits at most"},
     refusals={"type": "integer", "minimum": 1, "default": 5, "description": "wrong answers to one turn until it is lost"},
     at_once={"type": "integer", "minimum": 1, "default": 1, "description": "episodes that the party plays side by side"},
@@ -111,7 +112,7 @@ def open_seat(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if command and not context.trust:
         raise NeedsTrust(f'open:{rest}: client "{_shown(command)}" is a command named by a file; allow it with --trust')
     limits = {k: options[k] for k in ("grace", "refusals", "at_once")}
-    mailbox = Mailbox("open", wait=options["wait"], **limits)
+    mailbox = Mailbox("open", wait=options["wait"], turn=options["turn_s"], **limits)
     how = {"kind": options["kind"], "views": options["views"]}
     if not rest:
         return OpenSeat("open", mailbox, **how)

@@ -12,7 +12,7 @@ __all__ = ["HOW", "TOOLS", "tool_schemas"]
 HOW = (
     "You fill one seat of a game that is played in turns, perhaps over several episodes. Call observe: it waits "
     "until it is your turn and shows what your seat may know and which actions are legal. Then call act with one "
-    "of them; it answers with your next observation. When a status is waiting or episode_over, call observe again. "
+    "of them and the number of the turn; it answers with your next observation. When a status is waiting or episode_over, call observe again. "
     "When it is over, everything is played. The rules are the resource crossplay://seat/rules."
 )
 
@@ -29,7 +29,7 @@ TOOLS = {
 def tool_schemas(seat: OpenSeat) -> dict[str, dict[str, Any]]:
     """The JSON schema of the arguments of each tool. The action's is the seat's own where all its games share one."""
     wait = {"type": "number", "minimum": 0, "description": "Seconds to wait at most (the server has a limit too)."}
-    turn = {"type": "integer", "description": "The number of the turn that is meant, against answering a later one."}
+    turn = {"type": "integer", "description": "The number of the turn that is meant, as observe shows it."}
     schemas: dict[str, dict[str, Any]] = {
         "observe": {"wait": wait},
         "legal_actions": {},
@@ -49,7 +49,8 @@ def tool_schemas(seat: OpenSeat) -> dict[str, dict[str, Any]]:
     }
     if seat.talks:
         schemas["act"]["say"] = {"type": "string", "description": "Said to all who can hear you, with this action."}
-    required = {"act": ["action"], "say": ["text"]}
+    # A call that is sent again, because its reply was lost, must not be taken for the next turn.
+    required = {"act": ["action", "turn"], "say": ["text"]}
     return {
         name: {
             "type": "object",
