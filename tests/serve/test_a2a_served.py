@@ -30,6 +30,7 @@ from crossplay.models import Door
 from crossplay.records.cassette import Cassette
 from crossplay.serve.a2a_agent import a2a_house
 from crossplay.serve.answering import Answering, Limits
+from crossplay.serve.asked import Malformed, question_of
 from crossplay.serve.bodies import BODY, DEEPEST
 
 TOKEN = "a-token-that-is-long-enough"
@@ -214,9 +215,15 @@ def asked(url, *parts, context="c1", message=None, token=""):
     return asyncio.run(ask())
 
 
+FORK = {
+    "crossplay": 1,
+    "spec": {"kind": "names", "names": ["left", "right", "stay"]},
+    "views": {"text": "a fork", "data": {"n": 3}},
+}
+
+
 def question(**more):
-    spec = {"kind": "names", "names": ["left", "right", "stay"]}
-    return new_data_part({"crossplay": 1, "spec": spec, "views": {"text": "a fork", "data": {"n": 3}}, **more})
+    return new_data_part({**FORK, **more})
 
 
 class Turn(Agent):
@@ -349,6 +356,31 @@ def test_contexts_are_limited_in_number_and_age():
         answering._clock = lambda: now + 4000
         asked(url, question(), context="d")
         assert len(answering) == 1
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_at_its_limit_a_server_forgets_no_conversation_that_goes_on(n):
+    async def talk():
+        answering = Answering(Turn(), Limits(contexts=n))
+        for turn in range(3):
+            for c in range(n):
+                await answering.answer(question_of(FORK | {"turn": turn}), f"c{c}", f"{c}-{turn}")
+        await answering.answer(question_of(FORK), "new", "m")
+        with pytest.raises(Malformed, match="not known here"):  # the longest unused has gone
+            await answering.answer(question_of(FORK | {"turn": 3}), "c0", "0-3")
+
+    asyncio.run(talk())
+
+
+def test_a_context_that_would_keep_too_much_is_forgotten():
+    async def talk():
+        answering = Answering(Turn(), Limits(bytes=4096))
+        await answering.answer(question_of(FORK | {"rules": "r" * 5000}), "c", "1")
+        assert len(answering) == 0
+        with pytest.raises(Malformed, match="not known here"):
+            await answering.answer(question_of(FORK | {"turn": 1}), "c", "2")
+
+    asyncio.run(talk())
 
 
 def test_nothing_is_kept_of_a_message_but_the_context():

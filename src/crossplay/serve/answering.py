@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from collections import OrderedDict
@@ -39,19 +40,20 @@ class Busy(CrossplayError):
 
 class Limits(msgspec.Struct, frozen=True):
     """contexts: that are remembered; age_s: how long after its last question one is; open: questions at a time;
-    seconds: one answer may take.
+    seconds: one answer may take; bytes: that are kept of one context.
     """
 
     contexts: int = 1024
     age_s: float = 3600.0
     open: int = 64
     seconds: float = 600.0
+    bytes: int = 256 * 1024
 
 
 class _Context:
     """One conversation."""
 
-    __slots__ = ("answer", "known", "lock", "memo", "message", "rules", "used")
+    __slots__ = ("answer", "busy", "known", "lock", "memo", "message", "rules", "used")
 
     def __init__(self) -> None:
         self.memo: Any = None
@@ -60,6 +62,7 @@ class _Context:
         self.message = self.rules = ""
         self.answer: dict[str, Any] | None = None
         self.used = 0.0
+        self.busy = 0  # questions that are answered in it or wait for that
 
 
 class Answering:
@@ -92,14 +95,24 @@ class Answering:
         self._open += 1
         try:
             at = self._context(context)
-            async with at.lock:
-                if message and at.message == message and at.answer is not None:
-                    return at.answer
-                found = at.answer = await self._ask(q, at, context)
-                at.message, at.used = message, self._clock()
-                return found
+            at.busy += 1
+            try:
+                async with at.lock:
+                    if message and at.message == message and at.answer is not None:
+                        return at.answer
+                    found = at.answer = await self._ask(q, at, context)
+                    at.message, at.used = message, self._clock()
+                    return found
+            finally:
+                at.busy -= 1
+                self._bound(context, at)
         finally:
             self._open -= 1
+
+    def _bound(self, name: str, at: _Context) -> None:
+        """Forget a context that would keep too much: a later question in it is refused, never answered wrongly."""
+        if self._contexts.get(name) is at and not at.busy and _bytes(at) > self.limits.bytes:
+            del self._contexts[name]
 
     def close(self) -> None:
         """Forget all conversations."""
@@ -114,17 +127,20 @@ class Answering:
             raise Malformed(f"{agent.name} is served for {self.local.id}, not for {q.env}")
 
     def _context(self, name: str) -> _Context:
-        """The context of that name; old ones are forgotten."""
+        """The context of that name; old ones are forgotten, and for a new one the longest unused."""
         now, found = self._clock(), self._contexts
-        while found:
-            first = next(iter(found.values()))
-            if first.lock.locked() or (now - first.used <= self.limits.age_s and len(found) < self.limits.contexts):
+        free = [k for k, c in found.items() if not c.busy]  # the longest unused first
+        for k in free:
+            if now - found[k].used <= self.limits.age_s:
                 break
-            found.popitem(last=False)
+            del found[k]
         at = found.get(name)
         if at is None:
             if len(found) >= self.limits.contexts:
-                raise Busy(f"{len(found)} contexts are open")
+                oldest = next((k for k in free if k in found), None)
+                if oldest is None:
+                    raise Busy(f"{len(found)} contexts are open")
+                del found[oldest]
             at = found[name] = _Context()
         found.move_to_end(name)
         at.used = now
@@ -177,6 +193,15 @@ class Answering:
         except Exception as error:
             return Fault("error", f"{type(error).__name__}: {error}"[:500])
         return answer
+
+
+def _bytes(at: _Context) -> int:
+    """Bytes that a context keeps, as they would be packed; memos that cannot be packed count as none."""
+    kept = len(at.message) + len(at.rules.encode(errors="replace"))
+    for part in (at.memo, at.answer):
+        with contextlib.suppress(TypeError, ValueError, OverflowError, RecursionError):
+            kept += 0 if part is None else len(pack(part))
+    return kept
 
 
 def _memo_of(packed: bytes | None) -> Any:
