@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossplay.agents.a2a_form import (
+    MESSAGES,
+    SAID,
     exact_question,
     packed,
     plain,
@@ -217,6 +219,23 @@ def test_an_exact_answer_that_is_none_is_unreadable(exact):
     with pytest.raises(Unreadable):
         read_answer([{"value": 1, "exact": exact}], "", obs, True)
     assert read_answer([{"value": 1, "exact": exact}], "", obs, False).value == 1  # others may write what they like
+
+
+def exactly(**more):
+    obs, _ = asked()
+    return read_answer([{"value": 0, "exact": packed({"value": 0, **more})}], "", obs, True)
+
+
+@pytest.mark.parametrize("sure", [17.0, -0.1, float("nan"), float("inf")])
+def test_what_is_no_confidence_is_none_in_the_exact_part_too(sure):
+    assert exactly(confidence=sure).confidence is None and exactly(confidence=0.5).confidence == 0.5
+
+
+def test_words_of_the_exact_part_are_bounded():
+    assert len(exactly(rationale="r" * 100_000).rationale) == SAID
+    for many in ([["*", "x", "main"]] * (MESSAGES + 1), [["*", "x" * (SAID * MESSAGES), "main"]]):
+        with pytest.raises(Unreadable, match="says more than"):
+            exactly(messages=many)
 
 
 def test_a_text_tells_first_and_then_what_is_new():

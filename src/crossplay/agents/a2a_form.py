@@ -42,6 +42,10 @@ FORM = 1
 """Version of the question's form."""
 LONGEST = 2000
 """Characters of what is said with a move that are kept."""
+MESSAGES = 64
+"""Messages with one move at most, in the exact part."""
+SAID = 8192
+"""Characters of a rationale, and bytes of a message on average, at most, in the exact part."""
 WHOLE = 1 << 53
 
 WORDS = {
@@ -287,9 +291,14 @@ def _plainly(found: Mapping[str, Any], obs: Observation) -> Answer:
         value = whole(value, spec.schema)
     elif spec.kind == "box" and not isinstance(value, list):
         raise Unreadable("expected numbers in lists")
-    sure, why = found.get("confidence"), found.get("rationale")
-    known = isinstance(sure, (int, float)) and not isinstance(sure, bool) and 0 <= sure <= 1
-    return Answer(value, (), float(sure) if known else None, why[:LONGEST] if isinstance(why, str) else None)  # type: ignore[arg-type]
+    why = found.get("rationale")
+    return Answer(value, (), _sure(found.get("confidence")), why[:LONGEST] if isinstance(why, str) else None)
+
+
+def _sure(value: Any) -> float | None:
+    """A confidence, where it is one."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    return float(value) if known else None
 
 
 class _Exact(msgspec.Struct, forbid_unknown_fields=True):
@@ -313,6 +322,8 @@ def _exactly(found: Any) -> Answer:
         raise Unreadable(f"its exact part is not of the form ({error})") from None
     usage = Usage(*e.usage) if any(e.usage) and min(e.usage) >= 0 else None
     counts = {k[:40]: n for k, n in list(e.counts.items())[:32] if 0 < n < WHOLE}
-    return Answer(
-        e.value, tuple(Msg(*m) for m in e.messages), e.confidence, e.rationale, e.fault, usage, e.memo, counts
-    )
+    if len(e.messages) > MESSAGES or len(pack(e.messages)) > MESSAGES * SAID:
+        raise Unreadable(f"its exact part says more than {MESSAGES} messages or {MESSAGES * SAID} bytes")
+    why = None if e.rationale is None else e.rationale[:SAID]
+    said = tuple(Msg(*m) for m in e.messages)
+    return Answer(e.value, said, _sure(e.confidence), why, e.fault, usage, e.memo, counts)
