@@ -90,7 +90,9 @@ def worker(view: str, shape: tuple[int, ...], shared: bool = True, mode: str = "
     spec = {"kind": "names", "names": ["a", "b"]}
     seat = Seat(slot=0, seat="p0", agent="looks", env="bench@1", view=view, spec=spec, shape=list(shape), dtype="<f4")
     agent.link.seats["bench"] = seat
-    agent._slots[shape] = 0
+    from crossplay.agents.remote.agent import Seated
+
+    agent.columns = Seated(agent, 0)
     try:
         yield agent
     finally:
@@ -102,7 +104,7 @@ def asks(agent: Any, obs: np.ndarray) -> Callable[[], Any]:
     """One round trip of columns through the agent."""
     n = len(obs)
     keys, tick = np.arange(n, dtype=np.uint64), np.zeros(n, np.int64)
-    return lambda: agent.act_array(obs, None, keys, tick, None)
+    return lambda: agent.columns.act_array(obs, None, keys, tick, None)
 
 
 def bare_asks(echo: Echo, obs: np.ndarray) -> Callable[[], Any]:

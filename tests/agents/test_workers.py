@@ -149,6 +149,70 @@ def test_its_memory_is_saved_and_goes_on_in_another_process(made):
     assert answer.memo == 13 and answer.value == Observation(episode.scopes[0], "act", 12).pick(6)
 
 
+# -- many at once --------------------------------------------------------------------------------------------
+def together(agent, episodes):
+    """Outcomes of episodes that are played at the same time."""
+    import asyncio
+
+    from crossplay.kernel import aio
+
+    async def all_of():
+        return await asyncio.gather(*(aio(e) for e in episodes))
+
+    return asyncio.run(all_of())
+
+
+def test_lineups_side_by_side_do_not_share_the_memory_of_a_worker(made):
+    worker = made("own")
+    alone = [loop(kitchen(worker, 0, mate)).world for mate in ("chef", "random")]
+    outcomes = together(worker, [kitchen(worker, 0, mate) for mate in ("chef", "random")])
+    assert [o.world for o in outcomes] == alone
+    assert not worker._begun
+
+
+def test_columns_know_their_seats(made):
+    worker = made("none", "byseat=1")
+    env = make_batch("kitchen/cramped_room", 2, KITCHEN)
+    [(_, there)] = columns(env, dict.fromkeys(env.seats, worker), [Block(5, 0)])
+    single = make_env("kitchen/cramped_room", KITCHEN)
+    assert there.world == loop(play(single, dict.fromkeys(single.seats, worker), Block(5, 0))).world
+
+
+def test_columns_keep_what_single_rows_keep(made):
+    worker = made("none", "odd=1")
+    env = make_batch("kitchen/cramped_room", 4, KITCHEN)
+    lineup = {env.seats[0]: worker, env.seats[1]: make_agent("chef")}
+    found = dict(columns(env, lineup, [Block(5, b) for b in range(4)]))
+    for block in range(4):
+        there, here = found[Block(5, block)], loop(kitchen(worker, block))
+        assert there.world == here.world
+        assert there.counts["p0"]["mended"] == 30 and there.counts["p0"]["invalid"] > 0
+        same = ("mended", "invalid", "calls", "tok_in", "tok_out")
+        assert {k: there.counts["p0"].get(k) for k in same} == {k: here.counts["p0"].get(k) for k in same}
+
+
+def test_a_wrong_row_is_its_own_fault_however_many_travel_with_it(made):
+    worker = made("own", "badrow=1")
+    alone = [loop(kitchen(worker, b)) for b in range(6)]
+    at_once = together(worker, [kitchen(worker, b) for b in range(6)])
+    assert [o.world for o in at_once] == [o.world for o in alone]
+    errors = sum(o.counts["p0"].get("error", 0) for o in alone)
+    assert errors > 0 and errors == sum(o.counts["p0"].get("error", 0) for o in at_once)
+
+
+def test_rows_that_are_too_many_for_a_frame_go_in_several(made):
+    worker = made("own")
+    alone = [loop(kitchen(worker, b)).world for b in range(6)]
+    worker.link.channel.codec.limit = 2 * 5000
+    assert [o.world for o in together(worker, [kitchen(worker, b) for b in range(6)])] == alone
+
+
+def test_one_late_frame_does_not_end_the_worker_however_many_rows_it_had(made):
+    worker = made("own", "nap3=0.5", timeout=0.4)
+    outcomes = together(worker, [kitchen(worker, b) for b in range(3)])
+    assert [o.status for o in outcomes] == ["horizon"] * 3 and worker.link.deaths == 0
+
+
 # -- what is refused ------------------------------------------------------------------------------------
 def test_commands_named_by_files_need_trust():
     with pytest.raises(NeedsTrust, match="--trust"):
@@ -217,6 +281,35 @@ def test_a_worker_from_elsewhere_needs_the_token(monkeypatch):
     for close in context.closing:
         close()
     assert started[-1].wait(5) == 0
+
+
+def test_strangers_who_say_nothing_do_not_shut_the_worker_out(monkeypatch):
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    monkeypatch.setenv("SEAT_TOKEN", "right")
+    silent = []
+
+    def come():
+        while len(silent) < 6:
+            try:
+                silent.append(socket.create_connection(("127.0.0.1", port)))
+            except OSError:
+                time.sleep(0.05)
+        env = {**os.environ, "CROSSPLAY_ADDRESS": address, "CROSSPLAY_TOKEN": "right"}
+        silent.append(subprocess.Popen([sys.executable, str(WORKERS / "steady.py"), "own"], env=env))
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    context = Context(trust=True)
+    options = {"type": "worker", "listen": address, "token_env": "SEAT_TOKEN", "start_timeout": 20.0}
+    worker = make_agent(options, context, "worker")
+    thread.join()
+    assert loop(kitchen(worker)).world == loop(kitchen(Twin())).world
+    for close in context.closing:
+        close()
+    for one in silent[:-1]:
+        one.close()
+    assert silent[-1].wait(5) == 0
 
 
 # -- killed -------------------------------------------------------------------------------------------------

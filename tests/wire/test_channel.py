@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -289,3 +290,64 @@ def test_shared_memory_only_where_the_worker_maps_it():
         (channel, _), other = greeted(said, ring=ring)
         assert bool(other.next().shm) == shared == (channel.codec.ring is not None)
         channel.close()
+
+
+def test_a_side_that_reads_nothing_is_given_up_in_time():
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, Codec())
+    big = Ok(id=channel.number(), data=b"x" * (4 << 20))
+    with (
+        contextlib.closing(theirs),
+        contextlib.closing(channel),
+        pytest.raises(Gone, match="did not read a frame in 0.2 s"),
+    ):
+        channel.ask(big, 0.2)
+
+
+def test_two_sides_that_write_at_once_do_not_wait_for_each_other():
+    ours, theirs = socket.socketpair()
+    channel, other = Channel(ours, Codec()), Channel(theirs, Codec())
+    large = b"x" * (4 << 20)
+    ends = []
+
+    def answer():
+        other.on_message = lambda m: other.tell(Ok(id=m.id, data=large))
+        other.tell(Ok(id=999, data=large))  # late, and larger than the pipe: sent while the other side sends
+        ends.append(other.listen())
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    from crossplay.wire.messages import Load
+
+    asked = Load(id=channel.number(), ep=1, slot=0, key=b"", data=large)
+    assert len(channel.ask(asked, 20.0).data) == len(large) and channel.late == 1
+    channel.close()
+    thread.join(10)
+    assert ends
+
+
+def test_what_could_not_be_sent_in_one_loop_is_sent_in_the_next():
+    ours, theirs = socket.socketpair()
+    channel = Channel(ours, Codec())
+
+    async def ask(timeout):
+        from crossplay.wire.messages import Load
+
+        await channel.aask(Load(id=channel.number(), ep=1, slot=0, key=b"", data=b"x" * (4 << 20)), timeout)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(ask(0.1))
+    got = []
+
+    def read():
+        while data := theirs.recv(1 << 20):
+            got.append(len(data))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        asyncio.run(ask(1.0))
+    channel.close()
+    thread.join(10)
+    theirs.close()
+    assert sum(got) >= 8 << 20

@@ -264,7 +264,7 @@ def test_arrays_come_back_through_shared_memory(dtype):
         codec = Codec(ring=shared, shared=1)
         array = np.arange(24).astype(dtype).reshape(2, 3, 4)
         for view in (array, array.transpose(2, 0, 1), array[:, ::-1]):
-            found = again(messages.Acts(id=1, values=view), codec).values
+            found = again(messages.Act(id=1, ep=[1], slot=0, tick=[0], obs=view), codec).obs
             assert equal(found, view)
             assert shared.taken
             shared.release(shared.take())

@@ -22,7 +22,7 @@ class Agent:
 
     Optional methods, found once per agent, the most efficient first:
       act_array(obs, legal, keys, tick, memo) -> (values int64[k], memo)   columns, see `play_batch`;
-                                    `seated(env, seats)`, if there is one, is called before the first
+                                    where there is `seated(env, seat)`, what it gives is asked instead
       act_batch(list[Observation]) -> list[Action | Fault | value]
       act(obs)                      plain or `async def`
     begin(obs) may return the first memo; end(obs) is told that the episode is over.

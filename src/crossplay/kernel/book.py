@@ -349,7 +349,13 @@ def mail_rows(tick: int, delivered: Iterable[Msg]) -> list[Row]:
 
 def _bare(answer: Action) -> bool:
     """Whether an Action holds nothing but a value and a memo."""
-    return not answer.messages and answer.usage is None and answer.confidence is None and answer.rationale is None
+    return (
+        not answer.messages
+        and answer.usage is None
+        and answer.confidence is None
+        and answer.rationale is None
+        and answer.counts is None
+    )
 
 
 def _fits(value: int, spec: ActionSpec, legal: Sequence[bool] | None) -> bool:

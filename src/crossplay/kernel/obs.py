@@ -21,7 +21,7 @@ Note = tuple[tuple[int, ...], str, Any, Usage | None]
 class Scope:
     """What all handles of one seat of one episode share."""
 
-    __slots__ = ("_key", "at", "env", "env_id", "seat", "spec")
+    __slots__ = ("__weakref__", "_key", "at", "env", "env_id", "seat", "spec")
 
     def __init__(self, env: Env, env_id: str, at: Block, seat: str) -> None:
         self.env, self.env_id, self.at, self.seat = env, env_id, at, seat
@@ -121,6 +121,11 @@ class Observation:
         self.wants: tuple[str, ...] = ()
 
     # -- what the seat may know --------------------------------------------------------------------
+    @property
+    def scope(self) -> Scope:
+        """What all requests of this seat in this play of the episode share: one object, also for members of teams."""
+        return self._scope
+
     @property
     def seat(self) -> str:
         """The seat's name."""

@@ -21,7 +21,7 @@ from crossplay.kernel.events import FLAG_WORLD
 from crossplay.kernel.obs import Observation, Scope
 from crossplay.kernel.packed import Packed
 from crossplay.kernel.seeds import Block, env_key, key64
-from crossplay.kernel.types import CrossplayError, Failed, Msg, Stop
+from crossplay.kernel.types import CrossplayError, Failed, Fault, Msg, Stop
 
 __all__ = ["Ask", "Columns", "play_batch"]
 
@@ -89,13 +89,13 @@ class _Batch:
         self.arrays: dict[int, tuple[Any, list[int]]] = {}  # agent id -> (agent, its seats)
         self.others: list[int] = []
         for i, agent in enumerate(agents):
-            if agent is not None and hasattr(agent, "act_array"):
+            if agent is not None and hasattr(agent, "seated"):  # it is told which seat the columns are of
+                seated = agent.seated(self.faces[0], env.seats[i])
+                self.arrays[id(seated)] = (seated, [i])
+            elif agent is not None and hasattr(agent, "act_array"):
                 self.arrays.setdefault(id(agent), (agent, []))[1].append(i)
             else:
                 self.others.append(i)
-        for agent, at in self.arrays.values():
-            if hasattr(agent, "seated"):
-                agent.seated(self.faces[0], [env.seats[i] for i in at])
         self.queue = iter(ats)
         self.books: list[_Row | None] = [None] * self.B
         self.finished: list[tuple[Block, Outcome]] = []
@@ -307,6 +307,8 @@ class _Batch:
                 values, memo, odd = np.full(n, -1, np.int64), None, dict.fromkeys(range(n), error.fault)
             except Exception:
                 values, memo, odd = _one_by_one(request)
+            if memo is not None:
+                memo, odd = self._fitting(slot, memo, odd, len(values))
             good = (values >= 0) & (values < names)
             if request.legal is not None:
                 good &= request.legal[np.arange(len(values)), np.where(good, values, 0)]
@@ -324,6 +326,21 @@ class _Batch:
                 b, i = int(live[at % k]), seats[at // k]
                 bad = odd[at] if at in odd else int(values[at])
                 self._settle(b, i, bad, None if legal is None else legal[b, i].tolist(), actions, ended)
+
+    def _fitting(
+        self, slot: int, memo: np.ndarray, odd: dict[int, Any], rows: int
+    ) -> tuple[np.ndarray | None, dict[int, Any]]:
+        """A memo of the shape that the agent's memos have here, of a type that holds both; else all its rows are faults."""
+        kept = self.memos[slot]
+        if kept is None:
+            return memo, odd
+        if memo.shape[1:] != kept.shape[2:]:
+            text = f"a memo of shape {memo.shape[1:]} after one of {kept.shape[2:]}"
+            return None, dict.fromkeys(range(rows), Fault("error", text))
+        both = np.result_type(kept, memo)
+        if both != kept.dtype:
+            self.memos[slot] = kept.astype(both)
+        return memo, odd
 
     def _settle(self, b: int, i: int, answer: Any, legal: Any, actions: np.ndarray, ended: dict[int, Ending]) -> None:
         """The scalar path for one seat of one row."""

@@ -91,7 +91,8 @@ class Action(msgspec.Struct):
 
     value: what `ActionSpec.check` accepts. messages: what is said, also when the move is invalid.
     confidence: in [0, 1]. memo: what the agent wants to find in `obs.memo` next time in this seat
-    of this episode (None: unchanged); MessagePack data and numpy arrays.
+    of this episode (None: unchanged); MessagePack data and numpy arrays. counts: added to the seat's
+    counters, as `obs.count` does where there is a handle.
     """
 
     value: Any
@@ -100,6 +101,7 @@ class Action(msgspec.Struct):
     rationale: str | None = None
     usage: Usage | None = None
     memo: Any = None
+    counts: Mapping[str, int] | None = None
 
 
 FaultKind = Literal["timeout", "invalid", "error", "void"]

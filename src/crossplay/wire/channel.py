@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import itertools
 import secrets
+import select
 import socket
 import struct
 import threading
@@ -20,10 +21,12 @@ from typing import Any
 
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader, WireError, agree
-from crossplay.wire.messages import REQUESTS, Acts, Cancel, Error, Hello, Ok, State, Welcome
+from crossplay.wire.messages import REQUESTS, Acts, Bye, Cancel, Error, Hello, Ok, Ping, State, Welcome
 
 __all__ = ["Channel", "Gone", "welcome"]
 
+TELL = 5.0  # seconds that sending may take where no answer is waited for
+UNREAD = 4  # largest frames that may wait to be read by a worker
 SHARED_FROM = 1 << 16  # bytes from which arrays go through shared memory: where it begins to pay (benchmarks/wire.py)
 
 _NONE: list[int] = []  # slots of a message that has none
@@ -80,7 +83,8 @@ class Channel:
         self._reader = Reader(codec.limit)
         self._waiting: dict[int, _Waiting] = {}
         self._lock = threading.RLock()  # of the socket's reading side
-        self._write = threading.Lock()
+        self._write = threading.RLock()
+        self._pushing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rest = bytearray()  # what the event loop could not send at once
         self._limit = -1.0  # of blocking reads, as the socket has it
@@ -95,34 +99,23 @@ class Channel:
         with self._lock:
             if self.gone:
                 raise Gone(self.gone)
-            codec, ring = self.codec, self.codec.ring
-            frame = codec.frame(message)
-            slots = ring.take() if ring is not None and ring.taken else _NONE
-            self._send(frame)
+            waiting = self._open(message, None, timeout)
             if timeout != self._limit:
                 self._set_limit(timeout)
             # The common case: what comes next is the whole answer.
             try:
-                data: bytes | None = self.sock.recv(65536)
+                data: bytes | None = None if waiting.done else self.sock.recv(65536)
             except (BlockingIOError, InterruptedError):
                 data = None
             except OSError as error:
                 raise self._end(f"cannot read: {error.strerror or error}") from None
-            answer = self._reader.whole(data) if data else None
-            if answer is not None:
-                answer = self._read(answer)
+            whole = self._reader.whole(data) if data else None
+            if whole is not None:
                 self.received += len(data or b"")
-                if type(answer) in _ANSWERS and answer.id == message.id:
-                    if slots and ring is not None:
-                        ring.release(slots)
-                    return _unwrap(answer)
-            waiting = self._waiting[message.id] = _Waiting(slots, None)
-            self.inflight += 1
-            if answer is not None:
-                self._dispatch(answer)
+                self._dispatch(self._read(whole))
             elif data is not None:
                 self._take(data)
-            until = time.monotonic() + (timeout if data is not None else 0.0)
+            until = time.monotonic() + (timeout if data is not None else 0.0) if not waiting.done else 0.0
             while not waiting.done:
                 left = until - time.monotonic()
                 if left <= 0:
@@ -147,7 +140,7 @@ class Channel:
         """The same on the running event loop; a cancelled wait cancels the request."""
         loop = asyncio.get_running_loop()
         self._attach(loop)
-        waiting = self._open(message, loop)
+        waiting = self._open(message, loop, timeout)
         assert waiting.future is not None
         timer = loop.call_later(timeout, _expire, waiting.future)
         try:
@@ -186,16 +179,16 @@ class Channel:
                     self._read_blocking(3600.0)
         return self.gone
 
-    def _open(self, message: Any, loop: asyncio.AbstractEventLoop | None) -> _Waiting:
+    def _open(self, message: Any, loop: asyncio.AbstractEventLoop | None, timeout: float) -> _Waiting:
         if self.gone:
             raise Gone(self.gone)
         ring = self.codec.ring
         with self._write:  # slots belong to the message that is encoded
             frame = self.codec.frame(message)
-            waiting = _Waiting(ring.take() if ring is not None else [], loop)
+            waiting = _Waiting(ring.take() if ring is not None and ring.taken else _NONE, loop)
             self._waiting[message.id] = waiting
             self.inflight += 1
-        self._send(frame)
+        self._send(frame, timeout)
         return waiting
 
     def _give_up(self, number: int, timeout: float) -> TimeoutError:
@@ -213,16 +206,50 @@ class Channel:
             self.codec.ring.release(waiting.slots)
 
     # -- writing ---------------------------------------------------------------------------------------
-    def _send(self, frame: bytes) -> None:
+    def _send(self, frame: bytes, timeout: float = TELL) -> None:
         self.sent += len(frame)
         try:
-            if self._loop is not None and _runs_here(self._loop):
-                self._send_some(frame)
-            else:
-                with self._write:
-                    self.sock.sendall(frame)
+            with self._write:
+                if self._pushing:  # said while something is sent: it goes out next
+                    self._keep(frame)
+                elif self._loop is not None and _runs_here(self._loop):
+                    self._send_some(frame)
+                else:
+                    self._push(frame, timeout)
         except OSError as error:
             raise self._end(f"cannot write: {error.strerror or error}") from None
+
+    def _push(self, frame: bytes, timeout: float) -> None:
+        """In a thread: all of it, within the time; what comes meanwhile is read, so that two full sides do not wait
+        for each other. A frame that was sent in part cannot be taken back: then the connection is over.
+        """
+        if not self._rest:
+            try:
+                done = self.sock.send(frame, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                done = 0
+            if done == len(frame):
+                return
+            frame = frame[done:]
+        self._rest += frame
+        self._pushing = True
+        poll, until = select.poll(), time.monotonic() + timeout
+        poll.register(self.sock, select.POLLIN | select.POLLOUT)
+        try:
+            while self._rest and not self.gone:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise self._end(f"it did not read a frame in {timeout:g} s")
+                for _, event in poll.poll(left * 1000):
+                    if event & select.POLLOUT:
+                        with contextlib.suppress(BlockingIOError):
+                            del self._rest[: self.sock.send(self._rest, socket.MSG_DONTWAIT)]
+                    if event & ~select.POLLOUT:
+                        self._readable()
+        finally:
+            self._pushing = False
+        if self.gone:
+            raise Gone(self.gone)
 
     def _send_some(self, frame: bytes) -> None:
         """On an event loop: as much as fits now, the rest when there is room."""
@@ -236,7 +263,13 @@ class Channel:
                 return
             frame = frame[done:]
             self._loop.add_writer(self.sock, self._writable)
+        self._keep(frame)
+
+    def _keep(self, frame: bytes) -> None:
+        """Bytes to be sent later; a worker that reads nothing does not fill the memory."""
         self._rest += frame
+        if len(self._rest) > UNREAD * self.codec.limit:
+            self._end("it reads nothing of what is sent to it")
 
     def _writable(self) -> None:
         try:
@@ -254,9 +287,17 @@ class Channel:
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is loop:
             return
+        if (
+            self._loop is not None
+            and self._loop.is_running()
+            and any(w.loop is self._loop for w in self._waiting.values())
+        ):
+            raise WireError("INTERNAL", "a worker is asked from two event loops at once")
         self._detach()
         self._loop = loop
         loop.add_reader(self.sock, self._readable)
+        if self._rest:
+            loop.add_writer(self.sock, self._writable)
 
     def _detach(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -283,13 +324,13 @@ class Channel:
         try:
             data = self.sock.recv(self._reader.wants, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
-            return
+            pass
         except OSError as error:
             self._end(f"cannot read: {error.strerror or error}")
-            return
+        else:
+            self._take(data)
         finally:
             self._lock.release()
-        self._take(data)
 
     def _take(self, data: bytes) -> None:
         if not data:
@@ -322,6 +363,11 @@ class Channel:
             self._end(f"{message.code}: {message.message}")
         elif self.on_message is not None:
             self.on_message(message)
+        elif kind is Ping:
+            self.tell(Ok(id=message.id))
+        elif kind is Bye:
+            self.tell(Ok(id=message.id))
+            self._end("it said bye")
         elif (tag := kind.__struct_config__.tag) in REQUESTS:
             self.tell(Error(id=message.id, code="UNSUPPORTED", message=f"{tag}: not on this connection"))
 

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from crossplay_worker import Action, Refused, Worker, run
 
 state = sys.argv[1]
@@ -49,6 +50,17 @@ class Steady(Worker):
         if "again" in told and self.seen == int(told["again"]):
             raise Refused("UPSTREAM", "later", retry=True)
         n = len(obs.seat.spec["names"])
+        if "byseat" in told:
+            return 1 + obs.tick % 2 if obs.seat.seat == "p0" else 3
+        if "odd" in told:
+            first = obs.pick(n)
+            says = "hello" if obs.tick == 3 else ()
+            value = [obs.seat.spec["names"][first], first, 1.7, "2", first][obs.tick % 5]
+            return Action(value, says=[says] if says else (), confidence=0.5, usage=(1, 2, 3, 4), counts={"mended": 1})
+        if "badrow" in told and obs.pick(50, 7) == 0:
+            return Action(0, says=[7])
+        if "image" in told:
+            return int(np.asarray(obs.view).ravel()[0] + obs.pick(n)) % n
         if self.state == "own":
             obs.episode.data += 1
             return obs.pick(n) if obs.episode.data == obs.tick + 1 else 0

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,9 +31,16 @@ from .seeds import key, key64
 
 __all__ = ["Rows", "Started", "Step", "Tracks", "make", "start", "train_root"]
 
+KEPT = 1 << 16  # finished episodes that wait for whoever takes them
+
 
 def train_root(seed: int) -> int:
-    """The root of a training run's blocks: no study meets its worlds, whatever its own root is."""
+    """The root of a training run's blocks: far from the roots that people give to studies, so no study meets its worlds.
+
+    Environments made of a finite list of questions (`Rows.items` > 0) are the exception: every root shuffles the same
+    list, so a study asks what was trained on. Keep items apart there by the environment's own options, or by their ids
+    (blocks may be ids).
+    """
     return key64(key("train", seed)) >> 1
 
 
@@ -41,7 +49,7 @@ def make(
     *,
     rows: int = 1,
     view: str = "array",
-    root: int = 0,
+    root: int | None = None,
     options: Mapping[str, Any] | None = None,
     fill: Mapping[str, Any] | str | None = None,
     seat: str = "",
@@ -49,10 +57,11 @@ def make(
 ) -> Rows:
     """An environment, as `rows` episodes side by side.
 
-    root: seed of all blocks. fill: seat -> agent of Crossplay that plays it; a text fills all seats but `seat` (default:
+    root: seed of all blocks; default: `train_root(0)`, which no study has (a study's own default is 0). fill: seat -> agent of Crossplay that plays it; a text fills all seats but `seat` (default:
     the first). crossplay: command of the engine ("crossplay", a path, a list), or a connection that `start` or a
     job gave. Raises `WireError` that says what is wrong and what is known.
     """
+    root = train_root(0) if root is None else root
     owned = not hasattr(crossplay, "ask")
     line = start(crossplay) if owned else crossplay
     try:
@@ -159,7 +168,8 @@ class Tracks:
 
     reward: "own" (each seat's) or "mean" (of the trained seats). first: the first block; each further episode has
     the next one. restart: in the "same" step in which an episode ends, or in the "next" one, whose actions for it are
-    then ignored (`Step.obs` is the last observation first). Finished episodes wait in `finished`: (return per seat, its mean over seats, ticks, score).
+    then ignored (`Step.obs` is the last observation first). Finished episodes wait in `finished` until `take_finished`:
+    (return per seat, its mean over seats, ticks, score); of more than `KEPT` the oldest go, and `forgotten` counts them.
     """
 
     def __init__(self, rows: Rows, reward: str = "own", first: int = 0, restart: str = "same") -> None:
@@ -183,7 +193,8 @@ class Tracks:
         self.shape = rows.shapes[rows.trained[0]]
         self.dtype = rows.dtypes[rows.trained[0]]
         self.block = first
-        self.finished: list[tuple[list[float], float, int, dict[str, float]]] = []
+        self.finished: deque[tuple[list[float], float, int, dict[str, float]]] = deque(maxlen=KEPT)
+        self.forgotten = 0
         self.restart = restart
         self._over: list[int] = []  # rows that start over in the next step
         self._sums = np.zeros((self.B, self.N))
@@ -235,6 +246,7 @@ class Tracks:
                 for i in range(self.N):
                     final[b * self.N + i] = obs[b * self.N + i].copy()
                 sums = self._sums[b].tolist()
+                self.forgotten += len(self.finished) == KEPT
                 self.finished.append((sums, sum(sums) / self.N, int(self._ticks[b]), dict(state.score.get(b, {}))))
             self._sums[over], self._ticks[over] = 0.0, 0
             if self.restart == "next":
@@ -257,7 +269,8 @@ class Tracks:
 
     def take_finished(self) -> list[tuple[list[float], float, int, dict[str, float]]]:
         """The episodes that have ended since the last call."""
-        found, self.finished = self.finished, []
+        found = list(self.finished)
+        self.finished.clear()
         return found
 
     def close(self) -> None:
@@ -269,7 +282,7 @@ class Started:
     """A process of `crossplay worker envs` and the connection to it. Thread-safe; one request at a time."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        from .worker import Connection
+        from .connection import Connection
 
         ours, theirs = socket.socketpair()
         memory = _memory()

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from .arrays import Ring, decoder_hook, inline, to_lists
-from .messages import CODES, MAJOR, MINOR, REQUESTS, SINCE, Message
+from .messages import CODES, MAJOR, MINOR, REQUESTS, SINCE, Act, Message, State
 
 __all__ = ["FRAME", "BadFrame", "Codec", "Reader", "WireError", "agree"]
 
@@ -65,6 +65,7 @@ class Codec:
         shared: int = 1 << 17,
     ) -> None:
         self.json, self.limit, self.minor, self.ring, self.shared = json, limit, minor, ring, shared
+        self._shares = False  # whether the message at hand may
         hook = decoder_hook(ring)
         self._msgpack = msgspec.msgpack.Decoder(Message, ext_hook=hook)
         self._json = msgspec.json.Decoder(Message)
@@ -76,12 +77,20 @@ class Codec:
         if type(value) is not np.ndarray:
             return to_lists(value)
         ring = self.ring
-        if ring is not None and ring.owner and value.nbytes >= self.shared:
+        if self._shares and ring is not None and ring.owner and value.nbytes >= self.shared:
             return ring.put(value) or inline(value)
         return inline(value)
 
     def frame(self, message: Any) -> bytes:
-        """A message as one frame; raises BAD_FRAME where it is larger than the limit."""
+        """A message as one frame; raises BAD_FRAME where it is larger than the limit, UNSUPPORTED where the other side
+        is too old for it. Only observations go through shared memory: what they are read for ends with the answer.
+        """
+        kind = type(message)
+        self._shares = kind is Act or kind is State or kind is dict  # plain maps: the check of workers
+        if _NEW.get(kind, 0) > self.minor:
+            raise WireError(
+                "UNSUPPORTED", f"{kind.__struct_config__.tag}: this connection speaks minor version {self.minor}"
+            )
         body = self._encode(message)
         if len(body) > self.limit:
             raise BadFrame(f"a frame of {len(body)} bytes, at most {self.limit}; send fewer rows at once")

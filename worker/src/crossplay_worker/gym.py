@@ -62,14 +62,15 @@ def make(
     seat: str = "",
     fill: Any = "random",
     options: Mapping[str, Any] | None = None,
-    root: int = 0,
+    root: int | None = None,
     illegal: str = "refuse",
     crossplay: Any = None,
 ) -> Any:
     """A `gymnasium.Env` that plays one seat; agents of Crossplay fill the others.
 
-    seat: default: the first. fill: one agent for all other seats, or seat -> agent. `reset(seed=s)` begins block 0 of
-    root s, each further `reset()` the next block: the episodes that a study with that root has.
+    seat: default: the first. fill: one agent for all other seats, or seat -> agent. root: of the blocks; default:
+    `envs.train_root(0)`. Each `reset()` begins the next block. `reset(seed=s)` begins block 0 of root s: the episodes that
+    a study with that root has, so seeds of a training are `train_root(n)` (a study's default root is 0).
     """
     others = {"fill": fill, "seat": seat}
     return _env_class()(name, others, options, root, illegal, crossplay)
@@ -83,7 +84,7 @@ def make_vec(
     fill: Any = None,
     reward: str = "own",
     options: Mapping[str, Any] | None = None,
-    root: int = 0,
+    root: int | None = None,
     first: int = 0,
     restart: str = "same",
     illegal: str = "refuse",
@@ -92,6 +93,7 @@ def make_vec(
     """A `gymnasium.vector.VectorEnv` of rows x trained seats, track = row * seats + seat (one policy for all seats).
 
     seats: "all", or the one seat that is yours, others being filled. reward: "own", or "mean" of the trained seats.
+    root: of the blocks; default: `envs.train_root(0)`. `tracks.take_finished()` gives returns and scores of episodes.
     Episodes start over in the step in which they end (AutoresetMode.SAME_STEP, the last observations are in
     `info["final_obs"]`), or with restart="next" in the step after (NEXT_STEP).
     """
@@ -116,7 +118,9 @@ def _env_class() -> Any:
 
         metadata = {"render_modes": []}
 
-        def __init__(self, name: str, others: Any, options: Any, root: int, illegal: str, crossplay: Any) -> None:
+        def __init__(
+            self, name: str, others: Any, options: Any, root: int | None, illegal: str, crossplay: Any
+        ) -> None:
             self._opened = dict(others, options=options, crossplay=crossplay)
             self._name, self._illegal, self._block = name, illegal, -1
             self.rows = self._open(root)
@@ -126,10 +130,8 @@ def _env_class() -> Any:
             self.action_space = action_space(self.rows.specs[self.seat])
             self._legal: Any = None
 
-        def _open(self, root: int) -> Rows:
-            given = dict(self._opened)
-            single = given["fill"] == "random" and not given["seat"]
-            return open_rows(self._name, root=root, **(given if not single else dict(given, fill="random")))
+        def _open(self, root: int | None) -> Rows:
+            return open_rows(self._name, root=root, **self._opened)
 
         def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
             """Begin the next episode; options: {"block": number or item's id}."""
@@ -143,12 +145,10 @@ def _env_class() -> Any:
             return self._seen(self.rows.reset([0], [block]))
 
         def _reopen(self, root: int) -> None:
-            line, owned = self.rows._line, self.rows._owned
-            self.rows._owned = False
-            self.rows.close()
-            self._opened["crossplay"] = line
+            old, self._opened["crossplay"] = self.rows, self.rows._line
             self.rows = self._open(root)
-            self.rows._owned = owned
+            self.rows._owned, old._owned = old._owned, False
+            old.close()
 
         def _seen(self, state: Any) -> tuple[Any, dict[str, Any]]:
             legal = state.legal.get(self.seat)

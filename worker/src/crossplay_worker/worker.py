@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import select
-import socket
 import sys
 import threading
-import time
-import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .arrays import Ring, Stale
-from .frames import FRAME, BadFrame, Codec, Reader, WireError, agree
-from .messages import (
-    MAJOR,
-    MINOR,
-    Act,
-    Acts,
-    Bind,
-    Bye,
-    Cancel,
-    End,
-    Error,
-    Feedback,
-    Hello,
-    Load,
-    Ok,
-    Ping,
-    Reset,
-    Save,
-    Seat,
-    Welcome,
-)
+from .connection import BROKEN_EXIT, Connection, connect, greet, watch
+from .frames import BadFrame, WireError
+from .messages import MAJOR, MINOR, Act, Error, Hello, Seat
 from .seeds import generator, key64, pick
 
 __all__ = ["Action", "Batch", "Connection", "Episode", "Obs", "Refused", "Worker", "connect", "run"]
-
-VERSION_EXIT, BROKEN_EXIT = 3, 4
 
 
 class Refused(WireError):
@@ -220,415 +194,20 @@ class Worker:
         raise Refused("UNSUPPORTED", "this worker does not train")
 
 
-def _own(worker: Worker, name: str) -> bool:
+def overrides(worker: Worker, name: str) -> bool:
     return getattr(type(worker), name) is not getattr(Worker, name)
-
-
-def connect(address: str = "") -> socket.socket:
-    """The connection to the engine: the inherited descriptor, `tcp://HOST:PORT` or `unix:PATH`.
-
-    address: default: the environment variables CROSSPLAY_FD, then CROSSPLAY_ADDRESS.
-    """
-    if not address and "CROSSPLAY_FD" in os.environ:
-        return socket.socket(fileno=int(os.environ["CROSSPLAY_FD"]))
-    address = address or os.environ.get("CROSSPLAY_ADDRESS", "")
-    if address.startswith("unix:"):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.connect(address[5:])
-        return sock
-    if address.startswith("tcp://"):
-        host, _, port = address[6:].rpartition(":")
-        sock = socket.create_connection((host.strip("[]"), int(port)))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
-    sys.exit(
-        'crossplay-worker: no engine. A worker is started by Crossplay (type = "worker" in a study, or '
-        '"crossplay worker check COMMAND"), or connects to CROSSPLAY_ADDRESS=tcp://HOST:PORT with CROSSPLAY_TOKEN.'
-    )
-
-
-class Connection:
-    """Frames in and out, with the requests that wait to be handled."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.codec = Codec()
-        self.reader = Reader(FRAME)
-        self.queue: deque[tuple[float, Any, list[tuple[int, int]]]] = deque()
-        self.cancelled: set[int] = set()
-        self.working = 0  # id of the training that runs
-        self._write = threading.Lock()
-
-    def send(self, message: Any) -> None:
-        """One frame out; an answer that is too large or cannot be sent becomes an error."""
-        with self._write:
-            try:
-                frame = self.codec.frame(message)
-            except (WireError, TypeError, ValueError, OverflowError) as error:
-                number = getattr(message, "id", 0)
-                if not number or isinstance(message, Error):
-                    raise
-                text = "the answer cannot be sent: " + (getattr(error, "message", "") or str(error))
-                frame = self.codec.frame(Error(id=number, code="INTERNAL", message=text[:500]))
-            self.sock.sendall(frame)
-
-    def take(self, wait: bool) -> bool:
-        """Read what has come (or wait for something); False when the engine is gone."""
-        try:
-            data = self.sock.recv(self.reader.wants, 0 if wait else socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        if not data:
-            return False
-        self._sort(data)
-        return True
-
-    def _sort(self, data: bytes) -> None:
-        for body in self.reader.feed(data):
-            ring = self.codec.ring
-            try:
-                message = self.codec.message(body)
-            except BadFrame as error:
-                if not error.id:
-                    raise
-                if ring is not None:
-                    ring.read = []
-                self.send(Error(id=error.id, code=error.code, message=error.message))
-                continue
-            read, refs = ([], ring.read) if ring is not None else ([], [])
-            if refs and ring is not None:
-                read, ring.read = ring.read, []
-            if isinstance(message, Cancel):
-                if message.id == self.working or any(getattr(m, "id", 0) == message.id for _, m, _ in self.queue):
-                    self.cancelled.add(message.id)
-            else:
-                self.queue.append((time.monotonic(), message, read))
-
-    def next(self) -> Any:
-        """The next message to handle, with when it came (0: just now) and the shared memory it refers to; None: gone."""
-        while not self.queue:
-            try:
-                data = self.sock.recv(self.reader.wants)
-            except OSError:
-                return None
-            if not data:
-                return None
-            body = self.reader.whole(data)
-            if body is None:
-                self._sort(data)
-                continue
-            ring = self.codec.ring  # the common case: one whole frame
-            try:
-                message = self.codec.message(body)
-            except BadFrame as error:
-                if not error.id:
-                    raise
-                if ring is not None:
-                    ring.read = []
-                self.send(Error(id=error.id, code=error.code, message=error.message))
-                continue
-            if type(message) is Cancel:
-                continue  # nothing is open that it could be about
-            if ring is None or not ring.read:
-                return 0.0, message, _NOTHING
-            read, ring.read = ring.read, []
-            return 0.0, message, read
-        return self.queue.popleft()
-
-
-_NOTHING: list[tuple[int, int]] = []
 
 
 def hello_of(worker: Worker) -> Hello:
     """What a worker says of itself."""
-    batch = 4096 if _own(worker, "act_batch") else 256
+    batch = 4096 if overrides(worker, "act_batch") else 256
     return Hello(
         v=[MAJOR, MINOR], codecs=list(worker.codecs), name=worker.name, version=worker.version,
         token=os.environ.get("CROSSPLAY_TOKEN", ""), roles=list(worker.roles), views=list(worker.views),
-        kinds=list(worker.kinds), batch=batch, state=worker.state, saves=_own(worker, "save"),
+        kinds=list(worker.kinds), batch=batch, state=worker.state, saves=overrides(worker, "save"),
         feedback=worker.feedback, deterministic=worker.deterministic, shm="CROSSPLAY_SHM" in os.environ,
         needs=dict(worker.needs), about={"python": platform.python_version(), **worker.about()},
     )  # fmt: skip
-
-
-def greet(conn: Connection, hello: Hello) -> Welcome:
-    """Hello and welcome; exits with code 3 when the engine speaks another version, 4 when it refuses."""
-    conn.send(hello)
-    found = conn.next()
-    if found is None:
-        sys.exit("crossplay-worker: the engine closed the connection")
-    message = found[1]
-    if isinstance(message, Error):
-        print("crossplay-worker: the engine refused:", message.code, message.message, file=sys.stderr)
-        sys.exit(VERSION_EXIT if message.code == "VERSION" else BROKEN_EXIT)
-    if not isinstance(message, Welcome):
-        sys.exit("crossplay-worker: the engine did not welcome")
-    try:
-        version = agree(message.v)
-    except WireError as error:
-        print("crossplay-worker:", error, file=sys.stderr)
-        sys.exit(VERSION_EXIT)
-    ring = None
-    if message.shm:
-        ring = Ring(int(os.environ["CROSSPLAY_SHM"]), message.shm["slots"], message.shm["size"], False)
-    conn.codec = Codec(message.codec == "json", message.frame, version[1], ring)
-    conn.reader.limit = message.frame
-    return message
-
-
-def _watch(sock: socket.socket) -> None:
-    """End the process when the engine is gone, also while it computes."""
-    poll = select.poll()
-    poll.register(sock.fileno(), getattr(select, "POLLRDHUP", 0) | select.POLLHUP)
-    poll.poll()
-    time.sleep(1.0)
-    os._exit(0)
-
-
-class _Service:
-    """The state of one worker on one connection."""
-
-    def __init__(self, worker: Worker, conn: Connection) -> None:
-        self.worker, self.conn = worker, conn
-        self.seats: dict[int, Seat] = {}
-        self.episodes: dict[int, Episode] = {}
-        self.batched = _own(worker, "act_batch")
-
-    def serve(self) -> None:
-        """Handle requests until the engine says bye or is gone."""
-        while True:
-            found = self.conn.next()
-            if found is None:
-                return
-            came, message, read = found
-            if type(message) is Act and not self.conn.queue and not self.conn.cancelled:
-                self.conn.send(self.handle(message, came, read))
-                continue
-            number = getattr(message, "id", 0)
-            if (number and self.conn.queue) or number in self.conn.cancelled:
-                self.conn.take(False)
-            if number in self.conn.cancelled:
-                self.conn.cancelled.discard(number)
-                self.conn.send(Error(id=number, code="CANCELLED", message="given up before it began"))
-                continue
-            answer = self.handle(message, came, read)
-            if answer is not None:
-                self.conn.send(answer)
-            if isinstance(message, Bye):
-                return
-
-    def handle(self, message: Any, came: float, read: list[tuple[int, int]]) -> Any:
-        """The answer to a message (None: it has none). No exception of the worker's code gets out."""
-        try:
-            if type(message) is Act:
-                if message.deadline_ms and came and (time.monotonic() - came) * 1000 > message.deadline_ms:
-                    raise Refused("DEADLINE", "it waited longer than it may")
-                answer = self.act(message)
-                if read and self.conn.codec.ring is not None:
-                    self.conn.codec.ring.check(read)  # what was read in place is still what was sent
-                return answer
-            verb = _VERBS.get(type(message))
-            if verb is None:
-                raise Refused("UNSUPPORTED", type(message).__name__.lower() + " is not for workers")
-            return verb(self, message)
-        except WireError as error:
-            return self._error(message, error.code, error.message, error.retry)
-        except Stale as error:
-            return self._error(message, "BAD_FRAME", str(error), True)
-        except Exception as error:
-            said = type(error).__name__ + ": " + str(error)
-            return self._error(message, "INTERNAL", said[:500], False, traceback.format_exc()[-4000:])
-
-    def _error(self, to: Any, code: str, message: str, retry: bool, detail: Any = None) -> Any:
-        number = getattr(to, "id", 0)
-        if not number:
-            print("crossplay-worker:", code, message, file=sys.stderr)
-            return None
-        return Error(id=number, code=code, message=message, retry=retry, detail=detail)
-
-    def seat(self, slot: int) -> Seat:
-        seat = self.seats.get(slot)
-        if seat is None:
-            raise Refused("BAD_STATE", "slot %d is not bound" % slot)
-        return seat
-
-    def bind(self, message: Bind) -> Any:
-        seats = {**self.seats, **{s.slot: s for s in message.seats}}
-        self.worker.bind(list(seats.values()), message.config)
-        self.seats = seats
-        return Ok(id=message.id)
-
-    def reset(self, message: Reset) -> Any:
-        if not len(message.ep) == len(message.slot) == len(message.key):
-            raise Refused("BAD_VALUE", "reset: columns of unequal length")
-        for ep, slot, key in zip(message.ep, message.slot, message.key):
-            episode = Episode(ep, self.seat(slot), key)
-            self.worker.begin(episode)
-            self.episodes[ep] = episode
-        return Ok(id=message.id)
-
-    def columns(self, message: Act, one: bool) -> int:
-        """The number of rows; refuses what is no column, and columns of unequal length. Lists where the worker reads
-        arrays (JSON has nothing else) become arrays.
-        """
-        count = -1
-        for name in _COLUMNS:
-            column = getattr(message, name)
-            if (name == "slot" and one) or (column is None and name in _OPTIONAL):
-                continue
-            if type(column) is not list and (type(column) is not np.ndarray or not column.ndim):
-                raise Refused("BAD_VALUE", "act: " + name + " is no column")
-            if count < 0:
-                count = len(column)
-            elif len(column) != count:
-                raise Refused("BAD_VALUE", "act: %d of ep, %d of %s" % (count, len(column), name))
-        if type(message.legal) is list:
-            masks = [None if m is None else np.asarray(m, bool) for m in message.legal]
-            whole = count and all(m is not None and m.shape == masks[0].shape for m in masks)
-            message.legal = np.array(masks) if whole else masks
-        if type(message.obs) is list and count:
-            seat = self.seats.get(message.slot if one else message.slot[0])
-            if seat is not None and seat.view in ("array", "image"):
-                try:
-                    message.obs = np.asarray(message.obs, seat.dtype or None)
-                except (TypeError, ValueError) as error:
-                    raise Refused("BAD_VALUE", "act: obs: " + str(error)) from None
-        return count
-
-    def rows(self, message: Act) -> list[Obs]:
-        count = len(message.ep)
-        slots = [message.slot] * count if isinstance(message.slot, int) else _list(message.slot)
-        found = []
-        free = self.worker.state != "own"
-        for row, (ep, slot, tick, view) in enumerate(zip(_list(message.ep), slots, _list(message.tick), message.obs)):
-            episode = Episode(ep, self.seat(slot), b"") if free else self.episodes.get(ep)
-            if episode is None:
-                raise Refused("BAD_STATE", "act outside an episode: %d was not begun, or is over" % ep)
-            obs = Obs(episode, tick, view)
-            if message.legal is not None:
-                obs.legal = message.legal[row]
-            if message.reward is not None:
-                obs.reward = float(message.reward[row])
-            if message.memo is not None:
-                obs.memo = message.memo[row]
-            found.append(obs)
-        for name in ("last", "inbox", "brief"):
-            for row, value in getattr(message, name).items():
-                if not 0 <= row < count:
-                    raise Refused("BAD_VALUE", "act: %s of row %d of %d" % (name, row, count))
-                setattr(found[row], name, value)
-        return found
-
-    def act(self, message: Act) -> Any:
-        one = isinstance(message.slot, int)
-        count = self.columns(message, one)
-        if one:
-            self.seat(message.slot)
-        acts = Acts(id=message.id, values=[])
-        if self.batched:
-            batch = Batch(message, self.rows)
-            if self.worker.state == "own" or not one:
-                batch.rows  # noqa: B018  (all seats and episodes exist)
-            answers = self.worker.act_batch(batch)
-            values = answers[0] if isinstance(answers, tuple) else answers
-            if len(values) != count:
-                raise Refused("INTERNAL", "act_batch: %d answers to %d rows" % (len(values), count))
-            if isinstance(answers, tuple):  # (values, memo)
-                acts.values, acts.memo = answers
-                return acts
-            if isinstance(answers, np.ndarray):
-                acts.values = answers if answers.ndim > 1 or count > 16 else answers.tolist()
-                return acts
-        else:
-            answers = [self._one(obs) for obs in self.rows(message)]
-        memo = None
-        for row, answer in enumerate(answers):
-            if isinstance(answer, WireError):
-                acts.faults[row] = [answer.code, answer.message, answer.retry]
-                answer = None
-            elif isinstance(answer, Action):
-                memo = self._more(acts, row, answer, memo, count)
-                answer = answer.value
-            acts.values.append(answer.item() if isinstance(answer, np.generic) else answer)
-        acts.memo = memo
-        return acts
-
-    def _one(self, obs: Obs) -> Any:
-        """One row; where the worker's code fails, it is the fault of this row alone."""
-        try:
-            return self.worker.act(obs)
-        except WireError as error:
-            return error
-        except Exception as error:
-            traceback.print_exc()
-            return Refused("INTERNAL", (type(error).__name__ + ": " + str(error))[:500])
-
-    def _more(self, acts: Acts, row: int, answer: Action, memo: Any, count: int) -> Any:
-        if answer.says:
-            acts.says[row] = [["*", s, "main"] if isinstance(s, str) else list(s) for s in answer.says]
-        if answer.confidence is not None:
-            acts.confidence[row] = float(answer.confidence)
-        if answer.why is not None:
-            acts.why[row] = answer.why
-        if answer.usage is not None:
-            acts.usage[row] = list(answer.usage)
-        if answer.counts:
-            acts.counts[row] = answer.counts
-        if answer.memo is not None:
-            memo = memo or [None] * count
-            memo[row] = answer.memo
-        return memo
-
-    def told(self, message: Feedback) -> None:
-        ended = message.ended or [""] * len(message.ep)
-        for ep, reward, end in zip(_list(message.ep), _list(message.reward), ended):
-            if ep in self.episodes:
-                self.worker.feedback_of(self.episodes[ep], float(reward), end)
-
-    def end(self, message: End) -> Any:
-        status = message.status or [""] * len(message.ep)
-        for ep, how in zip(message.ep, status):
-            episode = self.episodes.pop(ep, None)
-            if episode is not None:
-                self.worker.end(episode, how)
-        return Ok(id=message.id)
-
-    def save(self, message: Save) -> Any:
-        episode = self.episodes.get(message.ep)
-        if episode is None:
-            raise Refused("BAD_STATE", "save: episode %d was not begun, or is over" % message.ep)
-        return Ok(id=message.id, data=self.worker.save(episode))
-
-    def load(self, message: Load) -> Any:
-        episode = Episode(message.ep, self.seat(message.slot), message.key)
-        self.worker.load(episode, message.data)
-        self.episodes[message.ep] = episode
-        return Ok(id=message.id)
-
-    def alive(self, message: Any) -> Any:
-        return Ok(id=message.id)
-
-
-_VERBS: dict[type, Any] = {
-    Bind: _Service.bind,
-    Reset: _Service.reset,
-    Feedback: _Service.told,
-    End: _Service.end,
-    Save: _Service.save,
-    Load: _Service.load,
-    Ping: _Service.alive,
-    Bye: _Service.alive,
-}
-
-
-_COLUMNS = ("ep", "slot", "tick", "obs", "legal", "reward", "memo")
-_OPTIONAL = frozenset(("legal", "reward", "memo"))
-
-
-def _list(column: Any) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
 
 def run(worker: Worker, address: str = "") -> None:
@@ -636,10 +215,12 @@ def run(worker: Worker, address: str = "") -> None:
 
     Exit code 3: the engine speaks another version; 4: it refused, or sent what is no frame.
     """
+    from .service import Service
+
     conn = Connection(connect(address))
     greet(conn, hello_of(worker))
-    threading.Thread(target=_watch, args=(conn.sock,), daemon=True).start()
-    service = _Service(worker, conn)
+    threading.Thread(target=watch, args=(conn.sock,), daemon=True).start()
+    service = Service(worker, conn)
     try:
         if "trainer" in worker.roles:
             from .train import serve_training

@@ -20,13 +20,14 @@ def parallel(
     *,
     fill: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-    root: int = 0,
+    root: int | None = None,
     crossplay: Any = None,
 ) -> Any:
     """A `pettingzoo.ParallelEnv` of the seats that are not filled; they have to act at the same time.
 
-    Where seats have masks, observations are dicts of "observation" and "action_mask". `reset(seed=s)` begins block 0
-    of root s, each further `reset()` the next block.
+    Where seats have masks, observations are dicts of "observation" and "action_mask". root: of the blocks; default:
+    `envs.train_root(0)`. Each `reset()` begins the next block; `reset(seed=s)` block 0 of root s, as a study with that root
+    has it, so seeds of a training are `train_root(n)`.
     """
     return _class()(name, dict(fill or {}), options, root, crossplay)
 
@@ -39,7 +40,7 @@ def _class() -> Any:
     class CrossplayParallel(ParallelEnv):
         """The seats of an environment of Crossplay."""
 
-        def __init__(self, name: str, fill: dict[str, Any], options: Any, root: int, crossplay: Any) -> None:
+        def __init__(self, name: str, fill: dict[str, Any], options: Any, root: int | None, crossplay: Any) -> None:
             self._given = {"fill": fill, "options": options}
             self._name, self._block = name, -1
             self.rows = make(name, root=root, crossplay=crossplay, **self._given)
@@ -71,11 +72,10 @@ def _class() -> Any:
             """Begin the next episode; options: {"block": number or item's id}."""
             if seed is not None:
                 if seed != self.rows.root:
-                    line, owned = self.rows._line, self.rows._owned
-                    self.rows._owned = False
-                    self.rows.close()
-                    self.rows = make(self._name, root=seed, crossplay=line, **self._given)
-                    self.rows._owned = owned
+                    old = self.rows
+                    self.rows = make(self._name, root=seed, crossplay=old._line, **self._given)
+                    self.rows._owned, old._owned = old._owned, False
+                    old.close()
                 self._block = -1
             self._block += 1
             state = self.rows.reset([0], [(options or {}).get("block", self._block)])

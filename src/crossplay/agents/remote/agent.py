@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossplay.agents.remote.link import Link
-from crossplay.kernel import Action, Agent, CrossplayError, Failed, Fault, Msg, Observation, Usage
+from crossplay.agents.remote.rows import Row, act_message, plain_values, read_acts
+from crossplay.kernel import Action, Agent, CrossplayError, Failed, Fault, Observation
 from crossplay.kernel.seeds import key64
 from crossplay.wire.channel import Channel, Gone
-from crossplay.wire.frames import WireError
-from crossplay.wire.messages import Act, Acts, End, Load, Reset, Save, Seat
+from crossplay.wire.frames import BadFrame, WireError
+from crossplay.wire.messages import Act, End, Feedback, Load, Reset, Save, Seat
 
 __all__ = ["Remote", "RemoteColumns"]
 
 FEW = 16  # rows up to which a list of numbers is cheaper than an array
 RETRIES = 2  # of an answer that says that asking again may help
-
-
-class _Row:
-    """One decision that waits to be sent."""
-
-    __slots__ = ("ep", "future", "obs", "seat", "view")
-
-    def __init__(self, obs: Observation, seat: Seat, ep: int, view: Any, future: asyncio.Future[Any]) -> None:
-        self.obs, self.seat, self.ep, self.view, self.future = obs, seat, ep, view, future
+INFLIGHT = 64  # frames that may be open at once
 
 
 class Remote(Agent):
@@ -52,10 +47,12 @@ class Remote(Agent):
         self.views = tuple(hello.views)
         self.needs = tuple(hello.kinds)
         self.deterministic = hello.deterministic
-        self._begun: dict[Any, tuple[int, Channel]] = {}  # address of a seat's episode -> its number, and where
+        # A seat in one play of an episode -> path (members of teams) -> number of what was begun, and where.
+        self._begun: weakref.WeakKeyDictionary[Any, dict[Any, tuple[int, Channel]]] = weakref.WeakKeyDictionary()
+        self._dropped: list[tuple[int, Channel]] = []  # begun, and gone without an end (a cancelled run)
         self._number = self._late = 0
-        self._queues: dict[int, list[_Row]] = {}
-        self._slots: dict[tuple[int, ...], int] = {}  # of columns, by the shape of a row
+        self._queues: dict[int, list[Row]] = {}
+        self._open: dict[int, asyncio.Semaphore] = {}  # frames that may be open at once, by event loop
 
     def manifest(self) -> dict[str, Any]:
         """Command, the worker's own words about itself, digests of the files the command names."""
@@ -89,14 +86,16 @@ class Remote(Agent):
         """Tell a worker that keeps its own state; give back what it had saved where the episode goes on."""
         if self.hello.state != "own":
             return None
-        await self._guarded(self._begin, obs, obs.memo)
-        return None
+        return await self._guarded(self._begin_only, obs)
+
+    async def _begin_only(self, obs: Observation) -> None:
+        await self._begin(obs, obs.memo)
 
     async def _channel(self) -> Channel:
         """The open connection; where the worker has to be started, the event loop goes on meanwhile."""
         return self.link.channel if self.link.alive else await asyncio.to_thread(lambda: self.link.channel)
 
-    async def _begin(self, obs: Observation, saved: Any = None) -> int:
+    async def _begin(self, obs: Observation, saved: Any = None) -> tuple[int, Channel]:
         channel = await self._channel()
         seat = await self._seat(channel, obs)
         self._number += 1
@@ -111,42 +110,46 @@ class Remote(Agent):
             )
         else:
             await channel.aask(Reset(id=channel.number(), ep=[number], slot=[seat.slot], key=[obs.key()]), self.timeout)
-        self._begun[_address(obs)] = number, channel
-        return number
+        if obs.scope not in self._begun:
+            begun = self._begun[obs.scope] = {}
+            # Collected at any moment, perhaps while a frame is sent: told with the next episode that begins.
+            weakref.finalize(obs.scope, _drop, begun, self._dropped).atexit = False
+        self._begun[obs.scope][obs.path] = number, channel
+        while self._dropped:
+            _forget(*self._dropped.pop())
+        return number, channel
 
     async def _seat(self, channel: Channel, obs: Observation) -> Seat:
-        seat = self.link.slot(obs._scope.env, obs.env_id, obs.seat, obs.spec, obs.agent.name)
+        seat = self.link.slot(obs.scope.env, obs.env_id, obs.seat, obs.spec, obs.agent.name)
         if self.link.unbound:
             await channel.aask(self.link.bind(channel), self.timeout)
         return seat
 
     def end(self, obs: Observation) -> None:
         """The worker may forget the episode. Nobody waits for its answer."""
-        if self.hello.state != "own":
-            return
-        mine = _address(obs)[:-1]
-        for address in [a for a in self._begun if a[:-1] == mine]:
-            number, channel = self._begun.pop(address)
-            if not channel.gone:
+        begun = self._begun.get(obs.scope, {})
+        while begun:
+            _, (number, channel) = begun.popitem()
+            if self.hello.feedback and not channel.gone:
                 with contextlib.suppress(Gone):
-                    channel.tell(End(id=channel.number(), ep=[number], status=[str(obs.status or "")]))
+                    channel.tell(Feedback(ep=[number], reward=[obs.reward], ended=[str(obs.status or "")]))
+            _forget(number, channel, str(obs.status or ""))
 
     # -- decisions ----------------------------------------------------------------------------------------
     async def act(self, obs: Observation) -> Action | Fault:
         """One decision; shares its frame with all others that are due now."""
-        return await self._guarded(self._act, obs)
+        answer: Action | Fault = await self._guarded(self._act, obs)
+        return answer
 
-    async def _guarded(self, work: Any, *of: Any) -> Any:
+    async def _guarded(self, work: Any, obs: Observation) -> Any:
         """The worker's troubles as the engine knows them."""
         channel = await self._channel()
         try:
-            answer = await work(*of)
-            self.link.timeouts = 0
-            return answer
+            return await work(obs)
         except Gone:
-            raise Failed(Fault("void", f"worker {self.name} {self.link.fallen(channel)}")) from None
+            how = await asyncio.to_thread(self.link.fallen, channel)
+            raise Failed(Fault("void", f"worker {self.name} {how}")) from None
         except TimeoutError as error:
-            self.link.hang(channel)
             return Fault("timeout", str(error))
         except WireError as error:
             return Fault("error", str(error))
@@ -155,16 +158,16 @@ class Remote(Agent):
         channel = await self._channel()
         seat = await self._seat(channel, obs)
         if self.hello.state == "own":
-            ep, where = self._begun.get(_address(obs), (0, channel))
+            begun = self._begun.get(obs.scope, {}).get(obs.path)
+            ep, where = begun if begun is not None else await self._begin(obs)
             if where is not channel:
                 raise Failed(Fault("void", f"worker {self.name} {self.link.reasons[-1]}"))
-            ep = ep or await self._begin(obs)
         else:
             ep = key64(obs.key())
         view = obs.view(seat.view)
         for attempt in range(RETRIES + 1):
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._queue(_Row(obs, seat, ep, view, future))
+            self._queue(Row(obs, seat, ep, view, channel, future))
             try:
                 answer = await future
             except WireError as error:
@@ -181,196 +184,148 @@ class Remote(Agent):
             return answer
         raise AssertionError
 
-    def _queue(self, row: _Row) -> None:
+    def _queue(self, row: Row) -> None:
         loop = asyncio.get_running_loop()
         queue = self._queues.setdefault(id(loop), [])
         queue.append(row)
         if len(queue) == 1:
+            self._open.setdefault(id(loop), asyncio.Semaphore(INFLIGHT))
             loop.call_soon(self._flush, loop)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         rows = self._queues.pop(id(loop), [])
-        groups: dict[Any, list[_Row]] = {}
+        groups: dict[Any, list[Row]] = {}
         for row in rows:
             shape = getattr(row.view, "shape", None) if row.seat.view in ("array", "image") else None
-            groups.setdefault((shape, row.seat.spec["kind"]), []).append(row)
+            groups.setdefault((id(row.channel), shape, row.seat.spec["kind"]), []).append(row)
         width = max(1, self.hello.batch)
         for group in groups.values():
             for i in range(0, len(group), width):
-                task = loop.create_task(self._send(group[i : i + width]))
-                task.add_done_callback(_quiet)
+                loop.create_task(self._send(group[i : i + width])).add_done_callback(_quiet)
 
-    async def _send(self, rows: list[_Row]) -> None:
+    async def _send(self, rows: list[Row]) -> None:
+        """One frame there and back. What is too large for one goes in two; trouble is each row's own."""
+        channel, sent = rows[0].channel, time.monotonic()
         try:
-            channel = await self._channel()
-            message = act_message(channel.number(), rows)
-            limits = [row.obs.deadline for row in rows if row.obs.deadline is not None]
-            limit = min([self.timeout, *limits])
-            message.deadline_ms = int(limit * 1000) if limits else 0
-            answer = await channel.aask(message, limit)
-            found = read_acts(answer, len(rows))
+            async with self._open[id(asyncio.get_running_loop())]:
+                found = read_acts(await self._frame(channel, rows), len(rows))
+            self.link.timeouts = 0
+        except BadFrame as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                await self._send(rows[:half])
+                await self._send(rows[half:])
+                return
+            found = [WireError(error.code, error.message)]
         except BaseException as error:
+            if isinstance(error, TimeoutError):
+                self.link.hang(channel, sent)
             for row in rows:
                 if not row.future.done():
                     row.future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
             return
-        for row, (action, counts) in zip(rows, found, strict=True):
-            for name, n in counts.items():
-                row.obs.count(name, n)
+        for row, answer in zip(rows, found, strict=True):
             if row.future.done():
                 continue
-            if isinstance(action, WireError):
-                row.future.set_exception(action)
+            if isinstance(answer, WireError):
+                row.future.set_exception(answer)
             else:
-                row.future.set_result(action)
+                row.future.set_result(answer)
+
+    async def _frame(self, channel: Channel, rows: list[Row]) -> Any:
+        message = act_message(channel.number(), rows)
+        limits = [row.obs.deadline for row in rows if row.obs.deadline is not None]
+        limit = min([self.timeout, *limits])
+        message.deadline_ms = int(limit * 1000) if limits else 0
+        if self.hello.feedback:
+            told = [row for row in rows if row.obs.tick > 0]
+            if told:
+                channel.tell(Feedback(ep=[r.ep for r in told], reward=[r.obs.reward for r in told]))
+        return await channel.aask(message, limit)
 
 
 class RemoteColumns(Remote):
     """The same for workers that remember nothing and read arrays: whole columns travel as they are."""
 
+    def seated(self, env: Any, seat: str) -> Seated:
+        """The same in one seat of an environment, asked for columns."""
+        return Seated(self, self.link.slot(env, env.id, seat, env.spec(seat), self.name).slot)
+
+    def act_array(self, *columns: Any) -> Any:
+        """Columns are asked of `seated(env, seat)`: they do not say which seat they are of."""
+        raise CrossplayError(f"worker {self.name}: columns are asked of seated(env, seat)")
+
+
+class Seated:
+    """A worker in one seat: `act_array`, and what the engine writes of an agent."""
+
+    def __init__(self, agent: RemoteColumns, slot: int) -> None:
+        self.agent, self.slot, self.name = agent, slot, agent.name
+
     def act_array(
         self, obs: np.ndarray, legal: np.ndarray | None, keys: np.ndarray, tick: np.ndarray, memo: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Decisions of k seats (see `kernel.Agent`); raises `Failed` when the worker is gone, or late."""
-        link = self.link
+        """Decisions of k rows (see `kernel.Agent`); raises `Failed` when the worker is gone, or late."""
+        agent, link = self.agent, self.agent.link
         for last in (False, True):
-            channel = link.channel
+            channel, sent = link.channel, time.monotonic()
             try:
                 if link.unbound:
-                    channel.ask(link.bind(channel), self.timeout)
-                slot, width = self._slots.get(obs.shape[1:], -1), self.hello.batch
-                answer = (
-                    self._part(channel, slot, obs, legal, keys, tick, memo)
-                    if len(keys) <= width
-                    else self._parts(channel, slot, obs, legal, keys, tick, memo)
-                )
-                link.timeouts = 0
-                return answer
+                    channel.ask(link.bind(channel), agent.timeout)
+                width = agent.hello.batch
+                if len(keys) <= width:
+                    return self._part(channel, obs, legal, keys, tick), None
+                parts = [
+                    self._part(channel, obs[at], None if legal is None else legal[at], keys[at], tick[at])
+                    for at in (slice(i, i + width) for i in range(0, len(keys), width))
+                ]
+                return np.concatenate(parts), None
             except Gone:
                 how = link.fallen(channel)
                 if last:  # it remembers nothing, so another process may answer the same once
                     raise Failed(Fault("void", f"worker {self.name} {how}")) from None
             except TimeoutError as error:
-                link.hang(channel)
+                link.hang(channel, sent)
                 raise Failed(Fault("timeout", str(error))) from None
         raise AssertionError
 
-    def _parts(
-        self, channel: Channel, slot: int, obs: Any, legal: Any, keys: Any, tick: Any, memo: Any
-    ) -> tuple[Any, Any]:
-        """More rows than the worker takes at once, in several frames."""
-        width = max(1, self.hello.batch)
-        parts = []
-        for i in range(0, len(keys), width):
-            some = slice(i, i + width)
-            masks, memos = None if legal is None else legal[some], None if memo is None else memo[some]
-            parts.append(self._part(channel, slot, obs[some], masks, keys[some], tick[some], memos))
-        kept = [m for _, m in parts if m is not None]
-        return np.concatenate([v for v, _ in parts]), np.concatenate(kept) if kept else None
-
-    def _part(
-        self, channel: Channel, slot: int, obs: Any, legal: Any, keys: Any, tick: Any, memo: Any
-    ) -> tuple[Any, Any]:
-        """The answers to so many rows as travel in one frame."""
+    def _part(self, channel: Channel, obs: Any, legal: Any, keys: Any, tick: Any) -> np.ndarray:
+        """The answers to so many rows as travel in one frame: whole numbers, or what single rows would have given."""
         rows = len(keys)
         if rows <= FEW:
             keys, tick = keys.tolist(), tick.tolist()
-        message = Act(id=channel.number(), ep=keys, slot=slot, tick=tick, obs=obs, legal=legal, memo=memo)
-        answer = channel.ask(message, self.timeout)
-        if type(answer) is not Acts or answer.faults or len(answer.values) != rows:
-            read_acts(answer, rows)  # raises where the whole answer is none
-            raise WireError("INTERNAL", f"rows {sorted(answer.faults)}: {list(answer.faults.values())[:1]}")
-        return np.array(answer.values, np.int64), None if answer.memo is None else np.array(answer.memo)
-
-    def seated(self, env: Any, seats: Sequence[str]) -> None:
-        """Which seats the columns that follow are of; raises `CrossplayError` where they differ in what may be done."""
-        found = [self.link.slot(env, env.id, seat, env.spec(seat), self.name) for seat in seats]
-        if len({(str(s.spec), tuple(s.shape)) for s in found}) > 1:
-            raise CrossplayError(f"worker {self.name}: its seats in {env.id} differ in shapes or actions")
-        self._slots[tuple(found[0].shape)] = found[0].slot
-
-
-def act_message(number: int, rows: Sequence[_Row]) -> Act:
-    """One act of these rows, as columns."""
-    first = rows[0]
-    arrays = first.seat.view in ("array", "image")
-    message = Act(
-        id=number,
-        ep=[r.ep for r in rows],
-        slot=[r.seat.slot for r in rows],
-        tick=[r.obs.tick for r in rows],
-        obs=np.stack([r.view for r in rows]) if arrays else [r.view for r in rows],
-    )
-    masks = [r.obs.legal for r in rows]
-    if any(m is not None for m in masks):
-        sizes = {None if m is None else len(m) for m in masks}
-        message.legal = np.array(masks, bool) if len(sizes) == 1 else [None if m is None else list(m) for m in masks]
-    rewards = [r.obs.reward for r in rows]
-    if any(rewards):
-        message.reward = np.array(rewards, np.float64)
-    if any(r.obs.memo is not None for r in rows):
-        message.memo = [r.obs.memo for r in rows]
-    for i, row in enumerate(rows):
-        obs = row.obs
-        if obs.last is not None and obs.last[1] != "own":
-            message.last[i] = list(obs.last)
-        if obs.inbox:
-            message.inbox[i] = [[m.dst, m.body, m.channel, m.src, m.tick] for m in obs.inbox]
-        if obs.brief or obs.wants:
-            message.brief[i] = {"text": obs.brief, "wants": list(obs.wants)}
-    return message
+        message = Act(id=channel.number(), ep=keys, slot=self.slot, tick=tick, obs=obs, legal=legal)
+        try:
+            answer = channel.ask(message, self.agent.timeout)
+        except BadFrame:
+            if rows == 1:
+                raise
+            cut = rows // 2
+            halves = (slice(0, cut), slice(cut, rows))
+            return np.concatenate(
+                [self._part(channel, obs[h], None if legal is None else legal[h], np.asarray(keys)[h], np.asarray(tick)[h]) for h in halves]
+            )  # fmt: skip
+        self.agent.link.timeouts = 0
+        values = plain_values(answer, rows)
+        if values is not None:
+            return values
+        odd = np.empty(rows, object)
+        for i, one in enumerate(read_acts(answer, rows)):
+            odd[i] = Fault("error", str(one)) if isinstance(one, WireError) else one
+        return odd
 
 
-def read_acts(message: Any, rows: int) -> list[tuple[Action | Fault | WireError, Mapping[str, int]]]:
-    """(answer, counters) of each row; a `WireError` where asking again may help. Raises `WireError` where the whole
-    answer is none.
-    """
-    if not isinstance(message, Acts):
-        raise WireError("BAD_VALUE", f"an act is answered with acts, not {type(message).__name__.lower()}")
-    values = (
-        message.values.tolist()
-        if isinstance(message.values, np.ndarray) and message.values.ndim == 1
-        else message.values
-    )
-    try:
-        if len(values) != rows:
-            raise WireError("BAD_VALUE", f"{len(values)} answers to {rows} rows")
-        found: list[tuple[Action | Fault | WireError, Mapping[str, int]]] = []
-        for i in range(rows):
-            says = [Msg(str(m[0]), m[1], str(m[2]) if len(m) > 2 else "main") for m in message.says.get(i, ())]
-            counts = {str(k)[:40]: _number(n) for k, n in message.counts.get(i, {}).items()}
-            if i in message.faults:
-                code, text, *again = message.faults[i]
-                fault: Any = WireError(code, text, True) if again == [True] else Fault("error", f"{code}: {text}", says)
-                found.append((fault, counts))
-                continue
-            action = Action(values[i], says, message.confidence.get(i), message.why.get(i))
-            if message.memo is not None:
-                action.memo = message.memo[i]
-            if i in message.usage:
-                action.usage = Usage(*(_number(n) for n in message.usage[i][:4]))
-            found.append((action, counts))
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise WireError("BAD_VALUE", f"acts: {error}") from None
-    return found
+def _drop(begun: dict[Any, tuple[int, Channel]], into: list[tuple[int, Channel]]) -> None:
+    into += begun.values()
 
 
-def _number(value: Any) -> int:
-    """A count as it may be summed and stored; raises `ValueError`."""
-    if not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
-        raise ValueError(f"{value!r} is no count")
-    return int(value)
-
-
-_MOST = 1 << 53
-
-
-def _address(obs: Observation) -> tuple[Any, ...]:
-    """The seat of an episode, and the path within it (members of teams)."""
-    root, env_id, block, replicate, seat, _, path = obs.ordinal
-    return root, env_id, block, replicate, seat, path
+def _forget(number: int, channel: Channel, status: str = "") -> None:
+    """Tell a worker that an episode is over."""
+    if not channel.gone:
+        with contextlib.suppress(Gone, WireError):
+            channel.tell(End(id=channel.number(), ep=[number], status=[status]))
 
 
 def _digests(words: Sequence[Any], folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from crossplay.agents.remote.process import Child, environment
 from crossplay.kernel import ActionSpec, CrossplayError, Stop
@@ -20,6 +22,8 @@ from crossplay.wire.arrays import Ring
 from crossplay.wire.channel import SHARED_FROM, Channel, Gone, welcome
 from crossplay.wire.frames import WireError
 from crossplay.wire.messages import Bind, Bye, Hello, Seat
+
+STRANGERS = 32  # connections that may be greeted at once where a worker is waited for
 
 __all__ = ["Link", "Start", "spec_data"]
 
@@ -58,6 +62,7 @@ class Link:
         self.seats: dict[tuple[str, str, str, bytes], Seat] = {}
         self.hello: Hello | None = None
         self.deaths = self.started = self.timeouts = 0
+        self._late_at = 0.0
         self.reasons: list[str] = []
         self.late = 0
         self._bound = 0
@@ -90,41 +95,57 @@ class Link:
         if self.deaths > self.start.restarts:
             raise Stop(f"worker {self.name} went away {self.deaths} times; the last time it {self.reasons[-1]}")
         try:
-            self._channel, hello = self._accept() if self.start.listen else self._start()
+            channel, hello = self._accept() if self.start.listen else self._start()
         except CrossplayError as error:
             if self.hello is not None:  # it ran before: nothing is substituted for it, the run can be resumed
                 raise Stop(f"{error}; it had gone away: it {self.reasons[-1]}") from None
             raise
-        if self.hello is not None and _essence(hello) != _essence(self.hello):
+        if self.hello is not None and msgspec.msgpack.encode(hello) != msgspec.msgpack.encode(self.hello):
+            channel.close()
             self.close()
             raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
         self.hello = hello
         self._bound = 0
         self.started += 1
+        self._channel = channel  # last: whoever sees it finds the rest in order
 
     def _accept(self) -> tuple[Channel, Hello]:
         """Wait for a worker that knows the token; others are told no, and do not end the wait."""
         if self._door is None:
             self._door = _door(self.start.listen)
         until = time.monotonic() + self.start.start_s
+        greeted: queue.SimpleQueue[Any] = queue.SimpleQueue()
         refused = ""
-        while (left := until - time.monotonic()) > 0:
-            self._door.settimeout(left)
-            try:
+        self._door.settimeout(0.1)
+        greeting: list[threading.Thread] = []
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
                 sock, _ = self._door.accept()
-            except TimeoutError:
-                break
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                return welcome(sock, timeout=min(5.0, max(left, 0.1)), token=self.start.token)
-            except (Gone, TimeoutError, WireError) as error:
-                sock.close()
-                refused = f" (refused: {error})"
+                greeting = [t for t in greeting if t.is_alive()]
+                if len(greeting) >= STRANGERS:
+                    sock.close()
+                    continue
+                # Each by itself: strangers who say nothing do not keep the worker waiting.
+                greeting.append(threading.Thread(target=self._greet, args=(sock, greeted), daemon=True))
+                greeting[-1].start()
+            with contextlib.suppress(queue.Empty):
+                found = greeted.get_nowait()
+                if isinstance(found, tuple):
+                    return found
+                refused = f" (refused: {found})"
         raise CrossplayError(
             f"worker {self.name}: nobody came to {self.address} in {self.start.start_s:g} s{refused}; start it with "
             f"CROSSPLAY_ADDRESS={self.address} and the token in CROSSPLAY_TOKEN"
         )
+
+    def _greet(self, sock: socket.socket, greeted: queue.SimpleQueue[Any]) -> None:
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            greeted.put(welcome(sock, timeout=5.0, token=self.start.token))
+        except (Gone, TimeoutError, WireError) as error:
+            sock.close()
+            greeted.put(error)
 
     @property
     def address(self) -> str:
@@ -142,6 +163,8 @@ class Link:
             )
         except (Gone, TimeoutError, WireError) as error:
             sock.close()
+            if ring is not None:
+                ring.close()
             why = str(error)
             if self._child is not None:
                 if isinstance(error, Gone):
@@ -167,6 +190,8 @@ class Link:
             )  # fmt: skip
         except CrossplayError:
             ours.close()
+            if ring is not None:
+                ring.close()
             raise
         finally:
             theirs.close()
@@ -196,14 +221,19 @@ class Link:
                 self._bury()
             return self.reasons[-1] if self.reasons else channel.gone
 
-    def hang(self, channel: Channel) -> None:
-        """An answer did not come in time; the second time in a row the worker is ended."""
+    def hang(self, channel: Channel, sent: float) -> None:
+        """A frame, sent then (`time.monotonic`), was not answered in time. When one that was sent after a late one is late
+        as well, and nothing was answered in between, the worker is ended. Frames that waited together are late once.
+        """
         with self._lock:
+            if self.timeouts and sent < self._late_at:
+                return
             self.timeouts += 1
+            self._late_at = time.monotonic()
             if self.timeouts >= 2 and self._channel is channel:
                 channel._end("did not answer twice in a row, so it was ended")
                 if self._child is not None:
-                    self._child.kill()
+                    self._child.signal()
                 self.timeouts = 0
 
     def close(self) -> None:
@@ -284,7 +314,8 @@ def spec_data(spec: ActionSpec) -> dict[str, Any]:
         data["names"] = list(spec.names)
     elif spec.kind == "box":
         low, high = spec.bounds()
-        data |= {"shape": list(spec.shape), "low": low.ravel().tolist(), "high": high.ravel().tolist()}
+        data["shape"] = list(spec.shape)
+        data |= {k: v.ravel().tolist() for k, v in (("low", low), ("high", high)) if np.isfinite(v).all()}
     elif spec.kind == "text":
         data["max_len"] = spec.max_len
     else:
@@ -292,10 +323,6 @@ def spec_data(spec: ActionSpec) -> dict[str, Any]:
     if isinstance(spec.noop, (int, float, str)):
         data["noop"] = spec.noop
     return data
-
-
-def _essence(hello: Hello) -> tuple[Any, ...]:
-    return (hello.name, hello.version, hello.views, hello.state, hello.about)
 
 
 def _door(address: str) -> socket.socket:

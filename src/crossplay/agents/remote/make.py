@@ -88,6 +88,11 @@ def worker(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     if "agent" not in hello.roles:
         link.close()
         raise CrossplayError(f"worker {name}: {hello.name} fills no seats (roles: {', '.join(hello.roles)})")
-    columns = hello.state in ("none", "memo") and list(hello.views[:1]) == ["array"] and hello.kinds in ([], ["names"])
+    columns = (
+        hello.state == "none"
+        and not hello.feedback
+        and list(hello.views[:1]) == ["array"]
+        and hello.kinds in ([], ["names"])
+    )
     kind = RemoteColumns if columns and hello.batch > 1 else Remote
     return kind(link, options["timeout"], options["snapshots"])

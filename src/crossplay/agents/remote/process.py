@@ -131,10 +131,14 @@ class Child:
             self.process.wait(seconds)
         return not self.alive
 
-    def kill(self) -> None:
-        """End the whole group at once."""
+    def signal(self) -> None:
+        """Kill the whole group, without waiting for its end."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        self.signal()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5.0)
 
