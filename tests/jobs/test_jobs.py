@@ -277,7 +277,38 @@ def test_what_a_trainer_tells_is_looked_at(tmp_path):
     odd = [e for e in read(folder.path) if "cannot be kept" in e.get("text", "")]
     assert len(odd) == 1 and max(map(len, (folder.path / "events.jsonl").read_bytes().splitlines())) < 1 << 16
     (mixed,) = [e for e in read(folder.path) if e.get("good") == 1.0]
-    assert "bad" not in mixed
+    assert mixed["bad"] == "nan" and "bad" not in state.metrics and state.metrics["good"] == 1.0
+    assert "metrics: bad is not always a finite number; see events.jsonl" in state.notes
+
+
+def test_metrics_that_are_no_numbers_are_kept_as_text(tmp_path):
+    book = Book(tmp_path, 1)
+    data = {"loss": float("nan"), "kl": float("-inf"), "note": "odd", "many": [1], "step": 5, "on": True}
+    assert book.add(Event(seq=1, kind="metrics", data=data)) == {"step": 5}
+    assert book.add(Event(seq=2, kind="metrics", data={f"{'x' * 70}{n}": 1.0 for n in range(2000)})) == {}
+    book.close()
+    first, second = read(tmp_path)
+    assert {k: first[k] for k in data} == {
+        "loss": "nan",
+        "kl": "-inf",
+        "note": "odd",
+        "many": "[1]",
+        "step": 5,
+        "on": "True",
+    }
+    assert second["kind"] == "log" and "cannot be kept" in second["text"]
+
+
+def test_the_last_metrics_are_no_old_ones(tmp_path):
+    runner = Runner(folder := job(tmp_path))
+    runner._open_book()
+    for seq, loss in enumerate((0.5, float("nan"), 0.25, float("inf")), 1):
+        runner._told(Event(seq=seq, kind="metrics", data={"step": seq, "loss": loss}))
+        assert runner.state.metrics == {"step": seq, **({"loss": loss} if loss in (0.5, 0.25) else {})}
+    runner._told(Event(seq=5, kind="metrics", data={f"{'x' * 70}{n}": 1.0 for n in range(2000)}))
+    runner._close_book()
+    runner._write()
+    assert folder.state().metrics == {"step": 4} and len([n for n in runner.state.notes if "loss" in n]) == 1
 
 
 @pytest.mark.parametrize(

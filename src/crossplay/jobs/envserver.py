@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -48,7 +49,7 @@ class Environments:
         self.open: dict[int, Rows] = {}
         self.steps = 0
         self._number = 0
-        self._context: Any = None
+        self._door: Any = None  # the models of the agents that fill seats
         self._verbs: Mapping[str, Callable[[Any], Any]] = {
             "env.open": self._open,
             "env.reset": self._reset,
@@ -84,10 +85,22 @@ class Environments:
         total = rows + sum(r.rows for r in self.open.values())
         if total > limits.total_rows:
             raise WireError("BUDGET", f"{total} rows would be open, at most {limits.total_rows}")
-        found, probe = make_rows(
-            message.name, message.options, rows, message.view, message.root, message.fill, self._agent
-        )
-        about = self._about(found, probe, message.view)
+        with contextlib.ExitStack() as undo:  # what was opened, where anything goes wrong
+            found, probe = make_rows(
+                message.name,
+                message.options,
+                rows,
+                message.view,
+                message.root,
+                message.fill,
+                lambda s: self._agent(s, undo),
+            )
+            undo.callback(found.close)
+            try:
+                about = self._about(found, probe, message.view)
+            finally:
+                probe.close()
+            found.closing = undo.pop_all()
         self._number += 1
         self.open[self._number] = found
         return Ok(id=message.id, data={"env": self._number, **about})
@@ -99,7 +112,6 @@ class Environments:
         arrays = {s: np.asarray(probe.view(s, view)) for s in rows.trained} if view in ("array", "image") else {}
         size = rows.rows * sum(a.nbytes for a in arrays.values())
         if size > self.limits.state:
-            rows.close()
             raise WireError(
                 "BAD_VALUE", f"{rows.rows} rows of {probe.id} are {size} bytes, at most {self.limits.state}"
             )
@@ -121,15 +133,17 @@ class Environments:
             "metrics": dict(probe.metrics),
         }
 
-    def _agent(self, spec: Any) -> Any:
-        """An agent that fills a seat."""
+    def _agent(self, spec: Any, undo: contextlib.ExitStack) -> Any:
+        """An agent that fills a seat; what it holds is freed by `undo`."""
         from crossplay.agents import Context, make_agent
 
-        if self._context is None:
-            self._context = Context(trust=self.trust, closing=[])
+        context = Context(door=self._door, trust=self.trust, closing=[])
+        undo.callback(_freed, context.closing)
         if not isinstance(spec, (str, Mapping)):
             raise CrossplayError(f"fill: an agent is a name or a table, not {type(spec).__name__}")
-        return make_agent(spec, self._context)
+        made = make_agent(spec, context)
+        self._door = context.door
+        return made
 
     def _rows(self, message: Any) -> Rows:
         found = self.open.get(message.env)
@@ -150,18 +164,20 @@ class Environments:
         return State(id=message.id, **rows.state())
 
     def _close(self, message: Any) -> Ok:
-        self._rows(message).close()
+        found = self._rows(message)
         del self.open[message.env]
+        found.closing.close()
         return Ok(id=message.id)
 
     def close(self) -> None:
         """Close all environments, and what fills their seats."""
-        for rows in self.open.values():
-            rows.close()
-        self.open.clear()
-        if self._context is not None:
-            for close in self._context.closing:
-                close()
+        while self.open:
+            self.open.popitem()[1].closing.close()
+
+
+def _freed(closing: list[Callable[[], None]]) -> None:
+    for close in closing:
+        close()
 
 
 class Served:

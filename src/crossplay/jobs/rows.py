@@ -7,6 +7,7 @@ raises `Invalid` before anything moved. Chance is addressed by (root, environmen
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,11 @@ VIEWS = ("array", "image", "text", "data")
 
 
 class Rows:
-    """What all kinds share. `ended`: "" while a row runs; None where it was never begun."""
+    """What all kinds share. `ended`: "" while a row runs; None where it was never begun. closing: frees the rows and
+    the agents that fill their seats, where somebody was given that to do.
+    """
+
+    closing: contextlib.ExitStack
 
     def __init__(self, env: Env | BatchEnv, rows: int, root: int, view: str, trained: Sequence[str]) -> None:
         self.env, self.rows, self.root, self.view = env, rows, root, view
@@ -251,7 +256,36 @@ def make_rows(
 
     fill: seat -> agent by name or table; `agent` makes it. Raises `CrossplayError` naming the nearest valid value.
     """
-    probe = make_env(name, options)
+    with contextlib.ExitStack() as undo:  # what was made, where anything goes wrong
+        probe = make_env(name, options)
+        undo.callback(probe.close)
+        trained = _trained(probe, view, fill)
+        probe.start(Block(root, 0))
+        if not fill and view == "array" and (batch := make_batch(name, rows, options)) is not None:
+            found: Rows = ArrayRows(batch, rows, root, view, trained)
+        else:
+            agents = {seat: agent(spec) for seat, spec in fill.items()}
+            for seat, one in agents.items():
+                one.check(probe, seat)
+            envs: list[Env] = []
+            for _ in range(rows):
+                envs.append(make_env(name, options))
+                undo.callback(envs[-1].close)
+            found = _rows(envs, root, view, trained, agents)
+        undo.pop_all()
+    return found, probe
+
+
+def _rows(envs: Sequence[Env], root: int, view: str, trained: Sequence[str], agents: Mapping[str, Any]) -> Rows:
+    if not agents:
+        return SingleRows(envs, root, view, trained)
+    from crossplay.jobs.filled import FilledRows
+
+    return FilledRows(envs, root, view, trained, agents)
+
+
+def _trained(probe: Env, view: str, fill: Mapping[str, Any]) -> tuple[str, ...]:
+    """The seats that are left to train."""
     if view not in probe.views:
         raise CrossplayError(f'{probe.id}: no view "{view}"; it has {", ".join(probe.views)}')
     for seat in fill:
@@ -260,16 +294,4 @@ def make_rows(
     trained = tuple(s for s in probe.seats if s not in fill)
     if not trained:
         raise CrossplayError(f"{probe.id}: every seat is filled, so none is left to train")
-    probe.start(Block(root, 0))
-    if fill:
-        from crossplay.jobs.filled import FilledRows
-
-        agents = {seat: agent(spec) for seat, spec in fill.items()}
-        for seat, one in agents.items():
-            one.check(probe, seat)
-        envs = [make_env(name, options) for _ in range(rows)]
-        return FilledRows(envs, root, view, trained, agents), probe
-    batch = make_batch(name, rows, options) if view == "array" else None
-    if batch is not None:
-        return ArrayRows(batch, rows, root, view, trained), probe
-    return SingleRows([make_env(name, options) for _ in range(rows)], root, view, trained), probe
+    return trained

@@ -298,7 +298,10 @@ class Runner:
         data, state = self._book.add(event), self.state
         state.events, state.lost_events = self._base[0] + self._book.count, self._base[1] + self._book.lost
         if event.kind == "metrics":
-            state.metrics = {**state.metrics, **data}
+            odd = [name for name in (str(n)[:80] for n in event.data) if name not in data]
+            state.metrics = {k: v for k, v in {**state.metrics, **data}.items() if k not in odd}
+            for name in odd[:5]:
+                self._note(f"metrics: {name} is not always a finite number; see events.jsonl")
             state.step = max(state.step, _step(data))
         elif event.kind == "checkpoint":
             self._checkpoint(data)

@@ -20,7 +20,7 @@ KINDS = ("metrics", "checkpoint", "heartbeat", "log")
 class Book:
     """The events of one job. Numbers begin anew with each attempt; a gap is a lost event and counted.
 
-    board: why there are no TensorBoard files, or "".
+    What cannot be written down is a line that says so. board: why there are no TensorBoard files, or "".
     """
 
     def __init__(self, folder: Path, attempt: int) -> None:
@@ -36,21 +36,25 @@ class Book:
             self._writer = SummaryWriter(str(folder / "tensorboard"), flush_secs=5)
 
     def add(self, event: Event) -> dict[str, Any]:
-        """Write an event down; what is left of its data (numbers that are none, and what is too large, go out)."""
+        """Write an event down; what is left of its data: of metrics the finite numbers (others are kept as text in the
+        file alone), of what cannot be kept nothing.
+        """
         if event.seq > self.seq + 1:
             self.lost += event.seq - self.seq - 1
         self.seq = max(self.seq, event.seq)
         self.count += 1
         kind = event.kind if event.kind in KINDS else "log"
         data = self._numbers(event.data) if kind == "metrics" else dict(event.data)
-        line = {"at": round(time.time(), 3), "attempt": self.attempt, "seq": event.seq, "kind": kind, **data}
+        odd = {str(k)[:80]: str(v)[:80] for k, v in event.data.items()} if kind == "metrics" else {}
+        line = {"at": round(time.time(), 3), "attempt": self.attempt, "seq": event.seq, "kind": kind, **odd, **data}
         try:
             text = msgspec.json.encode(line)
         except (TypeError, ValueError):
-            text, data = b"", {}
+            text = b""
         if not text or len(text) > LARGEST:
-            data = {"text": f"an event of kind {event.kind[:40]!r} that cannot be kept ({len(text)} bytes)"}
-            text = msgspec.json.encode({**{k: line[k] for k in ("at", "attempt", "seq")}, "kind": "log", **data})
+            kind, data = "log", {}
+            told = {"text": f"an event of kind {event.kind[:40]!r} that cannot be kept ({len(text)} bytes)"}
+            text = msgspec.json.encode({**{k: line[k] for k in ("at", "attempt", "seq")}, "kind": "log", **told})
         self._file.write(text + b"\n")
         if kind == "metrics" and self._writer is not None:
             for name, value in data.items():
