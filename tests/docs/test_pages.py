@@ -116,6 +116,9 @@ def test_every_option_of_an_agent_is_listed_with_its_default(heading, name):
 def test_every_extra_is_listed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {line[0].strip("`") for line in rows(DOCS / "quickstart.md", "Install")} == set(extras)
+    from crossplay.cli.looking import ADDS, EXTRAS
+
+    assert EXTRAS.keys() == ADDS.keys() == set(extras)  # what `crossplay doctor` looks for
 
 
 # -- the site --------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ EXTRAS = {
     "embed": ("wordllama",),
     "mcp": ("mcp",),
     "a2a": ("a2a",),
+    "jobs": ("tensorboardX",),
 }
 ADDS = {
     "fast": "compiled loops: kitchen and pitch step 100 times as fast",
@@ -35,6 +36,7 @@ ADDS = {
     "embed": "sentence vectors, for K* and for diverse pools",
     "mcp": "tools of MCP servers, and seats for MCP clients",
     "a2a": "A2A agents in seats, and agents served to others",
+    "jobs": "TensorBoard files of training jobs (crossplay train --worker)",
 }
 
 

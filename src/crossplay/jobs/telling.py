@@ -31,7 +31,7 @@ class Book:
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            self.board = "no TensorBoard files: the package tensorboardX is not installed"
+            self.board = "no TensorBoard files: the package tensorboardX is not installed (the extra jobs)"
         else:
             self._writer = SummaryWriter(str(folder / "tensorboard"), flush_secs=5)
 
