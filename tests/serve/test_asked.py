@@ -104,11 +104,17 @@ def test_an_exact_question_gives_the_very_observation(name):
     assert other.child(2, 1).key("y") == obs.child(2, 1).key("y")
 
 
-def test_a_key_says_nothing_of_the_environments_chance():
+def test_a_question_names_neither_root_nor_the_environments_key():
     obs, env = asked()
     text = str(question(obs, ("data",), 0, True)) + str(unpacked(exact_question(obs, ("data",), None)))
     key = env_key(Block(9, 4, 1), env.id)
     assert key.hex() not in text and repr(key) not in text and "root" not in text
+
+
+def test_options_are_told_to_an_agent_that_has_them_alone():
+    obs, env = asked(horizon=20)
+    assert "?" in env.id and question(obs, ("data",), 0, True)["env"] == "kitchen/cramped_room@1"
+    assert question(obs, ("data",), 0, True, env.id)["env"] == env.id
 
 
 def test_a_plain_question_serves_readers_of_data_text_and_arrays():

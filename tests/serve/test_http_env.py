@@ -97,7 +97,7 @@ def test_an_episode_over_http_scores_as_the_same_one_in_process(name, others, op
         env = AgentGymEnv(url, {"horizon": 200, "items": 20, "score": "sum"})
         far = loop(play(env, {"agent": Walk(names, silly)}, Block(1, 3)))
         item = env._item
-        detail = ask(url, "GET", "/detail?id=0")[1]
+        detail = ask(url, "GET", f"/detail?id={env._number}")[1]
         env.close()
         assert not there.sessions
     local = make_env(name, options)
@@ -234,6 +234,56 @@ def test_what_is_served_for_an_action_that_is_none_is_told():
         now = ask(url, "POST", "/step", {"id": number, "action": "fly"})[1]
         assert now["origin"] == "noop"
         assert "origin" not in ask(url, "POST", "/step", {"id": number, "action": " STAY "})[1]
+
+
+def test_a_client_is_told_nothing_of_root_options_and_others():
+    with running(server("kitchen/cramped_room", others="chef", root=4242, horizon=5)) as url:
+        one, two = (ask(url, "POST", "/create", {})[1]["id"] for _ in range(2))
+        told = ask(url, "GET", f"/detail?id={one}")[1]
+    assert told["env"] == "kitchen/cramped_room@1" and not {"root", "agents"} & set(told)
+    assert "4242" not in json.dumps({k: v for k, v in told.items() if k != "id"}) and "chef" not in json.dumps(told)
+    assert min(one, two) > 1000 and abs(one - two) > 1000  # nobody guesses another's
+
+
+class Sleeps(Agent):
+    """Takes its time from its second turn on."""
+
+    views = ("data",)
+
+    def __init__(self, first=1):
+        self.first, self.woken = first, threading.Event()
+
+    async def act(self, obs):
+        while obs.tick >= self.first and not self.woken.is_set():
+            await asyncio.sleep(0.01)
+        return obs.names()[0]
+
+
+def test_an_environment_that_could_not_be_begun_is_not_kept():
+    there = server("openspiel:tic_tac_toe", "p1", Sleeps(0), limits=Limits(open=2, step_s=0.1))
+    with running(there) as url:
+        assert [ask(url, "POST", "/create", {})[0] for _ in range(3)] == [504] * 3 and not there.sessions
+        assert ask(url, "POST", "/create", {"data_idx": 1.5})[0] == 400 and not there.sessions
+
+
+def test_an_action_whose_reply_came_too_late_is_not_played_twice():
+    other = Sleeps()
+    with running(server("matrix/prisoners_dilemma", others=other, limits=Limits(step_s=0.2), rounds=3)) as url:
+        number = ask(url, "POST", "/create", {})[1]["id"]
+        step = {"id": number, "action": "cooperate"}
+        assert ask(url, "POST", "/step", step)[0] == 200
+        assert ask(url, "POST", "/step", step)[0] == 504
+        assert ask(url, "GET", f"/observation?id={number}") == (
+            409,
+            {"error": "the other seats are still playing; ask again"},
+        )
+        other.woken.set()
+        for _ in range(2):
+            status, said = ask(url, "POST", "/step", step)
+            assert status == 409 and "was taken" in said["error"]
+        while ask(url, "GET", f"/observation?id={number}")[0] != 200:
+            pass
+        assert ask(url, "POST", "/step", step)[1]["done"]  # the third of three
 
 
 def test_idle_environments_are_closed_and_episodes_left_are_counted():
@@ -420,7 +470,7 @@ def test_the_fields_that_clients_of_agentgym_read_are_there():
             assert isinstance(now["observation"], str) and isinstance(now["done"], bool)
             assert isinstance(now["reward"], float) and isinstance(now["score"], float)
             assert "stay" in now["available_actions"]
-        assert ask(url, "POST", "/create")[1]["id"] == number + 1  # without a body, as babyai.py asks
+        assert ask(url, "POST", "/create")[1]["id"] != number  # without a body, as babyai.py asks
 
 
 def test_what_a_server_says_of_an_item_is_among_the_rules():

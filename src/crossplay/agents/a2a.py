@@ -140,7 +140,12 @@ class A2a(Agent):
         return {
             "name": str(card.get("name", "")),
             "version": str(card.get("version", "")),
-            "extension": None if mine is None else {"views": [str(v) for v in mine.get("params", {}).get("views", [])]},
+            "extension": None
+            if mine is None
+            else {
+                "views": [str(v) for v in mine.get("params", {}).get("views", [])],
+                "env": str(mine.get("params", {}).get("env", "")),
+            },
         }
 
     def _views(self, obs: Observation, memo: Mapping[str, Any]) -> list[str]:
@@ -151,7 +156,8 @@ class A2a(Agent):
     async def _ask(self, obs: Observation, memo: dict[str, Any], reason: str) -> Sent | Fault:
         """One question and its answer, from the record or from the agent."""
         views, turn = self._views(obs, memo), memo["turn"]
-        text, data = told(obs, first=not turn), question(obs, views, turn, rules=not turn)
+        known = str((memo["extension"] or {}).get("env", ""))
+        text, data = told(obs, first=not turn), question(obs, views, turn, not turn, known)
         if reason:
             text = TEXTS["repair"].format(reason=reason, how=text)
         # Equal questions after different conversations are different questions.
@@ -160,7 +166,7 @@ class A2a(Agent):
         async def run() -> dict[str, Any]:
             sent, form = text, data
             if turn and not memo["asked"]:
-                sent, form = told(obs, True, memo["past"][-TOLD_AGAIN:]), question(obs, views, turn, rules=True)
+                sent, form = told(obs, True, memo["past"][-TOLD_AGAIN:]), question(obs, views, turn, True, known)
             if memo["extension"]:
                 form = {**form, "views": {}, "exact": exact_question(obs, views, memo["memo"])}
             memo["asked"] = True

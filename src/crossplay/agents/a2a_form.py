@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from crossplay.agents.open_turn import game_of
 from crossplay.agents.prompt import MEMBER_TEXTS, TEXTS, Unreadable, choices, find_json, read_choice, read_value, talked
 from crossplay.kernel import ActionSpec, Block, Msg, Observation, Usage, pack, seat_key, unpack
 
@@ -58,11 +59,14 @@ WORDS = {
 
 
 # -- questions -------------------------------------------------------------------------------------
-def question(obs: Observation, views: Sequence[str], turn: int, rules: bool) -> dict[str, Any]:
-    """The JSON object of a request. views: what to send of what the seat may know; turn: questions before this one."""
+def question(obs: Observation, views: Sequence[str], turn: int, rules: bool, known: str = "") -> dict[str, Any]:
+    """The JSON object of a request. views: what to send of what the seat may know; turn: questions before this one.
+
+    known: the environment that the agent is served for: it has the options, which nobody else is told.
+    """
     found: dict[str, Any] = {
         "crossplay": FORM,
-        "env": obs.env_id,
+        "env": obs.env_id if obs.env_id == known else game_of(obs.env_id),
         "seat": obs.seat,
         "tick": obs.tick,
         "turn": turn,
@@ -92,7 +96,8 @@ def exact_question(obs: Observation, views: Sequence[str], memo: Any) -> str:
     root, _, block, replicate, seat, _, path = obs.ordinal
     return packed(
         {
-            "key": seat_key(Block(root, block, replicate), seat),  # tells nothing of the environment's own chance
+            # The stream that it has in process. Whoever tries all small roots finds the root in it.
+            "key": seat_key(Block(root, block, replicate), seat),
             "path": list(path),
             "memo": memo,
             "rules": obs.rules,  # with every question: whoever holds no state forgets them

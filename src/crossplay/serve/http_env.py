@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from crossplay.agents.open_turn import game_of
 from crossplay.agents.prompt import Unreadable, find_json
 from crossplay.kernel import (
     Action,
@@ -101,12 +103,13 @@ class Session:
         self._answer: asyncio.Future[Any] | None = None
         self._turn = asyncio.Event()
         self._earned = 0.0
+        self.unseen = False  # the reply to an action came too late: nothing is played until somebody has looked
 
     # -- one episode -----------------------------------------------------------------------------------
     async def reset(self, block: int | str) -> dict[str, Any]:
         """Begin the episode of a block; what the seat sees first."""
         await self.stop()
-        self.block, self._earned, self._now = block, 0.0, {}
+        self.block, self._earned, self._now, self.unseen = block, 0.0, {}, False
         self._turn.clear()
         at = self.server.at(block)
         self._episode = play(self.env, self.lineup, at, self.server.conduct)
@@ -116,20 +119,27 @@ class Session:
 
     async def step(self, text: Any, say: Any = None) -> dict[str, Any]:
         """Answer the open request; what the seat sees next."""
-        if self._answer is None or self._answer.done() or self._obs is None:
+        if self._task is None or (self._task.done() and not self.unseen):
             raise Bad(409, "the episode is over; reset begins another")
+        if self.unseen or self._answer is None or self._answer.done() or self._obs is None:
+            raise Bad(409, "the last action was taken, and its reply came too late: /observation shows what came of it")
         words = [Msg("*", say)] if isinstance(say, str) and say.strip() and self._obs.audience else ()
         value = read_action(text, self._obs)
         answer = Fault("invalid", value.detail, words) if isinstance(value, Fault) else Action(value, words)
         self._turn.clear()
         self._answer.set_result(answer)
+        self.unseen = True
         await self._wait()
+        self.unseen = False
         return self._now
 
     def now(self) -> dict[str, Any]:
         """The last reply."""
         if not self._now:
             raise Bad(409, "reset begins an episode")
+        if self.unseen and not self._turn.is_set() and self._task is not None and not self._task.done():
+            raise Bad(409, "the other seats are still playing; ask again")
+        self.unseen = False
         return self._now
 
     async def stop(self) -> None:
@@ -273,7 +283,6 @@ class EnvServer:
             agent.check(self.probe, name)
         self.sessions: dict[int, Session] = {}
         self.left = 0  # episodes that their clients did not finish
-        self._made = 0
 
     def app(self, host: str = "127.0.0.1", token: str = "") -> web.Application:
         """The aiohttp application, behind its checks."""
@@ -323,12 +332,17 @@ class EnvServer:
         await self._sweep()
         if len(self.sessions) >= self.limits.open:
             raise Bad(429, f"{len(self.sessions)} environments are open; close one")
+        item = _item(body)
         session = Session(self._make(), self)
-        number = self._made
-        self._made += 1
+        # Nobody can guess it, so that no client plays another's environment; a double holds it.
+        number = next(n for n in iter(lambda: secrets.randbelow(1 << 53), None) if n not in self.sessions)
         self.sessions[number] = session
-        async with session.lock:
-            return {"id": number, **await self._timed(session.reset(_item(body)))}
+        try:
+            async with session.lock:
+                return {"id": number, **await self._timed(session.reset(item))}
+        except BaseException:  # its client never hears the id
+            await self._drop(number)
+            raise
 
     async def _reset(self, request: web.Request) -> dict[str, Any]:
         body = await _body(request)
@@ -345,10 +359,8 @@ class EnvServer:
             return await self._timed(session.step(body["action"], body.get("say")))
 
     async def _close(self, request: web.Request) -> dict[str, Any]:
-        number, session = self._session(await _body(request))
-        del self.sessions[number]
-        await session.stop()
-        session.env.close()
+        number, _ = self._session(await _body(request))
+        await self._drop(number)
         return {"closed": True}
 
     async def _observation(self, request: web.Request) -> str:
@@ -362,10 +374,10 @@ class EnvServer:
     async def _detail(self, request: web.Request) -> dict[str, Any]:
         number, session = self._session(request.query)
         env = session.env
-        told = {"id": number, "env": env.id, "seat": self.seat, "root": self.root, "data_idx": session.block}
-        agents = {s: a.name for s, a in self.others.items()}
+        # No root and no options, which give the world's chance away, and nothing of the other agents.
+        told = {"id": number, "env": game_of(env.id), "seat": self.seat, "data_idx": session.block}
         schema = env.spec(self.seat).json_schema()
-        return {**told, "rules": env.rules, "agents": agents, "items": env.items, "action": schema, **session.now()}
+        return {**told, "rules": env.rules, "items": env.items, "action": schema, **session.now()}
 
     # -- sessions ------------------------------------------------------------------------------------
     def _session(self, given: Mapping[str, Any]) -> tuple[int, Session]:
@@ -393,15 +405,18 @@ class EnvServer:
         now = time.monotonic()
         for number, session in list(self.sessions.items()):
             if now - session.used > self.limits.idle_s and not session.lock.locked():
-                del self.sessions[number]
-                await session.stop()
-                session.env.close()
+                await self._drop(number)
 
-    async def _end(self, _: Any) -> None:
-        for session in self.sessions.values():
+    async def _drop(self, number: int) -> None:
+        """Forget an environment."""
+        session = self.sessions.pop(number, None)
+        if session is not None:
             await session.stop()
             session.env.close()
-        self.sessions.clear()
+
+    async def _end(self, _: Any) -> None:
+        for number in list(self.sessions):
+            await self._drop(number)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
