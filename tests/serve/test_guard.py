@@ -1,16 +1,21 @@
 """Who may talk to a server here: tokens, hosts, origins."""
 
 import asyncio
+import http.client
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossplay.kernel import CrossplayError
-from crossplay.serve.guard import Guard, split_address, token_from
+from crossplay.serve.guard import AT_ONCE, Guard, split_address, token_from
+from crossplay.serve.house import House
 
 
 async def inside(scope, receive, send):
+    while scope["type"] == "lifespan":
+        await send({"type": f"{(await receive())['type']}.complete"})
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"in"})
 
@@ -99,3 +104,48 @@ def test_addresses(text, want):
 def test_addresses_that_are_none(text):
     with pytest.raises(CrossplayError, match="expected HOST:PORT"):
         split_address(text)
+
+
+def test_requests_of_strangers_take_nobodys_place_and_those_that_pass_are_limited():
+    async def main():
+        leave = asyncio.Event()
+
+        async def slow(scope, receive, send):
+            await leave.wait()
+            await inside(scope, receive, send)
+
+        guard = Guard(slow, "127.0.0.1", "the-token-of-this-test")
+
+        async def one(token):
+            headers = [(b"host", b"127.0.0.1:1"), (b"authorization", b"Bearer " + token)]
+            said = []
+
+            async def send(message):
+                said.append(message)
+
+            await guard({"type": "http", "headers": headers}, None, send)
+            return said[0]["status"]
+
+        waiting = [asyncio.create_task(one(b"the-token-of-this-test")) for _ in range(AT_ONCE)]
+        await asyncio.sleep(0)
+        over, stranger = await one(b"the-token-of-this-test"), await one(b"x")
+        leave.set()
+        return over, stranger, set(await asyncio.gather(*waiting)), await one(b"the-token-of-this-test")
+
+    assert asyncio.run(main()) == (503, 401, {200}, 200)
+
+
+def test_silent_connections_do_not_shut_out_the_party():
+    pytest.importorskip("uvicorn")
+    house = House(Guard(inside, "127.0.0.1", "the-token-of-this-test"), "127.0.0.1", 0)
+    house.open()
+    silent = [socket.create_connection(("127.0.0.1", house.port)) for _ in range(100)]
+    try:
+        line = http.client.HTTPConnection("127.0.0.1", house.port, timeout=10)
+        line.request("GET", "/", headers={"Authorization": "Bearer the-token-of-this-test"})
+        assert line.getresponse().status == 200
+        line.close()
+    finally:
+        for one in silent:
+            one.close()
+        house.close()

@@ -22,6 +22,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+AT_ONCE = 64
+"""Requests that are served at a time, of those that may pass."""
 SHORTEST = 16
 """Characters of a token at least, where an address other than loopback is served."""
 
@@ -71,6 +73,7 @@ class Guard:
 
     def __init__(self, app: App, host: str, token: str = "", names: Iterable[str] = ()) -> None:
         self.app, self.token = app, token.encode()
+        self._open = 0
         self.any_host = is_wildcard(host)
         ours = {host, *names, *(("localhost", "127.0.0.1", "::1") if is_loopback(host) else ())}
         self.names = frozenset(name.lower() for name in ours)
@@ -81,8 +84,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
         status, why = self.verdict({k.lower(): v for k, v in scope["headers"]})
+        if not status and self._open >= AT_ONCE:
+            status, why = 503, f"{self._open} requests are being answered; ask again later\n"
         if not status:
-            await self.app(scope, receive, send)
+            self._open += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self._open -= 1
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
         if status == 401:

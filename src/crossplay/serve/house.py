@@ -16,8 +16,8 @@ OPENING = 15.0
 """Seconds until a server that does not come up counts as failed."""
 CLOSING = 3.0
 """Seconds that open requests have at the end."""
-CONNECTIONS = 64
-"""Requests that are served at a time."""
+CONNECTIONS = 512
+"""Connections at a time, also of strangers: the requests that pass the guard have a limit of their own."""
 
 
 class House:
