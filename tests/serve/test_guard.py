@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crossplay.kernel import CrossplayError
 from crossplay.serve.guard import AT_ONCE, Guard, split_address, token_from
 from crossplay.serve.house import House
+from crossplay.wire import is_loopback
 
 
 async def inside(scope, receive, send):
@@ -149,3 +150,13 @@ def test_silent_connections_do_not_shut_out_the_party():
         for one in silent:
             one.close()
         house.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_what_only_this_machine_reaches(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", None, "0.0.0.0", "10.0.0.1", "localhost.example", "127.0.0.1.example", "127.1"])
+def test_what_others_may_reach(host):
+    assert not is_loopback(host)

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crossplay.agents.a2a_form import EXTENSION, Answer, exact_question, plain, question, read_answer, told
-from crossplay.agents.a2a_line import LOOPBACK, Late, Line, Lost, Refused, Sent, shown, token_of
+from crossplay.agents.a2a_line import Late, Line, Lost, Refused, Sent, shown, token_of
 from crossplay.agents.context import Context, NeedsTrust, options
 from crossplay.agents.prompt import TEXTS, Unreadable
 from crossplay.kernel import Action, Agent, CrossplayError, Fault, Observation, pack
+from crossplay.wire import is_loopback
 
 __all__ = ["A2a", "a2a"]
 
@@ -285,7 +286,7 @@ def a2a(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
 
         context.door = Door()
     replayed = context.door.cassette.mode == "strict"  # then nobody is asked
-    if parts.hostname not in LOOPBACK and not (context.trust or replayed):
+    if not is_loopback(parts.hostname) and not (context.trust or replayed):
         what = f"the variable {token} and what a seat sees" if token else "what a seat sees"
         raise NeedsTrust(f"a2a: a file sends {what} to {parts.hostname}; allow it with --trust")
     secret = "" if replayed else token_of(token, f"a2a:{shown(rest)}")

@@ -24,7 +24,7 @@ from crossplay.agents.prompt import Unreadable
 from crossplay.kernel import CrossplayError
 from crossplay.wire import without
 
-__all__ = ["LOOPBACK", "Late", "Line", "Lost", "Refused", "Sent", "shown", "token_of"]
+__all__ = ["Late", "Line", "Lost", "Refused", "Sent", "shown", "token_of"]
 
 CONNECTING = 10.0
 """Seconds until an address that does not answer counts as lost."""
@@ -38,7 +38,8 @@ BINDINGS = ("JSONRPC", "HTTP+JSON")
 """Forms of A2A that are spoken here."""
 AT_ONCE = 32
 """Messages to one agent at a time; the others wait, and their time has not begun."""
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+SAME = {"127.0.0.1", "::1", "localhost"}
+"""Names of one place; other addresses of loopback may be somebody else's."""
 
 
 class Lost(Exception):
@@ -358,7 +359,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, "loopback" if host in LOOPBACK else host, port
+    return parts.scheme, "loopback" if host in SAME else host, port
 
 
 def _read(parts: Any) -> Sent:

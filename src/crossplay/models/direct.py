@@ -17,15 +17,14 @@ from crossplay.models.catalog import known, models_folder
 from crossplay.models.door import Door, Model, make_backend
 from crossplay.models.prices import Price
 from crossplay.models.types import Backend, Capabilities, ModelError, Reply, Request
+from crossplay.wire import is_loopback
 
 __all__ = ["Asked", "Cost", "ask", "calls_file", "connect", "cost_of"]
-
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _on_this_machine(url: str) -> bool:
     """Whether an address is of this machine, where nobody sends a bill."""
-    return urlsplit(url).hostname in _LOOPBACK
+    return is_loopback(urlsplit(url).hostname)
 
 
 def connect(

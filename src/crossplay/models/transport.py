@@ -19,6 +19,7 @@ import msgspec
 from yarl import URL
 
 from crossplay.models.answer import Failed
+from crossplay.wire import is_loopback
 
 __all__ = ["PROBLEMS", "Sent", "Stream", "Transport", "seconds_to_wait"]
 
@@ -36,7 +37,6 @@ PROBLEMS = {
 """What is tried again, by status."""
 MOST_BYTES = 1 << 26
 """Of one answer: more is no answer."""
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Stream(Protocol):
@@ -252,7 +252,7 @@ def _proxy(url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
     """The environment's proxy for an address, and its password."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in _LOOPBACK or proxy_bypass(host):
+    if is_loopback(host) or proxy_bypass(host):
         return None, None
     found = getproxies().get(parts.scheme)
     if not found:

@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from crossplay.kernel import CrossplayError
+from crossplay.wire import is_loopback
 
-__all__ = ["Guard", "is_loopback", "split_address", "token_from"]
+__all__ = ["Guard", "split_address", "token_from"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,14 +36,6 @@ def split_address(address: str) -> tuple[str, int]:
     if not port.isdigit() or not 0 <= int(port) <= 65535:
         raise CrossplayError(f'address "{address}": expected HOST:PORT, e.g. 127.0.0.1:8765, or a port alone')
     return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_wildcard(host: str) -> bool:

@@ -45,13 +45,13 @@ from crossplay.study.frames import find_episode
 from crossplay.study.runner import identity, stored_cell
 from crossplay.study.spec import Cell, parse_study
 from crossplay.study.stage import Stage
+from crossplay.wire import is_loopback
 
 if TYPE_CHECKING:
     from crossplay.records.cassette import Call
 
 __all__ = ["Forked", "Step", "fork"]
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 NAMED = ("file", "path", "command", "key_env")
 """Options of a model that name something outside: never followed from a run alone."""
 
@@ -206,7 +206,8 @@ def _check_models(models: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _far(url: str) -> bool:
     """Whether an address is not on this machine."""
-    return urlsplit(url).hostname not in (None, *LOOPBACK)
+    host = urlsplit(url).hostname
+    return host is not None and not is_loopback(host)
 
 
 def _check_source(source: Mapping[str, Any]) -> None:

@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["without"]
+__all__ = ["is_loopback", "without"]
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether only this machine reaches it."""
+    import ipaddress
+
+    try:
+        return host == "localhost" or (host is not None and ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
 
 
 def without(secret: str, found: Any) -> Any:

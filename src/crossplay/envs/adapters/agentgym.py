@@ -23,13 +23,12 @@ from crossplay.envs._options import option_schema, settle
 from crossplay.envs.adapters._foreign import Foreign, seed31
 from crossplay.kernel.env import Ended, Env
 from crossplay.kernel.types import ActionSpec, CrossplayError, pack, unpack
-from crossplay.wire import without
+from crossplay.wire import is_loopback, without
 
 __all__ = ["AgentGymEnv", "family"]
 
 LARGEST = 16 << 20
 """Bytes of an answer at most."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 SCHEMA = option_schema(
     {
@@ -305,7 +304,7 @@ class _Family:
 
     def code(self, rest: str) -> bool:
         """Whether the name leads beyond this machine, where only a command line may send what is played."""
-        return urlsplit(rest).hostname not in LOOPBACK
+        return not is_loopback(urlsplit(rest).hostname)
 
     def make(self, rest: str, options: Mapping[str, Any]) -> Env:
         """A fresh environment; the server is asked when it is reset."""
