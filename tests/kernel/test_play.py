@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from crossplay.kernel import (
+    Action,
     Block,
     Channel,
     Conduct,
@@ -298,3 +299,19 @@ def test_a_score_that_is_no_finite_number_is_an_environment_fault(odd):
     env.score = lambda: {"won": 1.0, "odd": odd}
     outcome = loop(play(env, {"first": Uniform(), "second": Counter()}, Block(3)))
     assert (outcome.status, outcome.score) == ("env-fault", {}) and f"the score odd is {odd}" in outcome.detail
+
+
+@pytest.mark.parametrize("sure", [17.0, -0.1, float("nan"), True, "sure", [0.5]])
+def test_a_confidence_that_is_none_is_dropped_and_counted(sure):
+    class Sure(Uniform):
+        said = sure
+
+        def act(self, obs):
+            return Action(super().act(obs), confidence=self.said)
+
+    outcome = loop(play(Nim(), {"first": Sure(), "second": Counter()}, Block(3)))
+    turns = [e for e in outcome.trace() if e.kind == "act" and e.seat == 0]
+    assert outcome.counts["first"]["bad_confidence"] == len(turns) and not any(e.note for e in turns)
+    Sure.said = 0.5
+    fine = loop(play(Nim(), {"first": Sure(), "second": Counter()}, Block(3)))
+    assert "bad_confidence" not in fine.counts["first"] and fine.world == outcome.world

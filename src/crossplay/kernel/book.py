@@ -133,9 +133,11 @@ class Book:
         usage, note = Usage(), b""
         if isinstance(answer, Action):
             usage = answer.usage if isinstance(answer.usage, Usage) else usage
-            extra = {
-                k: v for k, v in (("confidence", answer.confidence), ("rationale", answer.rationale)) if v is not None
-            }
+            sure = answer.confidence
+            if sure is not None and not _is_share(sure):
+                sure = None
+                self.count(i, "bad_confidence")
+            extra = {k: v for k, v in (("confidence", sure), ("rationale", answer.rationale)) if v is not None}
             note = pack(storable(extra)) if extra else b""
         events, value = self.events, done.value
         if done.origin != "fail":
@@ -345,6 +347,14 @@ def mail_rows(tick: int, delivered: Iterable[Msg]) -> list[Row]:
         row(tick, WORLD, k, "mail", payload=pack([m.src, m.dst, m.channel, m.tick, m.body]), flags=FLAG_WORLD)
         for k, m in enumerate(delivered)
     ]
+
+
+def _is_share(value: Any) -> bool:
+    """Whether it is a number in [0, 1]."""
+    try:
+        return not isinstance(value, (bool, str, bytes)) and 0.0 <= float(value) <= 1.0
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _bare(answer: Action) -> bool:
