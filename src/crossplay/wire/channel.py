@@ -29,6 +29,7 @@ TELL = 5.0  # seconds that sending may take where no answer is waited for
 UNREAD = 4  # largest frames that may wait to be read by a worker
 SHARED_FROM = 1 << 16  # bytes from which arrays go through shared memory: where it begins to pay (benchmarks/wire.py)
 
+_DONTWAIT = int(socket.MSG_DONTWAIT)
 _NONE: list[int] = []  # slots of a message that has none
 _ANSWERS = frozenset((Acts, Ok, Error, State))
 
@@ -99,29 +100,70 @@ class Channel:
         with self._lock:
             if self.gone:
                 raise Gone(self.gone)
-            waiting = self._open(message, None, timeout)
+            waiting = self._send_now(message, timeout)
             if timeout != self._limit:
                 self._set_limit(timeout)
-            # The common case: what comes next is the whole answer.
-            try:
-                data: bytes | None = None if waiting.done else self.sock.recv(65536)
-            except (BlockingIOError, InterruptedError):
-                data = None
-            except OSError as error:
-                raise self._end(f"cannot read: {error.strerror or error}") from None
-            whole = self._reader.whole(data) if data else None
-            if whole is not None:
-                self.received += len(data or b"")
-                self._dispatch(self._read(whole))
-            elif data is not None:
-                self._take(data)
-            until = time.monotonic() + (timeout if data is not None else 0.0) if not waiting.done else 0.0
+            data: bytes | None = b""
+            if type(waiting) is list:
+                # The common case: it went out at once, and what comes next is the whole answer.
+                data = self._receive(65536)
+                whole = self._reader.whole(data) if data else None
+                answer = None if whole is None else self._read(whole)
+                if type(answer) in _ANSWERS and answer.id == message.id:
+                    self.received += len(data or b"")
+                    if waiting and self.codec.ring is not None:
+                        self.codec.ring.release(waiting)
+                    return _unwrap(answer)
+                waiting = self._wait_for(message.id, waiting, None)
+                if answer is not None:
+                    self._dispatch(answer)
+                elif data is not None:
+                    self._take(data)
+            until = time.monotonic() + (timeout if data is not None else 0.0)
             while not waiting.done:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise self._give_up(message.id, timeout)
                 self._read_blocking(left)
         return _unwrap(waiting.answer)
+
+    def _send_now(self, message: Any, timeout: float) -> Any:
+        """Send in a thread: the slots of a message that went out at once, else its `_Waiting`, known before the rest
+        is sent, because its answer may be read meanwhile.
+        """
+        with self._write:  # slots belong to the message that is encoded
+            ring = self.codec.ring
+            frame = self.codec.frame(message)
+            slots = ring.take() if ring is not None and ring.taken else _NONE
+            if self._loop is None and not self._rest and not self._pushing:
+                self.sent += len(frame)
+                try:
+                    done = self.sock.send(frame, _DONTWAIT)
+                except BlockingIOError:
+                    done = 0
+                except OSError as error:
+                    raise self._end(f"cannot write: {error.strerror or error}") from None
+                if done == len(frame):
+                    return slots
+                frame = frame[done:]
+                self.sent -= len(frame)
+            waiting = self._wait_for(message.id, slots, None)
+            self._send(frame, timeout, cut=True)
+            return waiting
+
+    def _wait_for(self, number: int, slots: list[int], loop: asyncio.AbstractEventLoop | None) -> _Waiting:
+        waiting = self._waiting[number] = _Waiting(slots, loop)
+        self.inflight += 1
+        return waiting
+
+    def _receive(self, size: int) -> bytes | None:
+        """What has come, within the limit of blocking reads; None: nothing."""
+        try:
+            return self.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise self._end(f"cannot read: {error.strerror or error}") from None
 
     def _read(self, body: Any) -> Any:
         try:
@@ -158,8 +200,7 @@ class Channel:
     def tell(self, message: Any) -> None:
         """Send, and do not wait: where there is an answer, it is dropped."""
         if type(message).__struct_config__.tag in REQUESTS:
-            self._waiting[message.id] = _Waiting(_NONE, None)
-            self.inflight += 1
+            self._wait_for(message.id, _NONE, None)
         self._send(self.codec.frame(message))
 
     def reply(self, message: Any) -> list[int]:
@@ -179,15 +220,13 @@ class Channel:
                     self._read_blocking(3600.0)
         return self.gone
 
-    def _open(self, message: Any, loop: asyncio.AbstractEventLoop | None, timeout: float) -> _Waiting:
+    def _open(self, message: Any, loop: asyncio.AbstractEventLoop, timeout: float) -> _Waiting:
         if self.gone:
             raise Gone(self.gone)
         ring = self.codec.ring
         with self._write:  # slots belong to the message that is encoded
             frame = self.codec.frame(message)
-            waiting = _Waiting(ring.take() if ring is not None and ring.taken else _NONE, loop)
-            self._waiting[message.id] = waiting
-            self.inflight += 1
+            waiting = self._wait_for(message.id, ring.take() if ring is not None and ring.taken else _NONE, loop)
         self._send(frame, timeout)
         return waiting
 
@@ -206,11 +245,12 @@ class Channel:
             self.codec.ring.release(waiting.slots)
 
     # -- writing ---------------------------------------------------------------------------------------
-    def _send(self, frame: bytes, timeout: float = TELL) -> None:
+    def _send(self, frame: bytes, timeout: float = TELL, cut: bool = False) -> None:
+        """cut: the beginning of the frame is out already, so nothing may come in between."""
         self.sent += len(frame)
         try:
             with self._write:
-                if self._pushing:  # said while something is sent: it goes out next
+                if self._pushing and not cut:  # said while something is sent: it goes out next
                     self._keep(frame)
                 elif self._loop is not None and _runs_here(self._loop):
                     self._send_some(frame)
@@ -225,7 +265,7 @@ class Channel:
         """
         if not self._rest:
             try:
-                done = self.sock.send(frame, socket.MSG_DONTWAIT)
+                done = self.sock.send(frame, _DONTWAIT)
             except BlockingIOError:
                 done = 0
             if done == len(frame):
@@ -243,7 +283,7 @@ class Channel:
                 for _, event in poll.poll(left * 1000):
                     if event & select.POLLOUT:
                         with contextlib.suppress(BlockingIOError):
-                            del self._rest[: self.sock.send(self._rest, socket.MSG_DONTWAIT)]
+                            del self._rest[: self.sock.send(self._rest, _DONTWAIT)]
                     if event & ~select.POLLOUT:
                         self._readable()
         finally:
@@ -256,7 +296,7 @@ class Channel:
         assert self._loop is not None
         if not self._rest:
             try:
-                done = self.sock.send(frame, socket.MSG_DONTWAIT)
+                done = self.sock.send(frame, _DONTWAIT)
             except BlockingIOError:
                 done = 0
             if done == len(frame):
@@ -273,7 +313,7 @@ class Channel:
 
     def _writable(self) -> None:
         try:
-            done = self.sock.send(self._rest, socket.MSG_DONTWAIT)
+            done = self.sock.send(self._rest, _DONTWAIT)
         except BlockingIOError:
             return
         except OSError as error:
@@ -308,12 +348,9 @@ class Channel:
     def _read_blocking(self, limit: float) -> None:
         if limit != self._limit:
             self._set_limit(limit)
-        try:
-            data = self.sock.recv(self._reader.wants)
-        except (BlockingIOError, InterruptedError):
+        data = self._receive(self._reader.wants)
+        if data is None:
             return
-        except OSError as error:
-            raise self._end(f"cannot read: {error.strerror or error}") from None
         self._take(data)
         if self.gone:
             raise Gone(self.gone)
@@ -322,7 +359,7 @@ class Channel:
         if not self._lock.acquire(blocking=False):
             return  # a thread that asks is reading for everybody
         try:
-            data = self.sock.recv(self._reader.wants, socket.MSG_DONTWAIT)
+            data = self.sock.recv(self._reader.wants, _DONTWAIT)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:

@@ -94,12 +94,7 @@ class Link:
     def _open(self) -> None:
         if self.deaths > self.start.restarts:
             raise Stop(f"worker {self.name} went away {self.deaths} times; the last time it {self.reasons[-1]}")
-        try:
-            channel, hello = self._accept() if self.start.listen else self._start()
-        except CrossplayError as error:
-            if self.hello is not None:  # it ran before: nothing is substituted for it, the run can be resumed
-                raise Stop(f"{error}; it had gone away: it {self.reasons[-1]}") from None
-            raise
+        channel, hello = self._come()
         if self.hello is not None and msgspec.msgpack.encode(hello) != msgspec.msgpack.encode(self.hello):
             channel.close()
             self.close()
@@ -108,6 +103,20 @@ class Link:
         self._bound = 0
         self.started += 1
         self._channel = channel  # last: whoever sees it finds the rest in order
+
+    def _come(self) -> tuple[Channel, Hello]:
+        """A greeted worker. One that ran before is started some times more, where it goes away before it can say hello;
+        then the run stops, and can be resumed: nothing is substituted for it.
+        """
+        for last in (False, False, True):
+            try:
+                return self._accept() if self.start.listen else self._start()
+            except CrossplayError as error:
+                if self.hello is None:
+                    raise
+                if last:
+                    raise Stop(f"{error}; it had gone away: it {self.reasons[-1]}") from None
+        raise AssertionError
 
     def _accept(self) -> tuple[Channel, Hello]:
         """Wait for a worker that knows the token; others are told no, and do not end the wait."""
