@@ -46,6 +46,7 @@ bench: .venv/.test           ## the benchmarks; writes build/bench.json
 .venv/.test: .venv/.demo locks/test.txt worker/pyproject.toml
 	$(BIN)/python -m pip install --quiet -r locks/test.txt
 	$(BIN)/python -m pip install --quiet --no-deps -e worker
+	$(BIN)/python -m pip install --quiet --no-deps textarena==0.7.4  # it asks for packages that its games do not need
 	touch $@
 
 # System packages that only the second ring needs.
