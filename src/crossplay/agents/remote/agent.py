@@ -263,18 +263,18 @@ class Seated:
 
     def __init__(self, agent: RemoteColumns, slot: int) -> None:
         self.agent, self.slot, self.name = agent, slot, agent.name
+        self.link, self.timeout, self.width = agent.link, agent.timeout, max(1, agent.hello.batch)
 
     def act_array(
         self, obs: np.ndarray, legal: np.ndarray | None, keys: np.ndarray, tick: np.ndarray, memo: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Decisions of k rows (see `kernel.Agent`); raises `Failed` when the worker is gone, or late."""
-        agent, link = self.agent, self.agent.link
+        link, width = self.link, self.width
         for last in (False, True):
-            channel, sent = link.channel, time.monotonic()
+            channel = link.channel
             try:
                 if link.unbound:
-                    channel.ask(link.bind(channel), agent.timeout)
-                width = agent.hello.batch
+                    channel.ask(link.bind(channel), self.timeout)
                 if len(keys) <= width:
                     return self._part(channel, obs, legal, keys, tick), None
                 parts = [
@@ -287,7 +287,7 @@ class Seated:
                 if last:  # it remembers nothing, so another process may answer the same once
                     raise Failed(Fault("void", f"worker {self.name} {how}")) from None
             except TimeoutError as error:
-                link.hang(channel, sent)
+                link.hang(channel, time.monotonic() - self.timeout)
                 raise Failed(Fault("timeout", str(error))) from None
         raise AssertionError
 
@@ -298,7 +298,7 @@ class Seated:
             keys, tick = keys.tolist(), tick.tolist()
         message = Act(id=channel.number(), ep=keys, slot=self.slot, tick=tick, obs=obs, legal=legal)
         try:
-            answer = channel.ask(message, self.agent.timeout)
+            answer = channel.ask(message, self.timeout)
         except BadFrame:
             if rows == 1:
                 raise
@@ -307,7 +307,7 @@ class Seated:
             return np.concatenate(
                 [self._part(channel, obs[h], None if legal is None else legal[h], np.asarray(keys)[h], np.asarray(tick)[h]) for h in halves]
             )  # fmt: skip
-        self.agent.link.timeouts = 0
+        self.link.timeouts = 0
         values = plain_values(answer, rows)
         if values is not None:
             return values

@@ -73,13 +73,18 @@ def plain_values(message: Any, rows: int) -> np.ndarray | None:
     if message.faults or message.says or message.confidence or message.why or message.usage or message.counts:
         return None
     values = message.values
-    if isinstance(values, np.ndarray):
-        whole = values.shape == (rows,) and values.dtype.kind in "iu"
-    else:
-        whole = (
-            type(values) is list and len(values) == rows and all(type(v) is int and -MOST < v < MOST for v in values)
-        )
-    return np.array(values, np.int64) if whole else None
+    if type(values) is list:
+        if len(values) != rows or set(map(type, values)) != _WHOLE:
+            return None
+    elif not isinstance(values, np.ndarray) or values.shape != (rows,) or values.dtype.kind not in "iu":
+        return None
+    try:
+        return np.array(values, np.int64)
+    except OverflowError:
+        return None
+
+
+_WHOLE = {int}
 
 
 def read_acts(message: Any, rows: int) -> list[Action | Fault | WireError]:
