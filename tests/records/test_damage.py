@@ -129,6 +129,14 @@ def test_a_schema_that_is_no_text_any_more_is_damage(run):
     assert any(d.file == "manifest.sqlite" for d in check_seals(run))
 
 
+def test_totals_in_capital_letters_are_damage(run):
+    db = sqlite3.connect(run / "manifest.sqlite")
+    with db:
+        db.execute("UPDATE totals SET value = upper(value) WHERE name = 'seals'")
+    db.close()
+    assert any(d.file == "manifest.sqlite" for d in check_seals(run))
+
+
 def test_any_flipped_byte_of_the_manifest_is_found_or_changes_nothing(sound, run):
     path, chance = run / "manifest.sqlite", random.Random(7)
     data, truth, found = path.read_bytes(), tables(path), 0

@@ -143,7 +143,10 @@ class Manifest:
         """(number of episodes, sum of their row seals mod 2**256), as kept beside the rows."""
         found = dict(self.query("SELECT name, value FROM totals"))
         try:
-            return int(found["episodes"]), int(found["seals"], 16)
+            count, total = int(found["episodes"]), int(found["seals"], 16)
+            if (str(count), f"{total:x}") != (found["episodes"], found["seals"]):
+                raise ValueError("not as they are written")  # a capital letter reads as the same number
+            return count, total
         except (KeyError, ValueError, TypeError):
             raise Damaged(f"{self.folder}/manifest.sqlite is damaged: its totals cannot be read") from None
 

@@ -5,6 +5,7 @@ Those whose fault is that something does not come are `Waited`: their checks are
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import time
@@ -612,7 +613,9 @@ class Leaks(Little):
     kept: list = []
 
     def on_act(self, message):
-        self.kept.append(bytearray(os.urandom(1)) * 12_000)
+        fresh = mmap.mmap(-1, 1 << 14)  # not what the allocator still holds
+        fresh.write(bytes(1 << 13) + os.urandom(1 << 13))
+        self.kept.append(fresh)
         return super().on_act(message)
 
 
