@@ -5,7 +5,6 @@ import pytest
 from crossplay.gallery import check_entry, names
 from crossplay.gallery.shelf import entry
 
-
 # The protocols start servers and processes again for every mechanism that is off: the second ring does that.
 LONG = {"agent_protocols"}
 
