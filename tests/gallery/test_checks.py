@@ -5,11 +5,7 @@ import pytest
 from crossplay.gallery import check_entry, names
 from crossplay.gallery.shelf import entry
 
-# The protocols start servers and processes again for every mechanism that is off: the second ring does that.
-LONG = {"agent_protocols"}
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.full) if n in LONG else n for n in names()])
+@pytest.mark.parametrize("name", names())
 def test_the_mechanism_holds_and_its_check_can_fail(name):
     checked = check_entry(entry(name))
     assert not checked.faults
