@@ -5,6 +5,7 @@ import pytest
 from crossplay.gallery import check_entry, names
 from crossplay.gallery.shelf import entry
 
+
 @pytest.mark.parametrize("name", names())
 def test_the_mechanism_holds_and_its_check_can_fail(name):
     checked = check_entry(entry(name))
