@@ -13,7 +13,6 @@ import itertools
 import secrets
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader, WireError, agree
+from crossplay.wire.lines import Line, Pipes, SocketLine
 from crossplay.wire.messages import REQUESTS, Acts, Bye, Cancel, Error, Hello, Ok, Ping, State, Welcome
 
 __all__ = ["Channel", "Gone", "welcome"]
@@ -29,7 +29,6 @@ TELL = 5.0  # seconds that sending may take where no answer is waited for
 UNREAD = 4  # largest frames that may wait to be read by a worker
 SHARED_FROM = 1 << 16  # bytes from which arrays go through shared memory: where it begins to pay (benchmarks/wire.py)
 
-_DONTWAIT = int(socket.MSG_DONTWAIT)
 _NONE: list[int] = []  # slots of a message that has none
 _ANSWERS = frozenset((Acts, Ok, Error, State))
 
@@ -75,8 +74,11 @@ class Channel:
     dropped because nobody waited any more. sent, received: bytes.
     """
 
-    def __init__(self, sock: socket.socket, codec: Codec, on_message: Callable[[Any], None] | None = None) -> None:
-        self.sock, self.codec, self.on_message = sock, codec, on_message
+    def __init__(
+        self, line: Line | socket.socket, codec: Codec, on_message: Callable[[Any], None] | None = None
+    ) -> None:
+        self.line: Line = SocketLine(line) if isinstance(line, socket.socket) else line
+        self.codec, self.on_message = codec, on_message
         self.late = self.sent = self.received = 0
         self.inflight = 0
         self.gone = ""  # why the connection is over
@@ -88,7 +90,6 @@ class Channel:
         self._pushing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rest = bytearray()  # what the event loop could not send at once
-        self._limit = -1.0  # of blocking reads, as the socket has it
 
     # -- asking ----------------------------------------------------------------------------------------
     def number(self) -> int:
@@ -101,12 +102,10 @@ class Channel:
             if self.gone:
                 raise Gone(self.gone)
             waiting = self._send_now(message, timeout)
-            if timeout != self._limit:
-                self._set_limit(timeout)
             data: bytes | None = b""
             if type(waiting) is list:
                 # The common case: it went out at once, and what comes next is the whole answer.
-                data = self._receive(65536)
+                data = self._receive(65536, timeout)
                 whole = self._reader.whole(data) if data else None
                 answer = None if whole is None else self._read(whole)
                 if type(answer) in _ANSWERS and answer.id == message.id:
@@ -138,7 +137,7 @@ class Channel:
             if self._loop is None and not self._rest and not self._pushing:
                 self.sent += len(frame)
                 try:
-                    done = self.sock.send(frame, _DONTWAIT)
+                    done = self.line.send(frame)
                 except BlockingIOError:
                     done = 0
                 except OSError as error:
@@ -156,10 +155,10 @@ class Channel:
         self.inflight += 1
         return waiting
 
-    def _receive(self, size: int) -> bytes | None:
-        """What has come, within the limit of blocking reads; None: nothing."""
+    def _receive(self, size: int, seconds: float) -> bytes | None:
+        """What has come, or comes within so many seconds; None: nothing."""
         try:
-            return self.sock.recv(size)
+            return self.line.recv(size, seconds)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
@@ -170,13 +169,6 @@ class Channel:
             return self.codec.message(body)
         except WireError as error:
             raise self._end(str(error)) from None
-
-    def _set_limit(self, limit: float) -> None:
-        """How long a blocking read waits; one system call per change, not per read."""
-        self._limit = limit
-        micro = max(1000, int(limit * 1e6))
-        pair = struct.pack("@ll", micro // 1_000_000, micro % 1_000_000)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
 
     async def aask(self, message: Any, timeout: float) -> Any:
         """The same on the running event loop; a cancelled wait cancels the request."""
@@ -265,7 +257,7 @@ class Channel:
         """
         if not self._rest:
             try:
-                done = self.sock.send(frame, _DONTWAIT)
+                done = self.line.send(frame)
             except BlockingIOError:
                 done = 0
             if done == len(frame):
@@ -274,17 +266,19 @@ class Channel:
         self._rest += frame
         self._pushing = True
         poll, until = select.poll(), time.monotonic() + timeout
-        poll.register(self.sock, select.POLLIN | select.POLLOUT)
+        reads, writes = self.line.reads, self.line.writes
+        poll.register(reads, select.POLLIN)
+        poll.register(writes, select.POLLOUT | (select.POLLIN if reads == writes else 0))
         try:
             while self._rest and not self.gone:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise self._end(f"it did not read a frame in {timeout:g} s")
-                for _, event in poll.poll(left * 1000):
-                    if event & select.POLLOUT:
+                for ready, event in poll.poll(left * 1000):
+                    if event & select.POLLOUT or (ready == writes != reads):  # an error shows when it is written to
                         with contextlib.suppress(BlockingIOError):
-                            del self._rest[: self.sock.send(self._rest, _DONTWAIT)]
-                    if event & ~select.POLLOUT:
+                            del self._rest[: self.line.send(self._rest)]
+                    if ready == reads and event & ~select.POLLOUT:
                         self._readable()
         finally:
             self._pushing = False
@@ -296,13 +290,13 @@ class Channel:
         assert self._loop is not None
         if not self._rest:
             try:
-                done = self.sock.send(frame, _DONTWAIT)
+                done = self.line.send(frame)
             except BlockingIOError:
                 done = 0
             if done == len(frame):
                 return
             frame = frame[done:]
-            self._loop.add_writer(self.sock, self._writable)
+            self._loop.add_writer(self.line.writes, self._writable)
         self._keep(frame)
 
     def _keep(self, frame: bytes) -> None:
@@ -313,7 +307,7 @@ class Channel:
 
     def _writable(self) -> None:
         try:
-            done = self.sock.send(self._rest, _DONTWAIT)
+            done = self.line.send(self._rest)
         except BlockingIOError:
             return
         except OSError as error:
@@ -321,7 +315,7 @@ class Channel:
             return
         del self._rest[:done]
         if not self._rest and self._loop is not None:
-            self._loop.remove_writer(self.sock)
+            self._loop.remove_writer(self.line.writes)
 
     # -- reading ---------------------------------------------------------------------------------------
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -335,20 +329,18 @@ class Channel:
             raise WireError("INTERNAL", "a worker is asked from two event loops at once")
         self._detach()
         self._loop = loop
-        loop.add_reader(self.sock, self._readable)
+        loop.add_reader(self.line.reads, self._readable)
         if self._rest:
-            loop.add_writer(self.sock, self._writable)
+            loop.add_writer(self.line.writes, self._writable)
 
     def _detach(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.remove_reader(self.sock)
-            self._loop.remove_writer(self.sock)
+            self._loop.remove_reader(self.line.reads)
+            self._loop.remove_writer(self.line.writes)
         self._loop = None
 
     def _read_blocking(self, limit: float) -> None:
-        if limit != self._limit:
-            self._set_limit(limit)
-        data = self._receive(self._reader.wants)
+        data = self._receive(self._reader.wants, limit)
         if data is None:
             return
         self._take(data)
@@ -359,7 +351,7 @@ class Channel:
         if not self._lock.acquire(blocking=False):
             return  # a thread that asks is reading for everybody
         try:
-            data = self.sock.recv(self._reader.wants, _DONTWAIT)
+            data = self.line.recv(self._reader.wants, 0.0)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
@@ -421,7 +413,7 @@ class Channel:
     def close(self, why: str = "closed here") -> None:
         """End the connection; what is waited for raises `Gone`."""
         self._end(why)
-        self.sock.close()
+        self.line.close()
         if self.codec.ring is not None:
             self.codec.ring.close()
             self.codec.ring = None
@@ -449,13 +441,15 @@ def welcome(
     timeout: float = 30.0,
     token: str = "",
     ring: Ring | None = None,
+    pipes: Pipes | None = None,
     shared: int = SHARED_FROM,
     frame: int = FRAME,
     inflight: int = 64,
 ) -> tuple[Channel, Hello]:
     """Read the worker's hello, agree on a version, answer; the open channel and what was said.
 
-    token: what the worker must send (compared in constant time). ring: shared memory the worker inherited.
+    token: what the worker must send (compared in constant time). ring, pipes: shared memory and pipes the worker
+    inherited; closed where it does not use them, and the socket where it does.
     Raises `Gone`, `TimeoutError` or `WireError` (VERSION, TOKEN, BAD_FRAME), the last also told to the worker.
     """
     reader, until, bodies = Reader(1 << 20), time.monotonic() + timeout, []
@@ -492,11 +486,19 @@ def welcome(
         ring.close()
         ring = None
     shm = {"slots": ring.slots, "size": ring.size, "from": shared} if ring is not None else {}
-    answer = Welcome(v=version, codec=codec, session=secrets.token_hex(6), frame=frame, inflight=inflight, shm=shm)
+    piped = pipes is not None and hello.pipes and version[1] >= 1
+    answer = Welcome(
+        v=version, codec=codec, session=secrets.token_hex(6), frame=frame, inflight=inflight, shm=shm, pipes=piped
+    )
     sock.settimeout(None)
     channel = Channel(sock, Codec(codec == "json", frame, version[1], ring, shared))
     channel._reader.limit = frame
     channel.tell(answer)
+    if pipes is not None and piped:
+        channel.line.close()
+        channel.line = pipes
+    elif pipes is not None:
+        pipes.close()
     for body in bodies[1:]:
         channel._dispatch(channel.codec.message(body))
     return channel, hello

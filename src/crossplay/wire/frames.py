@@ -145,9 +145,9 @@ class Reader:
     def whole(self, data: bytes) -> Any:
         """The body, where these bytes are exactly one frame and nothing waits; else None."""
         size = len(data)
-        if self._buffer or not 4 < size <= self.limit + 4 or _LENGTH.unpack_from(data)[0] != size - 4:
+        if self._buffer or not 4 < size <= self.limit + 4 or int.from_bytes(data[:4], "little") != size - 4:
             return None
-        return memoryview(data)[4:]
+        return data[4:] if size < 1024 else memoryview(data)[4:]
 
     def feed(self, data: bytes) -> list[Any]:
         """The bodies that are complete now, in order."""

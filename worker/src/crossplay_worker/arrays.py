@@ -155,9 +155,10 @@ def decoder_hook(ring: Ring | None) -> Any:
     def hook(code: int, data: memoryview) -> Any:
         if code == INLINE:
             dtype, shape, raw = _unpack(data)
-            if min(shape, default=0) < 0:  # reshape would take it for "whatever fits"
-                raise ValueError("an array of a negative side")
-            return np.frombuffer(raw, _dtype(dtype)).reshape(shape)
+            array: Any = np.ndarray(shape, _dtype(dtype), raw)  # refuses too few bytes
+            if array.nbytes != len(raw) or array.shape != shape:
+                raise ValueError("an array whose bytes are not those of its shape")
+            return array
         if code == SHARED and ring is not None:
             return ring.get(data)
         raise ValueError("unknown extension " + str(code))

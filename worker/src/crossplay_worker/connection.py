@@ -43,11 +43,38 @@ def connect(address: str = "") -> socket.socket:
     )
 
 
+class Pipes:
+    """Two inherited pipes in the place of a socket: "READING,WRITING" descriptors."""
+
+    def __init__(self, inherited: str) -> None:
+        self.reads, self.writes = map(int, inherited.split(","))
+        self._poll = select.poll()
+        self._poll.register(self.reads, select.POLLIN)
+
+    def fileno(self) -> int:
+        return self.reads
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags and not self._poll.poll(0):
+            raise BlockingIOError
+        return os.read(self.reads, size)
+
+    def sendall(self, data: Any) -> None:
+        done = os.write(self.writes, data)
+        while done < len(data):
+            data = memoryview(data)[done:]
+            done = os.write(self.writes, data)
+
+    def close(self) -> None:
+        os.close(self.reads)
+        os.close(self.writes)
+
+
 class Connection:
     """Frames in and out, with the requests that wait to be handled."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
+        self.sock: Any = sock  # or `Pipes`
         self.codec = Codec()
         self.reader = Reader(FRAME)
         self.queue: deque[tuple[float, Any, list[tuple[int, int]]]] = deque()
@@ -159,10 +186,13 @@ def greet(conn: Connection, hello: Hello) -> Welcome:
         ring = Ring(int(os.environ["CROSSPLAY_SHM"]), message.shm["slots"], message.shm["size"], False)
     conn.codec = Codec(message.codec == "json", message.frame, version[1], ring)
     conn.reader.limit = message.frame
+    if message.pipes:
+        conn.sock.close()
+        conn.sock = Pipes(os.environ["CROSSPLAY_PIPES"])
     return message
 
 
-def watch(sock: socket.socket) -> None:
+def watch(sock: Any) -> None:
     """End the process when the engine is gone, also while it computes."""
     poll = select.poll()
     poll.register(sock.fileno(), getattr(select, "POLLRDHUP", 0) | select.POLLHUP)

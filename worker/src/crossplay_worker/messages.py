@@ -53,6 +53,7 @@ class Hello(msgspec.Struct, tag_field="t", tag="hello", omit_defaults=True, kw_o
     feedback: bool = False
     deterministic: bool = False
     shm: bool = False
+    pipes: bool = False
     needs: Dict[str, Any] = msgspec.field(default_factory=dict)
     about: Dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -64,6 +65,7 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", omit_defaults=True, 
     frame: int
     inflight: int
     shm: Dict[str, Any] = msgspec.field(default_factory=dict)
+    pipes: bool = False
 
 
 class Bind(msgspec.Struct, tag_field="t", tag="bind", omit_defaults=True, kw_only=True, gc=False):

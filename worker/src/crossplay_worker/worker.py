@@ -206,7 +206,8 @@ def hello_of(worker: Worker) -> Hello:
         token=os.environ.get("CROSSPLAY_TOKEN", ""), roles=list(worker.roles), views=list(worker.views),
         kinds=list(worker.kinds), batch=batch, state=worker.state, saves=overrides(worker, "save"),
         feedback=worker.feedback, deterministic=worker.deterministic, shm="CROSSPLAY_SHM" in os.environ,
-        needs=dict(worker.needs), about={"python": platform.python_version(), **worker.about()},
+        pipes="CROSSPLAY_PIPES" in os.environ, needs=dict(worker.needs),
+        about={"python": platform.python_version(), **worker.about()},
     )  # fmt: skip
 
 

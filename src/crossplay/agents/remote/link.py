@@ -21,6 +21,7 @@ from crossplay.kernel import ActionSpec, CrossplayError, Stop
 from crossplay.wire.arrays import Ring
 from crossplay.wire.channel import SHARED_FROM, Channel, Gone, welcome
 from crossplay.wire.frames import WireError
+from crossplay.wire.lines import Pipes
 from crossplay.wire.messages import Bind, Bye, Hello, Seat
 
 STRANGERS = 32  # connections that may be greeted at once where a worker is waited for
@@ -165,13 +166,15 @@ class Link:
         return self.start.listen
 
     def _start(self) -> tuple[Channel, Hello]:
-        sock, ring = self._spawn()
+        sock, pipes, ring = self._spawn()
         try:
             return welcome(
-                sock, timeout=self.start.start_s, token=self.start.token, ring=ring, shared=self.start.shm_from
-            )
+                sock, timeout=self.start.start_s, token=self.start.token, ring=ring, pipes=pipes,
+                shared=self.start.shm_from,
+            )  # fmt: skip
         except (Gone, TimeoutError, WireError) as error:
             sock.close()
+            pipes.close()
             if ring is not None:
                 ring.close()
             why = str(error)
@@ -184,11 +187,13 @@ class Link:
                 self._child = None
             raise CrossplayError(f"worker {self.name}: {why}") from None
 
-    def _spawn(self) -> tuple[socket.socket, Ring | None]:
+    def _spawn(self) -> tuple[socket.socket, Pipes, Ring | None]:
         ours, theirs = socket.socketpair()
+        pipes = Pipes()
         ring = Ring.create(self.start.shm_slots, int(self.start.shm_mb * (1 << 20))) if self.start.shm_slots else None
-        extra = {**self.start.env, "CROSSPLAY_FD": str(theirs.fileno())}
-        fds = [theirs.fileno()]
+        inherited = "{},{}".format(*pipes.theirs)
+        extra = {**self.start.env, "CROSSPLAY_FD": str(theirs.fileno()), "CROSSPLAY_PIPES": inherited}
+        fds = [theirs.fileno(), *pipes.theirs]
         if ring is not None:
             extra["CROSSPLAY_SHM"] = str(ring.fd)
             fds.append(ring.fd)
@@ -199,12 +204,14 @@ class Link:
             )  # fmt: skip
         except CrossplayError:
             ours.close()
+            pipes.close()
             if ring is not None:
                 ring.close()
             raise
         finally:
             theirs.close()
-        return ours, ring
+        pipes.handed()
+        return ours, pipes, ring
 
     def _bury(self) -> None:
         """Note how a worker went away, and free what it held."""

@@ -74,17 +74,17 @@ def plain_values(message: Any, rows: int) -> np.ndarray | None:
         return None
     values = message.values
     if type(values) is list:
-        if len(values) != rows or set(map(type, values)) != _WHOLE:
+        if len(values) != rows:
             return None
+        for value in values:
+            if type(value) is not int:
+                return None
     elif not isinstance(values, np.ndarray) or values.shape != (rows,) or values.dtype.kind not in "iu":
         return None
     try:
         return np.array(values, np.int64)
     except OverflowError:
         return None
-
-
-_WHOLE = {int}
 
 
 def read_acts(message: Any, rows: int) -> list[Action | Fault | WireError]:
