@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 FULL ?= 0
 FRAMEWORKS ?= 0
+JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,13 +16,10 @@ demo: .venv/.demo            ## play, verify and report the study mixed-kitchen 
 	rm -rf runs/demo
 	$(BIN)/crossplay demo --out runs/demo
 
-test: .venv/.test packages   ## the first ring of tests; FULL=1 adds the second
+test: .venv/.test packages   ## the first ring of tests; FULL=1 adds the second; JOBS=1: in one process
+	$(BIN)/python -m compileall -q src worker/src  # hundreds of tests start processes that import it
 	$(BIN)/crossplay models pull smollm2-135m
-ifeq ($(FULL),1)
-	$(BIN)/python -m pytest -m "full or not full"
-else
-	$(BIN)/python -m pytest -m "not full"
-endif
+	$(BIN)/python -m pytest -m "$(if $(filter 1,$(FULL)),full or )not full" $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist worksteal)
 
 lint: .venv/.test            ## style, types, floors, docs
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from doc_pages import DOCS, ROOT, fences, rows
 
 from crossplay.agents.a2a import OPTIONS
 from crossplay.envs.adapters.agentgym import SCHEMA
-from crossplay.serve.bodies import BODY, DEEPEST
+from crossplay.wire.http.bodies import BODY, DEEPEST
 
 PAGE = DOCS / "serving.md"
 SERVE = str(ROOT / "tests" / "serve")

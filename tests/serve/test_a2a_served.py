@@ -31,7 +31,7 @@ from crossplay.records.cassette import Cassette
 from crossplay.serve.a2a_agent import a2a_house
 from crossplay.serve.answering import Answering, Limits
 from crossplay.serve.asked import Malformed, question_of
-from crossplay.serve.bodies import BODY, DEEPEST
+from crossplay.wire.http.bodies import BODY, DEEPEST
 
 TOKEN = "a-token-that-is-long-enough"
 
@@ -450,7 +450,7 @@ def test_our_client_brings_the_token_and_is_told_where_it_is_wrong(monkeypatch):
 
 
 def test_another_address_than_loopback_needs_a_token():
-    from crossplay.serve.guard import token_from
+    from crossplay.wire.http.guard import token_from
 
     with pytest.raises(CrossplayError, match="needs a token"):
         token_from("", "0.0.0.0", "--host")

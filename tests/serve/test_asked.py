@@ -24,7 +24,7 @@ from crossplay.kernel import ActionSpec, Agent, Block, CrossplayError, Msg, Obse
 from crossplay.kernel.obs import Scope
 from crossplay.kernel.seeds import env_key
 from crossplay.serve.asked import Asked, Malformed, Question, observation, question_of
-from crossplay.serve.bodies import DEEPEST, too_deep
+from crossplay.wire.http.bodies import DEEPEST, too_deep
 
 SPECS = [
     ActionSpec("names", names=("a", "b", "c"), noop=1),

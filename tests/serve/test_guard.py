@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossplay.kernel import CrossplayError
-from crossplay.serve.guard import AT_ONCE, Guard, split_address, token_from
-from crossplay.serve.house import House
 from crossplay.wire import is_loopback
+from crossplay.wire.http.guard import AT_ONCE, Guard, split_address, token_from
+from crossplay.wire.http.house import House
 
 
 async def inside(scope, receive, send):

@@ -14,8 +14,8 @@ from crossplay.agents import make_agent
 from crossplay.envs.adapters.agentgym import AgentGymEnv, family
 from crossplay.envs.check import check
 from crossplay.kernel import Action, Agent, Block, CrossplayError, loop, make_env, pick, play
-from crossplay.serve.bodies import BODY, DEEPEST
 from crossplay.serve.http_env import EnvServer, Limits, serving_env
+from crossplay.wire.http.bodies import BODY, DEEPEST
 
 TOKEN = "a-token-that-is-long-enough"
 

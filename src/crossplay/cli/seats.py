@@ -121,9 +121,9 @@ def _over_http(
 ) -> int:
     """Serve each seat at an address of its own while the study is played; then show it."""
     from crossplay.cli.studies import show
-    from crossplay.serve.guard import split_address
     from crossplay.serve.mcp_http import McpHouse
     from crossplay.serve.open import TOLD
+    from crossplay.wire.http.guard import split_address
 
     host, port = split_address(address)
     tokens = _tokens(stage, opened, token_env, host)
@@ -151,7 +151,7 @@ def _over_http(
 def _tokens(stage: Any, opened: Mapping[str, Any], given: Sequence[str], host: str) -> dict[str, str]:
     """The token of each open seat by the name of its agent ("" for none, on loopback); each has one of its own."""
     from crossplay.kernel import CrossplayError, nearest
-    from crossplay.serve.guard import token_from
+    from crossplay.wire.http.guard import token_from
 
     cell = next(c for c in stage.cells if not c.role)
     seats = {s: name for s, name in zip(stage.lineup(cell).seats, cell.seats, strict=True) if name in opened}

@@ -66,8 +66,8 @@ def serve_agent(
     from crossplay.kernel import make_env
     from crossplay.serve.a2a_agent import a2a_house
     from crossplay.serve.answering import Answering, Limits
-    from crossplay.serve.guard import token_from
     from crossplay.serve.staging import served_agent
+    from crossplay.wire.http.guard import token_from
 
     token = token_from(token_env, host, "--host")
     found, end = served_agent(agent, study, trust)
@@ -138,9 +138,9 @@ def serve_env(
     import asyncio
     import contextlib
 
-    from crossplay.serve.guard import token_from
     from crossplay.serve.http_env import Limits, serving_env
     from crossplay.serve.staging import HttpRun, env_study
+    from crossplay.wire.http.guard import token_from
 
     token = token_from(token_env, host, "--host")
     study = env_study(env, seat, with_ or (), root=root, options=_options(option))

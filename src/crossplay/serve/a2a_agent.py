@@ -17,9 +17,9 @@ from crossplay.agents.a2a_form import EXTENSION
 from crossplay.kernel import ActionSpec, Agent, CrossplayError
 from crossplay.serve.answering import Answering, Busy
 from crossplay.serve.asked import Malformed, Question, question_of
-from crossplay.serve.bodies import Bounded
-from crossplay.serve.guard import Guard, is_wildcard
-from crossplay.serve.house import House
+from crossplay.wire.http.bodies import Bounded
+from crossplay.wire.http.guard import Guard, is_wildcard
+from crossplay.wire.http.house import House
 
 __all__ = ["a2a_app", "a2a_house", "card_of"]
 

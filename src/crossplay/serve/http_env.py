@@ -43,8 +43,8 @@ from crossplay.kernel import (
     aio,
     play,
 )
-from crossplay.serve.bodies import BODY, refuse_body, refuse_headers
-from crossplay.serve.guard import Guard
+from crossplay.wire.http.bodies import BODY, refuse_body, refuse_headers
+from crossplay.wire.http.guard import Guard
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from crossplay.serve.guard import Guard
-from crossplay.serve.house import House
 from crossplay.serve.mcp_seat import HOLD, make_server
+from crossplay.wire.http.guard import Guard
+from crossplay.wire.http.house import House
 
 if TYPE_CHECKING:
     from crossplay.agents.open_seat import OpenSeat

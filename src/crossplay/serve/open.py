@@ -104,7 +104,7 @@ class Running:
 )  # fmt: skip
 def open_seat(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """A seat for an outside party; rest: how it is served ("open:mcp"), or nothing: through the Python object."""
-    from crossplay.serve.guard import split_address, token_from
+    from crossplay.wire.http.guard import split_address, token_from
 
     if rest and rest not in FRONTS:
         raise CrossplayError(f'agent "open:{rest}": unknown front.{nearest(rest, FRONTS)}')
