@@ -63,11 +63,10 @@ def bad(findings):
     return {f.name: f.text for f in findings if f.status == "failed"}
 
 
-def kit(fd, shm):
+def kit(fd, given):
     """The Python example with the kit, for a forked process."""
     os.environ["CROSSPLAY_FD"] = str(fd)
-    if shm is not None:
-        os.environ["CROSSPLAY_SHM"] = str(shm)
+    os.environ.update({name: ",".join(map(str, numbers)) for name, numbers in given.items()})
     sys.path.insert(0, str(EXAMPLES))
 
     class Here:

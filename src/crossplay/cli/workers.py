@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,13 +114,11 @@ def starter(command: tuple[str, ...], folder: Path | None = None, keep: tuple[st
             size = os.fstat(self._log.fileno()).st_size
             return os.pread(self._log.fileno(), 1 << 16, max(0, size - (1 << 16)))
 
-    def start(shm: int | None) -> tuple[socket.socket, Watched]:
+    def start(given: Mapping[str, Sequence[int]]) -> tuple[socket.socket, Watched]:
         ours, theirs = socket.socketpair()
-        extra = {"CROSSPLAY_FD": str(theirs.fileno())}
-        fds = [theirs.fileno()]
-        if shm is not None:
-            extra["CROSSPLAY_SHM"] = str(shm)
-            fds.append(shm)
+        inherited = {"CROSSPLAY_FD": (theirs.fileno(),), **given}
+        extra = {name: ",".join(map(str, numbers)) for name, numbers in inherited.items()}
+        fds = [number for numbers in inherited.values() for number in numbers]
         try:
             return ours, Watched(command, environment(extra, keep), fds=fds, folder=folder or Path.cwd())
         except BaseException:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import select
+import threading
 import time
 
 import numpy as np
@@ -622,13 +624,62 @@ class Leaks(Little):
 @planted("at-rest")
 class WaitsBusily(Little):
     def receive(self):
-        self.sock.setblocking(False)
-        while True:
-            try:
-                data = self.sock.recv(1 << 16)
-                self.sock.setblocking(True)
-                return data
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
+        while not select.select([self.reads], [], [], 0)[0]:
+            pass
+        return super().receive()
+
+
+# -- pipes -------------------------------------------------------------------------------------------------
+
+
+@planted("pipes")
+class IgnoresThePipes(Waited):
+    def go_over(self):
+        pass
+
+
+@planted("pipes")
+class AnswersOverTheSocket(Little):
+    def go_over(self):
+        self.reads = self.piped[0]
+
+
+@planted("pipes")
+class EndsWithItsSocket(Little):
+    """As where the thread that looks whether the engine is there goes on looking at the socket."""
+
+    def go_over(self):
+        before = self.reads
+        self.reads, self.writes = self.piped
+        threading.Thread(target=lambda: os.read(before, 1) or os._exit(0), daemon=True).start()
+
+
+@planted("pipes")
+class StaysWhenThePipesClose(Waited):
+    def gone(self):
+        time.sleep(60 if self.reads in self.piped else 0)
+        super().gone()
+
+
+@planted("pipes")
+class LosesTheSecondPieceOfAFrame(Waited):
+    def receive(self):
+        data = super().receive()
+        if self.reads in self.piped and self.buffer:
+            return self.receive()
+        return data
+
+
+@planted("pipes")
+class KeepsAnEndOfItsOwnPipe(Waited):
+    """It holds the engine's end as well, so that its own never ends."""
+
+    def go_over(self):
+        super().go_over()
+        self.kept = os.open(f"/proc/self/fd/{self.reads}", os.O_WRONLY)
+
+
+@planted("pipes")
+class DrawsOtherwiseOverPipes(Little):
+    def choose(self, key, tick, seen, seat, legal):
+        return super().choose(key, tick + (self.reads in self.piped), seen, seat, legal)

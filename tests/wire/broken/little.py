@@ -5,6 +5,7 @@ Started by fork (`starter`), which takes milliseconds, so that many can be check
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -15,6 +16,7 @@ import tempfile
 import time
 import zlib
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 
@@ -41,9 +43,12 @@ class Little:
     deterministic, batch, name = True, 64, "little"
     version = [1, 1]
 
-    def __init__(self, fd, shm):
-        self.sock = socket.socket(fileno=fd)
-        self.shm_fd = shm
+    pipes = True
+
+    def __init__(self, fd, given):
+        self.reads = self.writes = fd
+        self.shm_fd = given.get("CROSSPLAY_SHM", [None])[0]
+        self.piped = given.get("CROSSPLAY_PIPES", ())
         self.codec = Codec()
         self.buffer = bytearray()
         self.limit = FRAME
@@ -57,7 +62,7 @@ class Little:
     def receive(self):
         """Bytes that came, or b"" where the engine is gone."""
         try:
-            return self.sock.recv(1 << 16)
+            return os.read(self.reads, 1 << 16)
         except OSError:
             return b""
 
@@ -85,7 +90,8 @@ class Little:
 
     def write(self, data):
         try:
-            self.sock.sendall(data)
+            while data:
+                data = data[os.write(self.writes, data) :]
         except OSError:
             self.gone()
 
@@ -101,7 +107,7 @@ class Little:
         return Hello(
             v=self.version, codecs=self.codecs, name=self.name, views=["array"], kinds=["names"], batch=self.batch,
             state=self.state, saves=self.saves, feedback=self.wants_feedback, deterministic=self.deterministic,
-            shm=self.shm and self.shm_fd is not None,
+            shm=self.shm and self.shm_fd is not None, pipes=self.pipes and bool(self.piped),
         )  # fmt: skip
 
     def run(self):
@@ -118,6 +124,12 @@ class Little:
         ring = Ring(self.shm_fd, message.shm["slots"], message.shm["size"], False) if message.shm else None
         self.limit = message.frame
         self.codec = Codec(message.codec == "json", message.frame, message.v[1], ring)
+        if message.pipes:
+            self.go_over()
+
+    def go_over(self):
+        os.close(self.reads)
+        self.reads, self.writes = self.piped
 
     def agree(self, version):
         try:
@@ -271,7 +283,7 @@ def plain(column):
 class Forked:
     """A worker forked from this process, as the check holds processes."""
 
-    def __init__(self, kind, fd, shm, closing):
+    def __init__(self, kind, fd, given):
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
         self.code = None
         self.pid = os.fork()
@@ -280,17 +292,20 @@ class Forked:
         try:
             faulthandler.disable()
             os.setsid()
-            for other in closing:
-                other.close()
             os.dup2(self.log.fileno(), 1)
             os.dup2(self.log.fileno(), 2)
+            own = {0, 1, 2, fd, *(number for numbers in given.values() for number in numbers)}
+            for other in {int(path.name) for path in Path("/dev/fd").iterdir()} - own:
+                with contextlib.suppress(OSError):
+                    os.close(other)  # of other workers, and the engine's ends of its own
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-            kind(fd, shm).run()
+            worker = kind(fd, given)
+            worker.run()
             os._exit(0)
         except WireError as error:
             try:
-                os.write(fd, Codec().frame(Error(id=0, code=error.code, message=error.message)))
+                os.write(worker.writes, Codec().frame(Error(id=0, code=error.code, message=error.message)))
             finally:
                 os._exit(4)
         except SystemExit as end:
@@ -330,15 +345,12 @@ class Forked:
 
 
 def starter(kind):
-    """Starts workers of this class for a check. Descriptors of other workers are closed in each."""
-    lines = []
+    """Starts workers of this class for a check."""
 
-    def start(shm):
+    def start(given):
         ours, theirs = socket.socketpair()
-        lines[:] = [s for s in lines if s.fileno() >= 0]
-        process = Forked(kind, theirs.fileno(), shm, [*lines, ours])
+        process = Forked(kind, theirs.fileno(), given)
         theirs.close()
-        lines.append(ours)
         return ours, process
 
     return start

@@ -56,6 +56,7 @@ CHECKS: dict[str, tuple[Callable[[Case], str], tuple[str, ...]]] = {
     "json": (streams.json_codec, ("same-key",)),
     "shared-memory": (sharing.shared, ("batch",)),
     "stale-slots": (sharing.stale, ("shared-memory",)),
+    "pipes": (sharing.pipes, ("partial-frames", "batch", "unknown-keys")),
     "memory": (streams.memory, ("act",)),
     "at-rest": (streams.rest, ("act",)),
     "older-minor": (greeting.older_minor, ("act",)),

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from crossplay.kernel.seeds import key, key64
 from crossplay.wire.arrays import Ring
-from crossplay.wire.check.line import Failed, Line, Process, Skipped
+from crossplay.wire.check.line import Failed, Line, Process, Skipped, Trouble
 from crossplay.wire.check.samples import Sample, made
+from crossplay.wire.lines import Pipes
 from crossplay.wire.messages import Acts, Error, Hello, Ok
 
-__all__ = ["Case", "Play", "Seats", "Start", "refused", "rows_of", "same"]
+__all__ = ["Case", "Play", "Seats", "Start", "must_end", "refused", "rows_of", "same"]
 
-Start = Callable[[int | None], tuple[socket.socket, Process]]
-"""Starts a fresh worker: (our end of its connection, its process). The argument is a descriptor of shared memory
-to inherit as CROSSPLAY_SHM, or None."""
+Start = Callable[[Mapping[str, Sequence[int]]], tuple[socket.socket, Process]]
+"""Starts a fresh worker: (our end of its connection, its process). The argument is what it inherits beside its socket:
+names of environment variables (CROSSPLAY_SHM, CROSSPLAY_PIPES), each with the descriptors that stand in it, with commas
+in between."""
 
 Seats = Callable[[Hello], Sequence[Sample]]
 """The seats, with observations, that a worker with this hello is tried with."""
@@ -55,23 +57,31 @@ class Case:
         self.exit_s, self.deadline, self.slack = 5.0, 2.0, 1.0
 
     # -- connections -------------------------------------------------------------------------------------
-    def raw(self, shared: bool = False) -> Line:
-        """A fresh worker that has not been listened to yet."""
-        ring = Ring.create(SLOTS, SIZE) if shared else None
-        try:
-            sock, process = self.start(None if ring is None else ring.fd)
-        except BaseException:
-            if ring is not None:
-                ring.close()
-            raise
+    def raw(self, shared: bool = False, piped: bool = False) -> Line:
+        """A fresh worker that has not been listened to yet. shared, piped: it inherits memory, two pipes."""
+        with contextlib.ExitStack() as undo:
+            given: dict[str, Sequence[int]] = {}
+            ring = pipes = None
+            if shared:
+                ring = Ring.create(SLOTS, SIZE)
+                undo.callback(ring.close)
+                given["CROSSPLAY_SHM"] = (ring.fd,)
+            if piped:
+                pipes = Pipes()
+                undo.callback(pipes.close)
+                given["CROSSPLAY_PIPES"] = pipes.theirs
+            sock, process = self.start(given)
+            undo.pop_all()
+        if pipes is not None:
+            pipes.handed()
         self.starts += 1
-        line = Line(sock, process, self.patience, self.wrong, ring)
+        line = Line(sock, process, self.patience, self.wrong, ring, pipes)
         self._open.append(line)
         return line
 
-    def fresh(self, shared: bool = False, bound: bool = True, **welcome: Any) -> Line:
+    def fresh(self, shared: bool = False, bound: bool = True, piped: bool = False, **welcome: Any) -> Line:
         """A fresh worker, welcomed, and bound where it fills seats."""
-        line = self.raw(shared)
+        line = self.raw(shared, piped)
         self._hello = line.greet(self.start_s)
         line.welcome(**welcome)
         if bound and "agent" in self._hello.roles:
@@ -260,6 +270,15 @@ def _beside(answer: Acts) -> None:
     for row, value in answer.why.items():
         if not isinstance(value, str):
             raise Failed(f"why of row {row}: {value!r}; a text")
+
+
+def must_end(case: Case, line: Line, when: str) -> None:
+    """Raise where the process does not end by itself, in order, now that its connection is closed."""
+    if not line.process.wait(case.exit_s):
+        raise Trouble(f"still runs {case.exit_s:g} s after {when}: end when reading gives nothing")
+    code = line.process.code
+    if code is not None and code < 0 and code not in (-13, -1, -15):
+        raise Failed(f"was killed by signal {-code} after {when}")
 
 
 def refused(answer: Any, what: str, *codes: str) -> str:

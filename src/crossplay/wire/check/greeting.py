@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import time
 
-from crossplay.wire.check.case import Case, done, refused
-from crossplay.wire.check.line import Failed, Line, Trouble
+from crossplay.wire.check.case import Case, done, must_end, refused
+from crossplay.wire.check.line import Failed, Line
 from crossplay.wire.frames import WireError, agree
 from crossplay.wire.messages import MAJOR, Acts, Error, Hello, Ok, Seat
 
@@ -174,8 +174,8 @@ def kill(case: Case) -> str:
     play = case.begin(line, "kill")
     case.act(line, [play], [0])
     began = time.monotonic()
-    line.sock.close()
-    _must_end(case, line, "the connection was closed while it waited")
+    line.cut()
+    must_end(case, line, "the connection was closed while it waited")
     return f"ends {time.monotonic() - began:.1f} s after the connection was closed"
 
 
@@ -184,24 +184,16 @@ def vanish(case: Case) -> str:
     line = case.fresh()
     frame = line.frame({"t": "ping", "id": 1})
     line.raw(frame[:-3])
-    line.sock.close()
-    _must_end(case, line, "the connection was closed in the middle of a frame")
+    line.cut()
+    must_end(case, line, "the connection was closed in the middle of a frame")
     line = case.fresh()
     play = case.begin(line, "vanish")
     for i in range(8):
         line.open("act", **case.fields([play], [i]))
     line.sock.shutdown(socket.SHUT_RDWR)
-    line.sock.close()
-    _must_end(case, line, "the engine vanished with requests open")
+    line.cut()
+    must_end(case, line, "the engine vanished with requests open")
     return "ends in the middle of a frame, and with requests open"
-
-
-def _must_end(case: Case, line: Line, when: str) -> None:
-    if not line.process.wait(case.exit_s):
-        raise Trouble(f"still runs {case.exit_s:g} s after {when}: end when reading gives nothing")
-    code = line.process.code
-    if code is not None and code < 0 and code not in (-13, -1, -15):
-        raise Failed(f"was killed by signal {-code} after {when}")
 
 
 def _changed(seat: Seat, /, **changes: object) -> Seat:

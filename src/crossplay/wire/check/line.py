@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import struct
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from crossplay.wire import lines
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader
 from crossplay.wire.messages import CODES, MAJOR, MINOR, Error, Hello
 
 __all__ = ["Failed", "Line", "Process", "Skipped", "Trouble"]
 
-_LENGTH = struct.Struct("<I")
+_STRAYED = "all frames then travel over the pipes in CROSSPLAY_PIPES"
 _FROM_WORKER = {"hello", "acts", "ok", "error", "event", "cancel", "ping", "bye"}
 _FROM_WORKER |= {"env.open", "env.reset", "env.step", "env.close"}
 
@@ -62,7 +62,8 @@ class Process(Protocol):
 class Line:
     """Frames out and in. wrong: name of a check -> what the worker did against it, on whichever connection.
 
-    patience: seconds an answer may take. limit: of frames, both ways, from the welcome on.
+    patience: seconds an answer may take. limit: of frames, both ways, from the welcome on. pipes: those that the worker
+    inherited; from a welcome with pipes on, frames travel over them, and nothing may come over the socket.
     """
 
     def __init__(
@@ -72,8 +73,12 @@ class Line:
         patience: float,
         wrong: dict[str, list[str]],
         ring: Ring | None = None,
+        pipes: lines.Pipes | None = None,
     ) -> None:
         self.sock, self.process, self.patience, self.wrong, self.ring = sock, process, patience, wrong, ring
+        self.pipes = pipes
+        self.carrier: lines.Line = lines.SocketLine(sock)
+        self._left = False  # whether the socket is open and has been left for the pipes
         self.codec = Codec()
         self.reader = Reader(FRAME)
         self.hello: Hello | None = None
@@ -106,19 +111,39 @@ class Line:
         codec: str = "msgpack",
         frame: int = FRAME,
         shm: Mapping[str, Any] | None = None,
+        pipes: bool = False,
         **more: Any,
     ) -> None:
-        """Take the worker; what may go through shared memory then does."""
+        """Take the worker; what may go through shared memory then does, and all frames go over the pipes. The socket
+        stays open, so that it is seen what is said there: `leave` closes it, as an engine does at once.
+        """
         version = [MAJOR, MINOR] if v is None else v
         if v is None and self.hello is not None:
             version = [MAJOR, min(MINOR, self.hello.v[1])]
         message = {"t": "welcome", "v": version, "codec": codec, "session": "check", "frame": frame, "inflight": 64}
         if shm:
             message["shm"] = dict(shm)
+        if pipes:
+            message["pipes"] = True
         self.send({**message, **more})
         ring = self.ring if shm else None
         self.codec = Codec(codec == "json", frame, MINOR, ring, int((shm or {}).get("from", 1 << 17)))
         self.reader.limit = frame
+        if pipes:
+            assert self.pipes is not None
+            self.carrier, self._left = self.pipes, True
+
+    def leave(self) -> None:
+        """Close the socket, which was left for the pipes."""
+        self._left = False
+        self.sock.close()
+
+    def cut(self) -> None:
+        """Close the connection without a word."""
+        self._left, self.eof = False, True
+        self.sock.close()
+        if self.pipes is not None:
+            self.pipes.close()
 
     # -- out ---------------------------------------------------------------------------------------------
     def number(self) -> int:
@@ -137,10 +162,14 @@ class Line:
     def raw(self, data: bytes) -> None:
         """These bytes, whatever they are."""
         try:
-            self.sock.settimeout(self.patience)
-            self.sock.sendall(data)
-        except TimeoutError:
-            raise self._trouble(f"did not read what it was sent for {self.patience:g} s") from None
+            rest, until = memoryview(data), time.monotonic() + self.patience
+            while rest:
+                try:
+                    rest = rest[self.carrier.send(rest) :]
+                except BlockingIOError:
+                    left = max(0.0, until - time.monotonic())
+                    if not select.select([], [self.carrier.writes], [], left)[1]:
+                        raise self._trouble(f"did not read what it was sent for {self.patience:g} s") from None
         except OSError:
             self._drain_quietly()
             raise self._trouble(f"is gone while it was written to; it {self.fate()}") from None
@@ -192,11 +221,14 @@ class Line:
         return self.eof
 
     def _read(self, seconds: float) -> None:
-        ready, _, _ = select.select([self.sock], [], [], max(0.0, seconds))
-        if not ready:
+        watched = [self.carrier.reads, self.sock.fileno()] if self._left else [self.carrier.reads]
+        ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
+        if self._left and watched[1] in ready:
+            self._strayed()
+        if watched[0] not in ready:
             return
         try:
-            data = self.sock.recv(self.reader.wants, socket.MSG_DONTWAIT)
+            data = self.carrier.recv(self.reader.wants, 0.0)
         except BlockingIOError:
             return
         except OSError:
@@ -213,6 +245,17 @@ class Line:
             raise self._trouble(f"broke the framing: {error.message}") from None
         for body in bodies:
             self._take(body)
+
+    def _strayed(self) -> None:
+        """Something came over the socket, though all goes over the pipes; its end is in order."""
+        try:
+            data = self.sock.recv(1 << 16, socket.MSG_DONTWAIT)
+        except OSError:
+            data = b""
+        self._left = False
+        if data:
+            self.note("pipes", f"sent {len(data)} bytes over the socket after a welcome with pipes: {_STRAYED}")
+            raise self._trouble(f"went on over the socket: {_STRAYED}")
 
     def _take(self, body: bytes) -> None:
         self.json_seen += body[:1] == b"{"
@@ -290,7 +333,7 @@ class Line:
         """Close the connection, end the process, free the memory."""
         self.usable = False
         with contextlib.suppress(OSError):
-            self.sock.close()
+            self.cut()
         self.process.close(0.0)
         if self.ring is not None:
             self.ring.close()

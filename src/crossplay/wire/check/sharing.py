@@ -1,19 +1,24 @@
-"""Checks of shared memory: arrays read in place, and never one that was overwritten."""
+"""Checks of what a worker inherits beside its socket: shared memory, read in place and never stale; two pipes."""
 
 from __future__ import annotations
 
 import struct
+import time
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from crossplay.wire.arrays import SHARED
-from crossplay.wire.check.case import SIZE, SLOTS, Case, refused, rows_of, same
-from crossplay.wire.check.line import Failed, Line, Skipped
+from crossplay.wire.check.case import SIZE, SLOTS, Case, done, must_end, refused, rows_of, same
+from crossplay.wire.check.line import Failed, Line, Skipped, Trouble
+from crossplay.wire.lines import PIPE
 from crossplay.wire.messages import Acts
 
-__all__ = ["shared", "stale"]
+__all__ = ["pipes", "shared", "stale"]
+
+TICKS = 6
+LARGE = 2 * PIPE + 4099  # bytes: more than a pipe holds at once
 
 _GENERATION = struct.Struct("<Q")
 
@@ -88,3 +93,70 @@ def _claimed(case: Case) -> None:
 
 def _fresh(case: Case) -> Line:
     return case.fresh(shared=True, shm={"slots": SLOTS, "size": SIZE, "from": 1})
+
+
+def pipes(case: Case) -> str:
+    """Over two pipes it plays as over the socket, which is left and closed; it ends when they are closed."""
+    with case.other(piped=True) as line:
+        if line.hello is None or not line.hello.pipes:
+            raise Skipped("it does not use pipes")
+        there = _toured(case, line)  # offered and not taken: over the socket
+    line = _taken(case)
+    here = _toured(case, line)
+    line.leave()
+    other = _taken(case)
+    other.leave()  # at once, as engines do
+    play = case.begin(other, "pipes end")
+    case.act(other, [play], [0])
+    other.cut()
+    must_end(case, other, "its pipes were closed while it waited")
+    try:
+        if not same(here, _toured(case, line)) and case.hello.deterministic:
+            raise Failed("over pipes it plays otherwise when its socket is closed")
+    except Trouble as reason:
+        raise Failed(f"{reason}: the socket was closed, as it is after a welcome with pipes") from None
+    play = case.begin(line, "pipes vanish")
+    for tick in range(8):
+        line.open("act", **case.fields([play], [tick]))
+    line.raw(line.frame({"t": "ping", "id": line.number()})[:-3])
+    line.cut()
+    must_end(case, line, "its pipes were closed in the middle of a frame, with requests open")
+    if case.hello.deterministic and not same(there, here):
+        raise Failed(f"over pipes it answers {here}, over the socket {there}")
+    return f"{len(here)} acts as over the socket, in pieces and of {LARGE >> 20} MiB; ends when they are closed"
+
+
+def _taken(case: Case) -> Line:
+    """A fresh worker, welcomed with pipes, bound over them. Its socket is still open."""
+    line = case.fresh(bound=False, piped=True, pipes=True)
+    try:
+        case.bind(line)
+    except Trouble as reason:
+        hint = "read the first number of CROSSPLAY_PIPES and write to the second from a welcome with pipes on"
+        raise Trouble(f"over pipes: {reason}; {hint}") from None
+    return line
+
+
+def _toured(case: Case, line: Line) -> list[list[Any]]:
+    """The values of some acts: of one row, of more, in two pieces, and in a frame larger than a pipe."""
+    play = case.begin(line, "tour")
+    found = [case.act(line, [play], [t]) for t in range(TICKS)]
+    rows = min(8, case.hello.batch)
+    plays = [case.begin(line, f"tour {i}", i) for i in range(rows)]
+    found += [case.act(line, plays, [t] * rows) for t in range(TICKS)]
+    for what, beside, cut in (("a frame in two pieces", 0, 50), ("a frame larger than a pipe", LARGE, LARGE // 2)):
+        number = line.number()
+        line.expect(number, "act")
+        fields = {**case.fields([play], [len(found)]), "later": bytes(beside)}  # a key that is ignored
+        frame = line.frame({"t": "act", "id": number, **fields})
+        try:
+            line.raw(frame[:cut])
+            time.sleep(0.02)
+            line.raw(frame[cut:])
+            answer = line.answer(number)
+        except Trouble as reason:
+            raise Trouble(f"{what}: {reason}") from None
+        found.append(rows_of(answer, 1))
+    case.end(line, play, *plays)
+    done(line.ask("ping"), "ping")
+    return found
