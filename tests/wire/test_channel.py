@@ -1,9 +1,14 @@
-"""One connection: answers find their requests by id; late ones are dropped and counted; ends are told to all who wait."""
+"""One connection, over a socket and over pipes: answers find their requests by id; late ones are dropped and counted;
+ends are told to all who wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
+import select
 import socket
 import threading
 import time
@@ -14,7 +19,59 @@ import pytest
 from crossplay.wire.arrays import Ring
 from crossplay.wire.channel import Channel, Gone, welcome
 from crossplay.wire.frames import Codec, Reader, WireError
-from crossplay.wire.messages import Act, Acts, Cancel, EnvOpen, Error, Event, Hello, Ok, Ping, Welcome
+from crossplay.wire.lines import Pipes
+from crossplay.wire.messages import Act, Acts, Cancel, EnvOpen, Error, Event, Hello, Load, Ok, Ping, Welcome
+
+LINES = ["socket", "pipes"]
+
+
+class Far:
+    """The worker's ends of two pipes, used as a socket is, or as a line."""
+
+    def __init__(self, pipes):
+        self.reads, self.writes = map(os.dup, pipes.theirs)
+        os.set_blocking(self.reads, False)
+        os.set_blocking(self.writes, False)
+
+    def recv(self, size, seconds=5.0):
+        if not select.select([self.reads], [], [], seconds)[0]:
+            raise BlockingIOError
+        return os.read(self.reads, size)
+
+    def send(self, data):
+        return os.write(self.writes, data)
+
+    def sendall(self, data):
+        while data:
+            assert select.select([], [self.writes], [], 5)[1], "nobody reads"
+            data = data[self.send(data) :]
+
+    def deaf(self):
+        """Close the reading end alone."""
+        os.close(self.reads)
+        self.reads = -1
+
+    def close(self):
+        for fd in (self.reads, self.writes):
+            if fd >= 0:
+                os.close(fd)
+        self.reads = self.writes = -1
+
+
+def joined(over, small=False):
+    """Two ends of a connection. small: it holds a page or two."""
+    if over == "socket":
+        ours, theirs = socket.socketpair()
+        if small:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        theirs.settimeout(5)
+        return ours, theirs
+    pipes = Pipes()
+    far = Far(pipes)
+    pipes.handed()
+    if small:
+        fcntl.fcntl(pipes.writes, fcntl.F_SETPIPE_SZ, 4096)
+    return pipes, far
 
 
 class Other:
@@ -22,7 +79,6 @@ class Other:
 
     def __init__(self, sock, ring=None):
         self.sock, self.codec, self.reader, self.found = sock, Codec(ring=ring), Reader(), []
-        sock.settimeout(5)
 
     def next(self):
         while not self.found:
@@ -35,9 +91,15 @@ class Other:
         self.sock.sendall(b"".join(map(self.codec.frame, messages)))
 
 
+@pytest.fixture(params=LINES)
+def over(request):
+    """What the bytes travel over."""
+    return request.param
+
+
 @pytest.fixture
-def ends():
-    ours, theirs = socket.socketpair()
+def ends(over):
+    ours, theirs = joined(over)
     channel, other = Channel(ours, Codec()), Other(theirs)
     yield channel, other
     channel.close()
@@ -181,8 +243,8 @@ def test_requests_that_are_not_for_this_connection_are_refused(ends):
     assert isinstance(answer, Error) and (answer.id, answer.code) == (9, "UNSUPPORTED")
 
 
-def test_slots_of_shared_memory_are_free_again_after_the_answer():
-    ours, theirs = socket.socketpair()
+def test_slots_of_shared_memory_are_free_again_after_the_answer(over):
+    ours, theirs = joined(over)
     ring = Ring.create(2, 1 << 12)
     channel, other = Channel(ours, Codec(ring=ring, shared=1)), Other(theirs, Ring(ring.fd, 2, 1 << 12, False))
     try:
@@ -205,9 +267,9 @@ def test_slots_of_shared_memory_are_free_again_after_the_answer():
         theirs.close()
 
 
-def test_writes_that_do_not_fit_are_finished_when_there_is_room():
-    ours, theirs = socket.socketpair()
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+@pytest.mark.parametrize("way", ["loop", "thread"])
+def test_writes_that_do_not_fit_are_finished_when_there_is_room(over, way):
+    ours, theirs = joined(over, small=True)
     channel, other = Channel(ours, Codec()), Other(theirs)
 
     def work():
@@ -215,13 +277,10 @@ def test_writes_that_do_not_fit_are_finished_when_there_is_room():
         act = other.next()
         other.send(Acts(id=act.id, values=[int(np.asarray(act.obs).sum())]))
 
-    async def play():
-        return await channel.aask(
-            Act(id=channel.number(), ep=[1], slot=0, tick=[0], obs=np.ones((1, 400_000), "u1")), 10.0
-        )
-
+    message = Act(id=channel.number(), ep=[1], slot=0, tick=[0], obs=np.ones((1, 400_000), "u1"))
     beside(work)
-    assert asyncio.run(play()).values == [400_000]
+    found = asyncio.run(channel.aask(message, 10.0)) if way == "loop" else channel.ask(message, 10.0)
+    assert found.values == [400_000]
     channel.close()
     theirs.close()
 
@@ -235,6 +294,7 @@ def hello(**changes):
 
 def greeted(said, **options):
     ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
     other = Other(theirs)
     other.sock.sendall(said if isinstance(said, bytes) else other.codec.frame(said))
     try:
@@ -292,8 +352,25 @@ def test_shared_memory_only_where_the_worker_maps_it():
         channel.close()
 
 
-def test_a_side_that_reads_nothing_is_given_up_in_time():
-    ours, theirs = socket.socketpair()
+def test_pipes_only_where_the_worker_uses_them():
+    for said, piped in ((hello(), False), (hello(pipes=True), True), (hello(pipes=True, v=[1, 0]), False)):
+        pipes = Pipes()
+        far = Far(pipes)
+        pipes.handed()
+        (channel, _), other = greeted(said, pipes=pipes)
+        assert other.next().pipes == piped == (channel.line is pipes)
+        left, used = (other.sock, far) if piped else (far, other.sock)
+        assert left.recv(1) == b""  # nobody holds the other end any more
+        beside(lambda: used.sendall(other.codec.frame(Ok(id=channel.codec.message(used.recv(99)[4:]).id))))  # noqa: B023
+        assert isinstance(channel.ask(Ping(id=channel.number()), 5.0), Ok)
+        channel.close()
+        assert used.recv(1) == b""
+        far.close()
+        other.sock.close()
+
+
+def test_a_side_that_reads_nothing_is_given_up_in_time(over):
+    ours, theirs = joined(over)
     channel = Channel(ours, Codec())
     big = Ok(id=channel.number(), data=b"x" * (4 << 20))
     with (
@@ -304,8 +381,8 @@ def test_a_side_that_reads_nothing_is_given_up_in_time():
         channel.ask(big, 0.2)
 
 
-def test_two_sides_that_write_at_once_do_not_wait_for_each_other():
-    ours, theirs = socket.socketpair()
+def test_two_sides_that_write_at_once_do_not_wait_for_each_other(over):
+    ours, theirs = joined(over)
     channel, other = Channel(ours, Codec()), Channel(theirs, Codec())
     large = b"x" * (4 << 20)
     ends = []
@@ -317,8 +394,6 @@ def test_two_sides_that_write_at_once_do_not_wait_for_each_other():
 
     thread = threading.Thread(target=answer)
     thread.start()
-    from crossplay.wire.messages import Load
-
     asked = Load(id=channel.number(), ep=1, slot=0, key=b"", data=large)
     assert len(channel.ask(asked, 20.0).data) == len(large) and channel.late == 1
     channel.close()
@@ -326,13 +401,11 @@ def test_two_sides_that_write_at_once_do_not_wait_for_each_other():
     assert ends
 
 
-def test_what_could_not_be_sent_in_one_loop_is_sent_in_the_next():
-    ours, theirs = socket.socketpair()
+def test_what_could_not_be_sent_in_one_loop_is_sent_in_the_next(over):
+    ours, theirs = joined(over)
     channel = Channel(ours, Codec())
 
     async def ask(timeout):
-        from crossplay.wire.messages import Load
-
         await channel.aask(Load(id=channel.number(), ep=1, slot=0, key=b"", data=b"x" * (4 << 20)), timeout)
 
     with pytest.raises(TimeoutError):
@@ -351,3 +424,119 @@ def test_what_could_not_be_sent_in_one_loop_is_sent_in_the_next():
     thread.join(10)
     theirs.close()
     assert sum(got) >= 8 << 20
+
+
+# -- ends of pipes -------------------------------------------------------------------------------------------
+
+
+def large(channel):
+    return Load(id=channel.number(), ep=1, slot=0, key=b"", data=b"x" * (4 << 20))
+
+
+@pytest.mark.parametrize("way", ["loop", "thread"])
+def test_a_reader_that_is_gone_is_the_end_also_in_the_middle_of_a_frame(way):
+    pipes, far = joined("pipes")
+    channel = Channel(pipes, Codec())
+
+    def ask(message):
+        return asyncio.run(channel.aask(message, 10.0)) if way == "loop" else channel.ask(message, 10.0)
+
+    thread = beside(lambda: (far.recv(1000), far.deaf()))  # it has read a part, and its answers would still come
+    with pytest.raises(Gone, match="cannot write: Broken pipe"):
+        ask(large(channel))
+    thread.join(5)
+    with pytest.raises(Gone, match="cannot write"):
+        ask(Ping(id=channel.number()))
+    channel.close()
+    pipes, far = joined("pipes")
+    channel = Channel(pipes, Codec())
+    far.deaf()
+    with contextlib.closing(far), pytest.raises(Gone, match="cannot write: Broken pipe"):
+        ask(Ping(id=channel.number()))
+    channel.close()
+
+
+def test_who_waits_while_the_pipes_are_closed_reads_nothing_of_others():
+    pipes, far = joined("pipes")
+    numbers = {pipes.reads, pipes.writes}
+    channel = Channel(pipes, Codec())
+    found = []
+
+    def ask():
+        try:
+            found.append(channel.ask(Ping(id=channel.number()), 20.0))
+        except Gone as gone:
+            found.append(str(gone))
+
+    thread = beside(ask)
+    assert far.recv(99)  # it was asked, and waits
+    time.sleep(0.02)
+    channel.close()
+    taken = [socket.socketpair() for _ in range(2)]  # these get the numbers that are free again
+    assert numbers <= {s.fileno() for pair in taken for s in pair}
+    for pair in taken:
+        for sock in pair:
+            sock.sendall(Codec().frame(Ok(id=1, data="not for the worker")))
+    assert far.recv(99) == b""
+    far.close()
+    thread.join(5)
+    assert found == ["closed here"]
+    for pair in taken:
+        for sock in pair:
+            assert len(sock.recv(99)) > 20  # all is still there
+            sock.close()
+
+
+def test_closed_pipes_stay_closed(over):
+    ours, theirs = joined(over)
+    channel = Channel(ours, Codec())
+    with pytest.raises(TimeoutError):
+        asyncio.run(channel.aask(large(channel), 0.05))  # a part of it waits to be sent
+    channel.close()
+    channel.close()
+    with pytest.raises(Gone, match="closed here"):
+        channel.tell(Ping(id=channel.number()))
+    with pytest.raises(Gone, match="closed here"):
+        channel.reply(Ok(id=1))
+    theirs.close()
+    Pipes.__new__(Pipes).close()  # one that could not be made has nothing to give back
+
+
+def test_an_answer_may_be_waited_for_as_long_as_one_likes(ends):
+    channel, other = ends
+    beside(lambda: other.send(Ok(id=other.next().id, data="late")))
+    assert channel.ask(Ping(id=channel.number()), 1e9).data == "late"
+    beside(lambda: (time.sleep(0.05), [other.send(Ok(id=other.next().id)) for _ in range(1)]))
+    assert isinstance(channel.ask(large(channel), 1e9), Ok)
+
+
+def test_a_forked_process_holds_no_pipes_and_closes_none(over):
+    from crossplay.agents.remote.link import Link, Start
+
+    ours, theirs = joined(over)
+    link, other = Link("forked", Start(), {}), Other(theirs)
+    link._channel = Channel(ours, Codec())
+    del ours
+    told, tell = os.pipe()
+    stay, leave = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            theirs.close()
+            os.close(leave)
+            os.write(tell, b"yes" if not link.alive else b"no")
+            os.read(stay, 1)  # lives on until the test is over
+        finally:
+            os._exit(0)
+    try:
+        os.close(stay)
+        assert os.read(told, 3) == b"yes"
+        beside(lambda: other.send(Ok(id=other.next().id, data="yes")))
+        assert link.channel.ask(Ping(id=link.channel.number()), 5.0).data == "yes"
+        link._channel.close()
+        assert theirs.recv(1) == b""  # the fork holds no end of it
+    finally:
+        for fd in (leave, told, tell):
+            os.close(fd)
+        os.waitpid(pid, 0)
+        theirs.close()

@@ -20,7 +20,7 @@ from typing import Any
 
 from crossplay.wire.arrays import Ring
 from crossplay.wire.frames import FRAME, BadFrame, Codec, Reader, WireError, agree
-from crossplay.wire.lines import Line, Pipes, SocketLine
+from crossplay.wire.lines import LONGEST, Line, Pipes, SocketLine
 from crossplay.wire.messages import REQUESTS, Acts, Bye, Cancel, Error, Hello, Ok, Ping, State, Welcome
 
 __all__ = ["Channel", "Gone", "welcome"]
@@ -263,6 +263,8 @@ class Channel:
             if done == len(frame):
                 return
             frame = frame[done:]
+        if self.gone:
+            raise Gone(self.gone)
         self._rest += frame
         self._pushing = True
         poll, until = select.poll(), time.monotonic() + timeout
@@ -274,7 +276,7 @@ class Channel:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise self._end(f"it did not read a frame in {timeout:g} s")
-                for ready, event in poll.poll(left * 1000):
+                for ready, event in poll.poll(min(left, LONGEST) * 1000):
                     if event & select.POLLOUT or (ready == writes != reads):  # an error shows when it is written to
                         with contextlib.suppress(BlockingIOError):
                             del self._rest[: self.line.send(self._rest)]

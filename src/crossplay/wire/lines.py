@@ -14,9 +14,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Line", "Pipes", "SocketLine"]
+__all__ = ["LONGEST", "Line", "Pipes", "SocketLine"]
 
 PIPE = 1 << 20  # bytes that a pipe may hold, where the system allows it
+LONGEST = 1e6  # seconds of one wait: systems count them in milliseconds, in 31 bits
 
 _DONTWAIT = int(socket.MSG_DONTWAIT)
 
@@ -60,7 +61,7 @@ class SocketLine:
             return self.sock.recv(size, _DONTWAIT)
         if seconds != self._limit:  # one system call per change, not per read
             self._limit = seconds
-            micro = max(1000, int(seconds * 1e6))
+            micro = max(1000, int(min(seconds, LONGEST) * 1e6))
             pair = struct.pack("@ll", micro // 1_000_000, micro % 1_000_000)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pair)
         return self.sock.recv(size)
@@ -73,6 +74,9 @@ class SocketLine:
 class Pipes:
     """The ends of two pipes. theirs: the descriptors that the worker inherits, its reading end first."""
 
+    reads = writes = -1
+    theirs: tuple[int, ...] = ()
+
     def __init__(self) -> None:
         there, mine = os.pipe()
         try:
@@ -82,7 +86,7 @@ class Pipes:
             os.close(mine)
             raise
         self.reads, self.writes = back[0], mine
-        self.theirs: tuple[int, ...] = (there, back[1])
+        self.theirs = (there, back[1])
         for fd in (self.reads, self.writes):
             os.set_blocking(fd, False)
             with contextlib.suppress(OSError, ImportError):
@@ -99,7 +103,7 @@ class Pipes:
 
     def recv(self, size: int, seconds: float) -> bytes:
         """What comes within so many seconds."""
-        if seconds > 0 and not self._wait(seconds * 1000):
+        if seconds > 0 and not self._wait((seconds if seconds < LONGEST else LONGEST) * 1000):
             raise BlockingIOError
         return os.read(self.reads, size)
 
