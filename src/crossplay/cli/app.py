@@ -82,6 +82,7 @@ _open = Group.create_ordered("Open to others")
 seat = App(name="seat", help="Open seats to outside parties: mcp.", group=_open)
 seat.command("crossplay.cli.seats:seat_mcp", name="mcp")
 app.command(seat)
+app.command("crossplay.cli.serving:serve", name="serve", group=_look)
 app.command("crossplay.cli.serving:serve_agent", name="serve-agent", group=_open)
 app.command("crossplay.cli.serving:serve_env", name="serve-env", group=_open)
 

@@ -1,4 +1,4 @@
-"""Commands that offer agents and environments to others: `serve-agent` (A2A), `serve-env` (HTTP)."""
+"""Commands that serve: `serve` (the page), `serve-agent` (A2A), `serve-env` (HTTP)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,66 @@ from cyclopts import Parameter
 
 from crossplay.cli import out
 
-__all__ = ["serve_agent", "serve_env"]
+__all__ = ["serve", "serve_agent", "serve_env"]
 
 Flag = Annotated[bool, Parameter(negative=())]
+
+
+def serve(
+    folder: Path = Path("runs"),
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    token_env: str = "",
+    name: list[str] | None = None,
+    open_: Annotated[bool, Parameter(name="--open", negative=())] = False,
+) -> int:
+    """Serve the page: watch runs, read results, replay, compare, play. Until Ctrl-C.
+
+    Parameters
+    ----------
+    folder
+        Where the runs are (new ones go there too), or one run.
+    host
+        The address to serve at; beyond this machine a token is needed.
+    port
+        0: any free one.
+    token_env
+        Environment variable that holds the token of the owner.
+    name
+        A host name under which others reach it, e.g. behind a proxy; may come again. Then a token is needed.
+    open_
+        Open it in the browser.
+
+    """
+    from crossplay.kernel import CrossplayError
+    from crossplay.wire.http.guard import token_from
+    from crossplay.wire.http.house import House
+
+    try:
+        from crossplay.web.app import make_app
+        from crossplay.web.desk import Desk
+    except ImportError as error:
+        raise CrossplayError(f"the page needs {error.name}: pip install 'crossplay[web]'") from error
+
+    token = token_from(token_env, name[0] if name else host, "--name" if name else "--host")
+    folder.mkdir(parents=True, exist_ok=True)
+    desk = Desk(folder)
+    house = House(make_app(desk, host, token, name or ()), host, port, sockets=True, extra="web")
+    house.open()
+    try:
+        address = f"http://{house.authority}/"
+        out.line(f"{folder} is shown at {address}{' (the token is asked for)' if token else ''}. Ctrl-C ends.")
+        if open_:
+            import webbrowser
+
+            webbrowser.open(address)
+        _until_interrupted()
+    finally:
+        house.close()
+        desk.close()
+    return 0
 
 
 def serve_agent(

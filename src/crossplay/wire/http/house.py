@@ -16,6 +16,8 @@ OPENING = 15.0
 """Seconds until a server that does not come up counts as failed."""
 CLOSING = 3.0
 """Seconds that open requests have at the end."""
+FRAME = 1 << 16
+"""Bytes of one message on a WebSocket at most, as it comes from outside."""
 CONNECTIONS = 512
 """Connections at a time, also of strangers: the requests that pass the guard have a limit of their own."""
 
@@ -23,11 +25,12 @@ CONNECTIONS = 512
 class House:
     """Serves from `open` to `close`. port 0 takes a free one; `port` and `url` tell which.
 
-    The socket is bound at once, so that an address in use is heard of before anything is played.
+    The socket is bound at once, so that an address in use is heard of before anything is played. sockets: whether
+    WebSockets are served. extra: what to install where the server is missing.
     """
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        self.app, self.host = app, host
+    def __init__(self, app: Any, host: str, port: int, *, sockets: bool = False, extra: str = "mcp") -> None:
+        self.app, self.host, self.sockets, self.extra = app, host, sockets, extra
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # The protocol is named: asyncio sends small answers at once only where it is.
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -54,7 +57,9 @@ class House:
         try:
             import uvicorn
         except ImportError as error:
-            raise CrossplayError("the package uvicorn is not installed; it comes with crossplay[mcp]") from error
+            raise CrossplayError(
+                f"the package uvicorn is not installed; it comes with crossplay[{self.extra}]"
+            ) from error
         config = uvicorn.Config(
             self.app,
             log_config=None,
@@ -65,7 +70,8 @@ class House:
             timeout_graceful_shutdown=int(CLOSING),
             server_header=False,
             date_header=False,
-            ws="none",
+            ws="websockets-sansio" if self.sockets else "none",
+            ws_max_size=FRAME,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"crossplay seat {self.authority}")

@@ -1,0 +1,118 @@
+"""The ASGI application: the REST API, its description, WebSockets, the files of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
+from starlette.routing import Route as StarletteRoute
+from starlette.staticfiles import StaticFiles
+
+import crossplay.web.play
+import crossplay.web.service
+from crossplay.web.api import PREFIX, Route, bind
+from crossplay.web.desk import Desk
+from crossplay.web.gate import COOKIE, Gate
+from crossplay.web.openapi import openapi
+from crossplay.wire.http.bodies import Bounded
+
+__all__ = ["make_app", "tables"]
+
+STATIC = Path(__file__).parent / "static"
+
+
+def tables() -> tuple[list[Route], list[tuple[str, Any, str]]]:
+    """(routes, sockets) of all modules of `service` and `play`: their ROUTES, and their SOCKETS as (path, handler, access)."""
+    routes: list[Route] = []
+    sockets: list[tuple[str, Any, str]] = []
+    for package in (crossplay.web.service, crossplay.web.play):
+        for found in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+            module = importlib.import_module(f"{package.__name__}.{found}")
+            routes += getattr(module, "ROUTES", ())
+            sockets += getattr(module, "SOCKETS", ())
+    return routes, sockets
+
+
+def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterable[str] = ()) -> Any:
+    """The application behind its checks. token: "" where whoever reaches the server is its owner."""
+    routes, sockets = tables()
+    described = msgspec.json.encode(openapi(routes))
+
+    async def description(_: Request) -> Response:
+        return Response(described, media_type="application/json")
+
+    async def login(request: Request) -> Response:
+        try:
+            given = msgspec.json.decode(await request.body(), type=dict[str, str]).get("token", "")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return JSONResponse({"error": 'expected {"token": "..."}'}, 422)
+        if token and not hmac.compare_digest(given.encode(), token.encode()):
+            return JSONResponse({"error": "the token is wrong"}, 401)
+        answer = JSONResponse({"owner": True})
+        if token:
+            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
+        return answer
+
+    async def who(request: Request) -> Response:
+        return JSONResponse({"owner": bool(request.scope.get("owner")), "token": bool(token)})
+
+    async def page(_: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    guests = {PREFIX + r.path for r in routes if r.access == "guest"}
+    owned = [_Owned(route) if route.path not in guests else route for route in bind(desk, routes)]
+    table: list[BaseRoute] = [
+        StarletteRoute(f"{PREFIX}/openapi.json", description),
+        StarletteRoute(f"{PREFIX}/login", login, methods=["POST"]),
+        StarletteRoute(f"{PREFIX}/who", who),
+        *owned,
+        *(WebSocketRoute(path, _socket(desk, handler, access)) for path, handler, access in sockets),
+        StarletteRoute(f"{PREFIX}/{{rest:path}}", _nothing, methods=["GET", "POST", "PUT", "DELETE"]),
+        Mount("/static", StaticFiles(directory=STATIC)),
+        StarletteRoute("/{rest:path}", page),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def life(_: Any) -> AsyncIterator[None]:
+        yield
+        desk.close()
+
+    return Gate(Bounded(Starlette(routes=table, lifespan=life)), host, token, names)
+
+
+async def _nothing(request: Request) -> Response:
+    return JSONResponse({"error": f"there is no {request.url.path}; {PREFIX}/openapi.json says what there is"}, 404)
+
+
+class _Owned(StarletteRoute):
+    """A route for the owner alone."""
+
+    def __init__(self, route: StarletteRoute) -> None:
+        async def endpoint(request: Request) -> Response:
+            if not request.scope.get("owner"):
+                return JSONResponse({"error": "this needs the token that the server was started with"}, 401)
+            answer: Response = await route.endpoint(request)
+            return answer
+
+        super().__init__(route.path, endpoint, methods=sorted(route.methods or ()), name=route.name)
+
+
+def _socket(desk: Desk, handler: Any, access: str) -> Any:
+    async def endpoint(socket: Any) -> None:
+        connection: HTTPConnection = socket
+        if access == "owner" and not connection.scope.get("owner"):
+            await socket.close(1008, "this needs the token that the server was started with")
+            return
+        await handler(desk, socket)
+
+    return endpoint

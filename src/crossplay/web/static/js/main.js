@@ -1,0 +1,131 @@
+// Which page an address shows. A page is a module with `async function show(root, {parts, query, owner})`; what it
+// returns, if it is a function, is called when it is left.
+
+import { ApiError, get, post } from "./api.js";
+import { fill, h } from "./dom.js";
+
+const PAGES = [
+  [/^\/$/, "runs"],
+  [/^\/runs\/(?<run>[^/]+)$/, "study"],
+  [/^\/runs\/(?<run>[^/]+)\/episodes$/, "episodes"],
+  [/^\/runs\/(?<run>[^/]+)\/episodes\/(?<episode>[^/]+)$/, "episode"],
+  [/^\/runs\/(?<run>[^/]+)\/episodes\/(?<episode>[^/]+)\/team$/, "team"],
+  [/^\/runs\/(?<run>[^/]+)\/compare$/, "compare"],
+  [/^\/compare$/, "runs_compare"],
+  [/^\/gallery$/, "gallery"],
+  [/^\/gallery\/(?<entry>[^/]+)$/, "gallery_entry"],
+  [/^\/models$/, "models"],
+  [/^\/workers$/, "workers"],
+  [/^\/new$/, "new_study"],
+  [/^\/play$/, "rooms"],
+  [/^\/play\/(?<room>[^/]+)$/, "play"],
+  [/^\/people\/(?<study>[^/]+)$/, "people"],
+  [/^\/take-part\/(?<ticket>[^/]+)$/, "take_part"],
+];
+const MENU = [["/", "Runs"], ["/new", "New study"], ["/play", "Play"], ["/gallery", "Gallery"], ["/models", "Models"], ["/workers", "Workers"]];
+const GUESTS = ["play", "take_part"]; // pages that need no more than their link
+
+let leave = null;
+let turn = 0;
+
+/** Show another page of ours. */
+export function go(where, { replace = false } = {}) {
+  history[replace ? "replaceState" : "pushState"]({}, "", where);
+  return route();
+}
+
+/** Keep options of what is shown in the address, without showing it anew. */
+export function keep(query) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(query)) {
+    if (value === null || value === "" || value === undefined) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  history.replaceState({}, "", url);
+}
+
+function header(owner) {
+  const here = location.pathname;
+  fill(
+    document.getElementById("top"),
+    h("a.brand", { href: "/" }, "Crossplay"),
+    owner &&
+      h("nav", { "aria-label": "Pages" }, MENU.map(([to, name]) => {
+        const current = to === "/" ? here === "/" || here.startsWith("/runs") || here === "/compare" : here.startsWith(to);
+        return h("a", { href: to, "aria-current": current ? "page" : null }, name);
+      })),
+  );
+}
+
+async function route() {
+  const mine = ++turn;
+  const root = document.getElementById("main");
+  if (typeof leave === "function") leave();
+  leave = null;
+  const found = PAGES.map(([pattern, name]) => [location.pathname.match(pattern), name]).find(([match]) => match);
+  try {
+    const who = await get("/who");
+    header(who.owner);
+    if (!found) throw new ApiError(404, `There is no page ${location.pathname}.`);
+    const [match, name] = found;
+    if (!who.owner && !GUESTS.includes(name)) return login(root);
+    const parts = Object.fromEntries(Object.entries(match.groups || {}).map(([k, v]) => [k, decodeURIComponent(v)]));
+    const page = await import(`./pages/${name}.js`);
+    if (mine !== turn) return;
+    const space = h("div.page", { "data-page": name });
+    fill(root, space);
+    const query = Object.fromEntries(new URLSearchParams(location.search));
+    const after = await page.show(space, { parts, query, owner: who.owner });
+    if (mine === turn) leave = after;
+    else if (typeof after === "function") after();
+    document.body.dataset.ready = name;
+  } catch (error) {
+    if (mine !== turn) return;
+    trouble(root, error);
+  }
+}
+
+function trouble(root, error) {
+  const missing = error instanceof ApiError && error.status === 404;
+  fill(root, h("div.page", {}, h("h1", {}, missing ? "Not here" : "This did not work"), h("p.error", { role: "alert" }, error.message), h("p", {}, h("a", { href: "/" }, "All runs"))));
+  document.body.dataset.ready = "error";
+  if (!(error instanceof ApiError)) console.error(error);
+}
+
+function login(root) {
+  const field = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", id: "token" });
+  const said = h("p.error", { role: "alert" });
+  fill(root, h("form.page.narrow", {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        await post("/login", { token: field.value });
+        await route();
+      } catch (error) {
+        said.textContent = error.message;
+      }
+    },
+  }, h("h1", {}, "Who are you?"), h("label", { for: "token" }, "The token that the server was started with"), field, said, h("button.main", {}, "Go on")));
+  document.body.dataset.ready = "login";
+  field.focus();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href]");
+  if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || link.target || link.hasAttribute("download")) return;
+  const url = new URL(link.href);
+  if (url.origin !== location.origin || url.pathname.startsWith("/api/") || url.pathname.startsWith("/static/")) return;
+  if (url.hash && url.pathname === location.pathname) return;
+  event.preventDefault();
+  delete document.body.dataset.ready;
+  go(url.pathname + url.search + url.hash);
+  window.scrollTo(0, 0);
+});
+addEventListener("popstate", route);
+
+// A link may bring the token behind "#": it never reaches a log.
+const brought = new URLSearchParams(location.hash.slice(1)).get("token");
+if (brought && !location.pathname.startsWith("/play/")) {
+  history.replaceState({}, "", location.pathname + location.search);
+  post("/login", { token: brought }).catch(() => null).then(route);
+} else route();

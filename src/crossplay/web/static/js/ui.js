@@ -1,0 +1,144 @@
+// Parts that several pages use: tables, tabs, notices, figures to take away, numbers in words.
+
+import { calm, drawing, fill, h } from "./dom.js";
+
+/** A notice in the corner, read aloud by screen readers. kind "bad" stays longer. */
+export function tell(text, kind = "") {
+  const note = h("div", { class: kind }, text);
+  document.getElementById("told").append(note);
+  setTimeout(() => note.remove(), kind === "bad" ? 12000 : 5000);
+}
+
+/** Do something that may fail, say why where it does; a button is off meanwhile. */
+export async function attempt(work, button = null) {
+  if (button) button.disabled = true;
+  try {
+    return await work();
+  } catch (error) {
+    tell(error.message, "bad");
+    return undefined;
+  } finally {
+    if (button) button.disabled = false;
+  }
+}
+
+export const number = (value, digits = 3) =>
+  value === null || value === undefined ? "" : Number(value).toLocaleString("en", { maximumFractionDigits: digits }).replace("-", "\u2212");
+/** "0.483 [0.353, 0.614]" */
+export const interval = (e, digits = 3) =>
+  e === null || e === undefined ? "" : e.low === null || e.low === undefined ? number(e.value, digits) : `${number(e.value, digits)} [${number(e.low, digits)}, ${number(e.high, digits)}]`;
+export const bytes = (n) => (n < 1024 ? `${n} B` : n < 1 << 20 ? `${number(n / 1024, 1)} KiB` : `${number(n / (1 << 20), 1)} MiB`);
+export const duration = (s) => (s < 1 ? `${number(s * 1000, 0)} ms` : s < 100 ? `${number(s, 1)} s` : s < 6000 ? `${number(s / 60, 0)} min` : `${number(s / 3600, 1)} h`);
+
+/**
+ * A table whose rows come in pages, sorted and filtered by whoever holds them, so that 100,000 rows are no burden.
+ * columns: [{key, title, cell(row) -> node or text, number, sort (false: cannot be sorted by it)}].
+ * load({offset, limit, sort, down, search}) -> {rows, total}. Returns {element, again()}.
+ */
+export function pagedTable({ columns, load, limit = 50, search = true, caption = "", sort = "", down = false, empty = "Nothing here yet." }) {
+  const state = { offset: 0, limit, sort, down, search: "" };
+  const head = h("thead"), body = h("tbody"), foot = h("div.row.apart"), said = h("p.error", { role: "alert" });
+  let asked = 0;
+  async function again() {
+    const mine = ++asked;
+    try {
+      const { rows, total } = await load({ ...state });
+      if (mine !== asked) return;
+      said.textContent = "";
+      fill(head, h("tr", {}, columns.map(title)));
+      fill(body, rows.map((row) => h("tr", {}, columns.map((c) => h(c.number ? "td.number" : "td", {}, c.cell ? c.cell(row) : row[c.key])))));
+      if (!rows.length) fill(body, h("tr", {}, h("td.quiet", { colSpan: columns.length }, empty)));
+      const last = Math.min(total, state.offset + state.limit);
+      fill(foot, h("span.quiet", {}, total ? `${number(state.offset + 1)} to ${number(last)} of ${number(total)}` : ""), total > state.limit && h("span.row", {}, turn("Back", -state.limit, state.offset > 0), turn("Next", state.limit, last < total)));
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  }
+  const turn = (name, by, can) => h("button", { disabled: !can, onclick: () => { state.offset = Math.max(0, state.offset + by); again(); } }, name);
+  function title(c) {
+    const mine = state.sort === c.key;
+    const order = mine ? (state.down ? "descending" : "ascending") : null;
+    if (c.sort === false) return h(c.number ? "th.number" : "th", { scope: "col" }, c.title);
+    return h(c.number ? "th.number" : "th", { scope: "col", "aria-sort": order }, h("button", {
+      onclick: () => {
+        Object.assign(state, { down: mine ? !state.down : Boolean(c.number), sort: c.key, offset: 0 });
+        again();
+      },
+    }, c.title, mine ? (state.down ? " \u25be" : " \u25b4") : ""));
+  }
+  const field = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter", oninput: calm(() => { state.search = field.value; state.offset = 0; again(); }) });
+  const element = h("div.stack", {}, search && h("div.row", {}, field), said, h("div.scroll", {}, h("table", {}, caption && h("caption.quiet", {}, caption), head, body)), foot);
+  again();
+  return { element, again };
+}
+
+/** Tabs: [[key, title, async make() -> node]]; made when first shown. chosen(key) is told. */
+export function tabs(list, first, chosen = () => {}) {
+  const made = {}, panel = h("div", { role: "tabpanel", tabIndex: 0 });
+  const buttons = list.map(([key, title]) => h("button", { role: "tab", onclick: () => choose(key), onkeydown: (e) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    if (!step) return;
+    const to = (list.findIndex(([k]) => k === key) + step + list.length) % list.length;
+    buttons[to].focus();
+    choose(list[to][0]);
+  } }, title));
+  async function choose(key) {
+    buttons.forEach((b, i) => { const on = list[i][0] === key; b.setAttribute("aria-selected", on); b.tabIndex = on ? 0 : -1; });
+    chosen(key);
+    if (!made[key]) {
+      fill(panel, h("p.quiet", {}, "Loading ..."));
+      try {
+        made[key] = await list.find(([k]) => k === key)[2]();
+      } catch (error) {
+        fill(panel, h("p.error", { role: "alert" }, error.message));
+        return;
+      }
+    }
+    fill(panel, made[key]);
+  }
+  choose(list.some(([k]) => k === first) ? first : list[0][0]);
+  return h("div", {}, h("div", { role: "tablist" }, buttons), panel);
+}
+
+/** A drawing with its caption, to take away as SVG or PNG, and its numbers as CSV. csv: an address. */
+export function figure(caption, svgText, { name = "figure", csv = null } = {}) {
+  const svg = drawing(svgText);
+  return h("figure", {}, h("figcaption", {}, caption), svg, h("div.row.quiet", {}, h("small", {}, "Save: "),
+    h("a", { href: URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" })), download: `${name}.svg` }, "SVG"),
+    h("a", { href: "#", onclick: (e) => { e.preventDefault(); savePng(svg, name); } }, "PNG"),
+    csv && h("a", { href: csv, download: `${name}.csv` }, "CSV")));
+}
+
+/** The text of a drawing that stands by itself: the colours it has here are written into it. */
+function alone(svg) {
+  const copy = svg.cloneNode(true);
+  const styled = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-weight", "font-family", "paint-order", "opacity"];
+  if (svg.isConnected) {
+    const [here, there] = [svg, copy].map((s) => [s, ...s.querySelectorAll("*")]);
+    here.forEach((element, i) => { const found = getComputedStyle(element); for (const name of styled) there[i].setAttribute(name, found.getPropertyValue(name)); });
+  }
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  return new XMLSerializer().serializeToString(copy);
+}
+
+function savePng(svg, name) {
+  const box = svg.getBoundingClientRect(), scale = 2;
+  const picture = new Image();
+  picture.onload = () => {
+    const canvas = h("canvas", { width: box.width * scale, height: box.height * scale });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => {
+      const link = h("a", { href: URL.createObjectURL(blob), download: `${name}.png` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  };
+  picture.src = URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" }));
+}
+
+/** Where one is: [[href, text], ..., [null, text]]. */
+export const crumbs = (...parts) =>
+  h("p.crumbs", {}, parts.map(([href, text], i) => [i ? " / " : "", href ? h("a", { href }, text) : text]));
