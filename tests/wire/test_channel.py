@@ -69,7 +69,7 @@ def joined(over, small=False):
     pipes = Pipes()
     far = Far(pipes)
     pipes.handed()
-    if small:
+    if small and hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(pipes.writes, fcntl.F_SETPIPE_SZ, 4096)
     return pipes, far
 
@@ -441,7 +441,8 @@ def test_a_reader_that_is_gone_is_the_end_also_in_the_middle_of_a_frame(way):
     def ask(message):
         return asyncio.run(channel.aask(message, 10.0)) if way == "loop" else channel.ask(message, 10.0)
 
-    thread = beside(lambda: (far.recv(1000), far.deaf()))  # it has read a part, and its answers would still come
+    # It has read a part, the rest of the pipe is full, and its answers would still come.
+    thread = beside(lambda: (far.recv(1000), time.sleep(0.05), far.deaf()))
     with pytest.raises(Gone, match="cannot write: Broken pipe"):
         ask(large(channel))
     thread.join(5)
@@ -500,6 +501,14 @@ def test_closed_pipes_stay_closed(over):
         channel.reply(Ok(id=1))
     theirs.close()
     Pipes.__new__(Pipes).close()  # one that could not be made has nothing to give back
+
+
+def test_pipes_are_there_where_their_size_cannot_be_set(monkeypatch):
+    monkeypatch.delattr(fcntl, "F_SETPIPE_SZ", raising=False)
+    pipes, far = joined("pipes", small=True)
+    assert pipes.send(b"x") == 1 and far.recv(9) == b"x"
+    pipes.close()
+    far.close()
 
 
 def test_an_answer_may_be_waited_for_as_long_as_one_likes(ends):

@@ -89,7 +89,7 @@ class Pipes:
         self.theirs = (there, back[1])
         for fd in (self.reads, self.writes):
             os.set_blocking(fd, False)
-            with contextlib.suppress(OSError, ImportError):
+            with contextlib.suppress(OSError, ImportError, AttributeError):  # other systems have one size
                 import fcntl
 
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE)

@@ -671,15 +671,6 @@ class LosesTheSecondPieceOfAFrame(Waited):
 
 
 @planted("pipes")
-class KeepsAnEndOfItsOwnPipe(Waited):
-    """It holds the engine's end as well, so that its own never ends."""
-
-    def go_over(self):
-        super().go_over()
-        self.kept = os.open(f"/proc/self/fd/{self.reads}", os.O_WRONLY)
-
-
-@planted("pipes")
 class DrawsOtherwiseOverPipes(Little):
     def choose(self, key, tick, seen, seat, legal):
         return super().choose(key, tick + (self.reads in self.piped), seen, seat, legal)
