@@ -316,4 +316,7 @@ def demo(*, out_: Annotated[Path, Parameter(name="--out")] = Path("runs/demo"), 
     out.line(
         f"Next: open the report, watch an episode with `crossplay replay {out_}`, or change the study: `crossplay run {out_}/study.toml --out runs/mine`."
     )
+    out.line(
+        f"The page shows all of it and lets you play: `crossplay serve {out_.parent} --open` (without --open: http://127.0.0.1:8765/)."
+    )
     return 0
