@@ -66,8 +66,8 @@ def serve(
             webbrowser.open(address)
         _until_interrupted()
     finally:
+        desk.close()  # first: streams of events end with it, and the house waits for open requests
         house.close()
-        desk.close()
     return 0
 
 

@@ -1,7 +1,7 @@
 """Service functions as HTTP routes: a table says method, path, function; types say what is read and answered.
 
 A function takes the desk, then the parts of the path by name (str or int), then `query: SomeStruct` and/or `body:
-SomeStruct` (msgspec Structs). It returns a Struct or plain data (JSON), a `Download` (bytes), or None (204). Plain
+SomeStruct` (msgspec Structs). It returns a Struct or plain data (JSON), a `Download` (bytes), a `Stream`, or None (204). Plain
 functions run in a thread, `async def` on the event loop. Errors of ours become {"error": text} with their status.
 """
 
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as StarletteRoute
 
 from crossplay.kernel import CrossplayError
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 
-__all__ = ["PREFIX", "Download", "Route", "bind", "failed"]
+__all__ = ["PREFIX", "Download", "Route", "Stream", "bind", "failed"]
 
 PREFIX = "/api/v1"
 STATUS = ((NotFound, 404), (Forbidden, 403), (Conflict, 409), (TooMany, 429), (CrossplayError, 400))
@@ -34,6 +34,13 @@ class Download(msgspec.Struct):
     kind: str = "application/octet-stream"
     name: str = ""
     lasts: int = 0
+
+
+class Stream(msgspec.Struct):
+    """Bytes as they come, until the other side goes away. kind: of server-sent events, unless said otherwise."""
+
+    parts: AsyncIterator[bytes]
+    kind: str = "text/event-stream"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -118,6 +125,9 @@ def answered(answer: Any) -> Response:
         return answer
     if answer is None:
         return Response(status_code=204)
+    if isinstance(answer, Stream):
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # a proxy must not collect it
+        return StreamingResponse(answer.parts, media_type=answer.kind, headers=headers)
     if isinstance(answer, Download):
         headers = {"cache-control": f"private, max-age={answer.lasts}" if answer.lasts else "no-store"}
         if answer.name:

@@ -47,20 +47,24 @@ class Desk:
         self._lock = threading.RLock()
 
     def run_folder(self, name: str) -> Path:
-        """The folder of a run by its name: its path below `root`, with "~" between parts; "." where root is a run.
+        """The folder of a run by its name: its path below `root`, with "~" between parts; the root's own name where it is a run.
 
         Raises `NotFound`, also for whatever leads out of the root.
         """
-        path = self.root.joinpath(*name.split("~")).resolve() if name else self.root
-        inside = path == self.root or self.root in path.parents
-        if not inside or "\0" in name or not (path / "manifest.sqlite").is_file():
-            raise NotFound(f'there is no run "{name[:80]}".{nearest(name, self.run_names())}')
-        return path
+        try:
+            if name == self.root.name and (self.root / "manifest.sqlite").is_file():
+                return self.root
+            path = self.root.joinpath(*name.split("~")).resolve()
+            if self.root in path.parents and (path / "manifest.sqlite").is_file():
+                return path
+        except (OSError, ValueError):  # names that no file can have
+            pass
+        raise NotFound(f'there is no run "{name[:80]}".{nearest(name[:80], self.run_names())}')
 
     def run_names(self) -> list[str]:
         """Names of all runs, sorted. Folders are looked into three deep."""
         if (self.root / "manifest.sqlite").is_file():
-            return ["."]
+            return [self.root.name]  # "." would vanish from addresses
         found = []
         for pattern in ("*/manifest.sqlite", "*/*/manifest.sqlite", "*/*/*/manifest.sqlite"):
             found += ["~".join(p.parent.relative_to(self.root).parts) for p in self.root.glob(pattern)]

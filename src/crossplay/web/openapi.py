@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 import crossplay
-from crossplay.web.api import PREFIX, Download, Route
+from crossplay.web.api import PREFIX, Download, Route, Stream
 
 __all__ = ["openapi"]
 
@@ -48,7 +48,7 @@ def openapi(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _told(kind: Any) -> bool:
-    return kind is not None and kind is not type(None) and kind is not Download
+    return kind is not None and kind is not type(None) and kind not in (Download, Stream)
 
 
 def _resolved(schema: Any, components: dict[str, Any]) -> Any:

@@ -104,7 +104,7 @@ export function tabs(list, first, chosen = () => {}) {
 export function figure(caption, svgText, { name = "figure", csv = null } = {}) {
   const svg = drawing(svgText);
   return h("figure", {}, h("figcaption", {}, caption), svg, h("div.row.quiet", {}, h("small", {}, "Save: "),
-    h("a", { href: URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" })), download: `${name}.svg` }, "SVG"),
+    h("a", { href: "#", onclick: (e) => { e.preventDefault(); save(new Blob([alone(svg)], { type: "image/svg+xml" }), `${name}.svg`); } }, "SVG"),
     h("a", { href: "#", onclick: (e) => { e.preventDefault(); savePng(svg, name); } }, "PNG"),
     csv && h("a", { href: csv, download: `${name}.csv` }, "CSV")));
 }
@@ -112,13 +112,22 @@ export function figure(caption, svgText, { name = "figure", csv = null } = {}) {
 /** The text of a drawing that stands by itself: the colours it has here are written into it. */
 function alone(svg) {
   const copy = svg.cloneNode(true);
-  const styled = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-weight", "font-family", "paint-order", "opacity"];
+  const styled = ["fill", "fill-opacity", "stroke", "stroke-linejoin", "stroke-width", "stroke-dasharray", "font-size", "font-weight", "font-family", "paint-order", "opacity"];
   if (svg.isConnected) {
     const [here, there] = [svg, copy].map((s) => [s, ...s.querySelectorAll("*")]);
     here.forEach((element, i) => { const found = getComputedStyle(element); for (const name of styled) there[i].setAttribute(name, found.getPropertyValue(name)); });
   }
+  const box = svg.getBoundingClientRect();
+  if (box.width) { copy.setAttribute("width", box.width); copy.setAttribute("height", box.height); } // percentages need a size to be of
+  copy.removeAttribute("style");
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   return new XMLSerializer().serializeToString(copy);
+}
+
+function save(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 function savePng(svg, name) {
@@ -130,11 +139,8 @@ function savePng(svg, name) {
     pen.fillStyle = getComputedStyle(document.body).backgroundColor;
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => {
-      const link = h("a", { href: URL.createObjectURL(blob), download: `${name}.png` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    });
+    URL.revokeObjectURL(picture.src);
+    canvas.toBlob((blob) => save(blob, `${name}.png`));
   };
   picture.src = URL.createObjectURL(new Blob([alone(svg)], { type: "image/svg+xml" }));
 }
