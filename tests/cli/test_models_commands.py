@@ -145,3 +145,8 @@ def test_the_real_weights_answer_and_say_what_they_took(home):
     assert "3 out" in done.stdout
     assert "[cut at --max-tokens]" in done.stdout
     assert Path(home, "calls", "cassette.sqlite").exists()
+
+
+def test_the_list_is_json_too(home):
+    [found] = json.loads(run(home, "models", "list", "--json").stdout)
+    assert found["model"]["name"] == "smollm2-135m" and found["state"] == "not here"

@@ -22,11 +22,13 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 def models_list(*, json: Json = False) -> int:
     """List known models and whether they are here."""
+    import msgspec
+
     from crossplay.models.catalog import status
 
     found = status()
     if json:
-        out.print_json(found)
+        out.print_json(msgspec.to_builtins(found, enc_hook=str))
         return 0
     rows = [
         (
