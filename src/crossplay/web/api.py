@@ -110,8 +110,9 @@ def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Any]:
 def _query(request: Request, kind: Any) -> Any:
     """The query as a Struct: names that it does not have are refused, lists are given by repeating a name."""
     found: dict[str, Any] = {}
-    lists = {f.name for f in msgspec.structs.fields(kind) if typing.get_origin(f.type) in (list, tuple)}
-    known = {f.name for f in msgspec.structs.fields(kind)}
+    fields = msgspec.structs.fields(kind)
+    lists = {f.encode_name for f in fields if typing.get_origin(f.type) in (list, tuple)}
+    known = {f.encode_name for f in fields}
     for name in request.query_params:
         if name not in known:
             raise msgspec.ValidationError(f"unknown option {name[:40]!r}; there are {', '.join(sorted(known))}")
