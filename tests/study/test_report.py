@@ -198,8 +198,12 @@ def test_any_plot_is_well_formed_and_inside_its_width(rows, differences):
     for text in (
         svg.intervals(bars, "t <&>", "u", differences=differences, margin=1.0),
         svg.strips(strips, "t", "u", 0.5),
-        svg.cost_score(dots, "t", "c", "s"),
+        svg.cost_score(dots, "t", "c", "s", range(len(dots))),
         svg.heatmap(names, grid, "t"),
+        svg.curves(
+            [svg.Curve(a, sorted({v, v + 1}), [0.5, 0.25][: len({v, v + 1})]) for a, v, _ in rows], "t", "u", "s"
+        ),
+        svg.shares([svg.Share(a, abs(v) / 1e9, a, differences) for a, v, _ in rows], "t", "u", 0.05),
     ):
         page = Page(text)
         assert page.open == []

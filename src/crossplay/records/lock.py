@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 from crossplay.records.errors import RunError, explained
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "written_now"]
 
 _held: set[str] = set()  # record locks do not exclude the process that holds them
+_opening = threading.Lock()  # closing any descriptor of the file drops the lock that this process holds on it
+RECENT = 120.0
+"""Seconds since its last change after which a run of another machine counts as left."""
 
 
 class Lock:
@@ -22,6 +27,10 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
+        with _opening:
+            self._take(path)
+
+    def _take(self, path: Path) -> None:
         self._name = str(path.resolve())
         if _taken(self._name):
             raise RunError(f"{path.parent}: already open for writing in this process; one writer per run")
@@ -48,6 +57,48 @@ class Lock:
             _held.discard(self._name)
             os.ftruncate(self._fd, 0)
         os.close(self._fd)
+
+
+def written_now(folder: Path) -> bool:
+    """Whether somebody writes the run in this folder, as far as its lock file tells: its process is there.
+
+    Takes no lock. Of a process on another machine only the time of the last change is known.
+    """
+    path = folder / "lock"
+    with _opening:
+        if _taken(str(path.resolve())):
+            return True
+        try:
+            said = path.read_text("utf-8", "replace").split()
+        except OSError:
+            return False
+    match said:
+        case ["process", pid, "on", host] if pid.isdecimal():
+            if host == socket.gethostname():
+                return int(pid) != os.getpid() and _alive(int(pid))
+            return _changed(folder) > time.time() - RECENT
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _changed(folder: Path) -> float:
+    """When the manifest or its log changed last, as seconds since 1970."""
+    times = [0.0]
+    for name in ("manifest.sqlite", "manifest.sqlite-wal"):
+        try:
+            times.append((folder / name).stat().st_mtime)
+        except OSError:
+            continue
+    return max(times)
 
 
 def _taken(name: str) -> bool:

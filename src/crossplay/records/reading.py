@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from crossplay.kernel.play import Outcome
 from crossplay.kernel.types import CrossplayError
 from crossplay.records.entry import Cell, EpisodeRecord, Place
 from crossplay.records.errors import Damaged, explained
-from crossplay.records.manifest import ALL, Manifest
+from crossplay.records.manifest import ALL, SEALED, Manifest
 from crossplay.records.parts import Slice, cassette_file, checked, file_digest, read_slice, read_table, with_episodes
 from crossplay.records.table import Table
 
@@ -95,6 +95,15 @@ class Reading:
     def records(self) -> list[EpisodeRecord]:
         """All episodes in the order of their commits, without their rows."""
         return [self._record(row) for row in self._query(f"SELECT {ALL} FROM episodes ORDER BY seq")]
+
+    def stored(self, names: Sequence[str], after: int = 0) -> list[tuple[Any, ...]]:
+        """(number of the commit, stored values of these columns) of every episode committed after number `after`.
+
+        So that whoever watches a run reads what is new alone. names: of `manifest.SEALED`; JSON stays text.
+        """
+        if unknown := [n for n in names if n not in SEALED]:
+            raise CrossplayError(f'episodes have no column "{unknown[0]}"; there are {", ".join(SEALED)}')
+        return self._query(f"SELECT seq, {', '.join(names)} FROM episodes WHERE seq > ? ORDER BY seq", (after,))
 
     def record(self, episode: int, missing_ok: bool = False) -> Any:
         """One episode without its rows. missing_ok: None for an unknown one instead of an error."""

@@ -6,27 +6,37 @@ replayed episodes, and what is needed to play the run again. No script, no outsi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from crossplay.kernel import CrossplayError
-from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
+from crossplay.measure.stats.results import Comparison
 from crossplay.records import RunFolder
-from crossplay.study import svg
 from crossplay.study.evidence import again, price_note, provenance, replays
 from crossplay.study.inside_page import inside_teams
 from crossplay.study.named import agent_words, lineup_words
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
+from crossplay.study.plots import (
+    ALONE,
+    VERDICTS,
+    Plot,
+    cost_plot,
+    difference_words,
+    differences_plot,
+    estimate_words,
+    payoff_plot,
+    scores_plot,
+    verdict_words,
+)
 from crossplay.study.spec import Study
-from crossplay.study.tables import Answer, Costs, Payoff, Result, Row, Scores, result_of
+from crossplay.study.tables import Answer, Payoff, Result, Row, result_of
 from crossplay.study.verify import load_run
 
 __all__ = ["report_html", "write_report"]
 
-VERDICTS = {"better": "better", "worse": "worse", "tied": "tied", "underpowered": "not shown"}
-ALONE = "no interval"  # what is said of a comparison of episodes that never vary
+FILES = {"scores": "scores", "differences": "paired differences", "payoff": "payoff", "cost": "cost"}
 ONE = "deterministic, n = 1"
 FOLD = 16  # lineups above which a plot is folded away
 MANY = 8  # comparisons that are spelled out; more are gathered
@@ -89,26 +99,10 @@ def report_html(run: RunFolder, study: Study) -> str:
 
 
 # -- words and numbers -----------------------------------------------------------------------------------
-def _estimate(e: Estimate, digits: int) -> str:
-    """`106.7 [88.3, 125.0]`, or the value with the reason why it has no interval."""
-    n = svg.number
-    if e.interval is None:
-        return f"{n(e.value, digits)} ({e.mark or 'no interval'})"
-    return f"{n(e.value, digits)} [{n(e.interval.low, digits)}, {n(e.interval.high, digits)}]"
-
-
-def _by(c: Comparison, digits: int) -> str:
-    """The difference with its interval and sign."""
-    i = c.adjusted_interval
-    sign = "+" if c.difference > 0 else ""
-    found = f" [{svg.number(i.low, digits)}, {svg.number(i.high, digits)}]" if i else ""
-    return f"{sign}{svg.number(c.difference, digits)}{found}"
-
-
 def _verdict(c: Comparison, digits: int) -> str:
     """What a comparison says, as a sentence in HTML."""
     a, b = f"<b>{escape(c.candidate)}</b>", f"<b>{escape(c.baseline)}</b>"
-    by, over = f"{_by(c, digits)} {escape(c.metric)}", f"over {c.blocks} blocks"
+    by, over = f"{difference_words(c, digits)} {escape(c.metric)}", f"over {c.blocks} blocks"
     match c.verdict:
         case _ if c.adjusted_interval is None:
             said = f"{a} and {b} differ by {by} {over}, without an interval: their episodes do not vary."
@@ -125,14 +119,9 @@ def _verdict(c: Comparison, digits: int) -> str:
     return f"{_word(c)} {said}{marks}"
 
 
-def _said(c: Comparison) -> str:
-    """The verdict in one or two words."""
-    return ALONE if c.adjusted_interval is None else VERDICTS[c.verdict]
-
-
 def _word(c: Comparison) -> str:
     """The verdict as a label."""
-    return f'<span class="verdict {c.verdict}">{_said(c)}</span>'
+    return f'<span class="verdict {c.verdict}">{verdict_words(c)}</span>'
 
 
 def _envs(result: Result) -> list[str]:
@@ -142,10 +131,6 @@ def _envs(result: Result) -> list[str]:
 def _heading(result: Result, env: str) -> str:
     """The environment's name where there are several."""
     return f"<h3>{escape(env)}</h3>" if len(_envs(result)) > 1 else ""
-
-
-def _tone(row: Row, result: Result) -> str:
-    return "base" if row.lineup == result.baseline else "control" if row.role else "plain"
 
 
 # -- sections ----------------------------------------------------------------------------------------------
@@ -161,7 +146,7 @@ def _answers(result: Result) -> str:
         best = max(r.summary.mean.value for r in rows)
         tops = [r for r in rows if r.summary.mean.value == best]
         names = " and ".join(f"<b>{escape(r.lineup)}</b>" + (f" ({escape(r.role)})" if r.role else "") for r in tops)
-        said = f"{_estimate(tops[0].summary.mean, digits)} {result.metric}"
+        said = f"{estimate_words(tops[0].summary.mean, digits)} {result.metric}"
         lines.append(f"<li>Highest mean of the lineups: {names}, {escape(said)}.</li>")
         parts.append(_heading(result, env) + '<ul class="answers">' + "".join(lines) + "</ul>")
         if len(each) > MANY:
@@ -188,7 +173,7 @@ def _grouped(compared: Sequence[Comparison]) -> list[str]:
     """Many comparisons with one baseline, gathered by their verdict."""
     found = []
     for verdict, said in GATHERED.items():
-        chosen = [c for c in compared if _said(c) == VERDICTS.get(verdict, verdict)]
+        chosen = [c for c in compared if verdict_words(c) == VERDICTS.get(verdict, verdict)]
         names = [f"<b>{escape(c.candidate)}</b>" for c in chosen]
         if names:
             verdict = chosen[0].verdict
@@ -251,8 +236,8 @@ def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> 
             lines.append(
                 (
                     names,
-                    escape(_estimate(r.summary.mean, digits)),
-                    escape(_by(c, digits)) if c else "",
+                    escape(estimate_words(r.summary.mean, digits)),
+                    escape(difference_words(c, digits)) if c else "",
                     verdict,
                     f"{r.summary.blocks}",
                     f"{r.summary.episodes}",
@@ -267,22 +252,22 @@ def _scores(result: Result, study: Study, agents: dict[str, dict[str, Any]]) -> 
             ">episodes",
         )
         found = table(f"{env}: mean of block means, and paired difference from {result.baseline}", columns, lines)
-        parts += [_heading(result, env), found, _interval_plot(result, rows, env, digits), _orders(rows, env, digits)]
+        parts += [
+            _heading(result, env),
+            found,
+            _foldable(len(rows), _drawn(scores_plot(result, env))),
+            _orders(rows, env, digits),
+        ]
     return "".join(parts)
 
 
-def _interval_plot(result: Result, rows: Sequence[Row], env: str, digits: int) -> str:
-    bars, numbers = [], []
-    for r in rows:
-        m = r.summary.mean
-        low, high = (m.interval.low, m.interval.high) if m.interval else (None, None)
-        bars.append(svg.Bar(r.lineup, m.value, low, high, _tone(r, result), _estimate(m, digits)))
-        numbers.append((r.lineup, m.value, low, high, m.n, m.mark))
-    title = f"{env}: {result.metric} of each lineup with its {result.level:.0%} interval"
-    said = f"{escape(title)}. Uncoloured: the baseline; grey: controls; a diamond has no interval."
-    plot = svg.intervals(bars, title, result.metric)
-    columns = ("lineup", "mean", "low", "high", "units", "mark")
-    return _foldable(len(rows), figure(said, plot, download(f"{env} scores", columns, numbers)))
+def _drawn(plot: Plot | None, before: str = "", after: str = "") -> str:
+    """A plot in its figure, with its numbers to keep."""
+    if plot is None:
+        return ""
+    legend = '<ol class="legend">' + "".join(f"<li>{escape(t)}</li>" for t in plot.legend) + "</ol>"
+    numbers = download(f"{plot.env} {FILES[plot.name]}", plot.columns, plot.rows)
+    return figure(escape(plot.said), before + plot.svg + after, numbers, legend if plot.legend else "")
 
 
 def _foldable(rows: int, plot: str) -> str:
@@ -293,7 +278,7 @@ def _foldable(rows: int, plot: str) -> str:
 def _orders(rows: Sequence[Row], env: str, digits: int) -> str:
     """Lineups whose seats were filled in several orders, one by one."""
     lines = [
-        (escape(r.lineup), escape(name), escape(_estimate(s.mean, digits)), f"{s.distinct}/{s.episodes}")
+        (escape(r.lineup), escape(name), escape(estimate_words(s.mean, digits)), f"{s.distinct}/{s.episodes}")
         for r in rows
         for name, s in r.orders.items()
     ]
@@ -304,57 +289,19 @@ def _orders(rows: Sequence[Row], env: str, digits: int) -> str:
 
 
 def _differences(result: Result) -> str:
-    digits = result.digits
     parts = []
     for env in _envs(result):
-        scores = {s.lineup: s for s in result.scores if s.env == env}
-        compared = [r for r in result.rows if r.env == env and r.comparison is not None]
-        if result.baseline not in scores or not compared:
-            continue
-        strips, numbers = [], []
-        for r in compared:
-            c = r.comparison
-            assert c is not None
-            i = c.adjusted_interval
-            points = _paired(scores[r.lineup], scores[result.baseline])
-            numbers += [(r.lineup, block, d) for block, d in points]
-            low, high = (i.low, i.high) if i else (None, None)
-            note = f"{_by(c, digits)}  {_said(c)}"
-            strips.append(svg.Strip(r.lineup, points, c.difference, low, high, c.verdict, note))
-        title = f"{env}: difference of {result.metric} from {result.baseline} in each block"
-        said = (
-            f"{escape(title)}. One grey point per block; above them the mean with its Holm-adjusted "
-            f"{result.level:.0%} interval. Dashed: no difference; shaded: the margin of {result.margin:g}."
-        )
-        plot = svg.strips(strips, title, f"difference of {result.metric}", result.margin)
-        numbers_ = download(f"{env} paired differences", ("lineup", "block", "difference"), numbers)
-        parts += [_heading(result, env), _foldable(len(strips), figure(said, plot, numbers_))]
+        plot = differences_plot(result, env)
+        if plot is not None:
+            compared = sum(r.env == env and r.comparison is not None for r in result.rows)
+            parts += [_heading(result, env), _foldable(compared, _drawn(plot))]
     return "".join(parts)
 
 
-def _paired(candidate: Scores, baseline: Scores) -> list[tuple[str, float]]:
-    """(block, candidate minus baseline) of the blocks that both met."""
-    base = dict(zip(baseline.blocks, baseline.values, strict=True))
-    return [(str(b), v - base[b]) for b, v in zip(candidate.blocks, candidate.values, strict=True) if b in base]
-
-
 def _payoff(payoff: Payoff, result: Result) -> str:
-    digits = result.digits
-    values = [[None if c is None else c.mean.value for c in row] for row in payoff.cells]
-    title = f"{payoff.env}: {result.metric}, first seat by row, second seat by column"
-    numbers: list[tuple[object, ...]] = []
-    for a, row in zip(payoff.agents, payoff.cells, strict=True):
-        numbers += [(a, b, *_numbers(c)) for b, c in zip(payoff.agents, row, strict=True) if c is not None]
-    said = f"{escape(title)}. From violet (lowest) to yellow (highest); dashed cells were not played."
-    columns = ("first seat", "second seat", "mean", "low", "high", "episodes", "mark")
-    plot = f'<div class="scroll heatbox" tabindex="0" role="region" aria-label="{escape(title)}">'
-    plot += svg.heatmap(payoff.agents, values, title, digits) + "</div>"
-    return figure(said, plot, download(f"{payoff.env} payoff", columns, numbers))
-
-
-def _numbers(c: CellSummary) -> tuple[object, ...]:
-    i = c.mean.interval
-    return (c.mean.value, i.low if i else None, i.high if i else None, c.episodes, c.mean.mark)
+    plot = payoff_plot(result, payoff.env)
+    title = escape(plot.title) if plot is not None else ""
+    return _drawn(plot, f'<div class="scroll heatbox" tabindex="0" role="region" aria-label="{title}">', "</div>")
 
 
 def _distinct(result: Result) -> str:
@@ -442,28 +389,8 @@ def _cost(result: Result, models: dict[str, dict[str, Any]]) -> str:
     found = _foldable(len(lines), table("What all episodes of a lineup spent", columns, lines))
     if not calls:
         return found + '<p class="soft">No lineup called a model, so there is no cost to set against the score.</p>'
-    unit, spent = _unit(result)
-    for env in _envs(result):
-        dots = []
-        for r in (r for r in result.rows if r.env == env):
-            m = r.summary.mean
-            low, high = (m.interval.low, m.interval.high) if m.interval else (None, None)
-            cost = spent(r.costs) / max(1, r.summary.episodes)
-            dots.append(svg.Dot(r.lineup, cost, m.value, low, high, _tone(r, result)))
-        title = f"{env}: {result.metric} against {unit}"
-        legend = '<ol class="legend">' + "".join(f"<li>{escape(d.label)}</li>" for d in dots) + "</ol>"
-        numbers = download(f"{env} cost", ("lineup", unit, result.metric), [(d.label, d.cost, d.score) for d in dots])
-        found += figure(escape(title) + ".", svg.cost_score(dots, title, unit, result.metric), numbers, legend)
+    found += "".join(_drawn(cost_plot(result, env)) for env in _envs(result))
     return found + price_note(models)
-
-
-def _unit(result: Result) -> tuple[str, Callable[[Costs], float]]:
-    """What cost is measured in: money where all have a price, else processor time, else tokens."""
-    if all(r.costs.money is not None for r in result.rows) and any(r.costs.money for r in result.rows):
-        return "USD per episode", lambda c: c.money or 0.0
-    if any(r.costs.cpu_s for r in result.rows):
-        return "CPU seconds of models per episode", lambda c: c.cpu_s
-    return "tokens per episode", lambda c: float(c.tok_in + c.tok_out)
 
 
 def _controls(result: Result) -> str:
@@ -471,7 +398,7 @@ def _controls(result: Result) -> str:
     lines = [
         f"<li>{escape(r.role.removeprefix('control: '))}: <b>{escape(r.lineup)}</b>"
         f"{f' in {escape(r.env)}' if len(_envs(result)) > 1 else ''}, "
-        f"{escape(_estimate(r.summary.mean, digits))}</li>"
+        f"{escape(estimate_words(r.summary.mean, digits))}</li>"
         for r in result.rows
         if r.role
     ]

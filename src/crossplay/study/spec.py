@@ -16,6 +16,7 @@ import msgspec
 
 from crossplay.kernel import Channel, Conduct, CrossplayError, nearest
 from crossplay.records.entry import study_digest
+from crossplay.study.people import People, blocks_of, read_people
 
 __all__ = ["AgentSpec", "Cell", "Controls", "EnvSpec", "LineupSpec", "Question", "Study", "load_study", "parse_study"]
 
@@ -124,6 +125,7 @@ class Study(msgspec.Struct):
     budget: dict[str, float] = {}
     questions: list[Question] = []
     controls: Controls = msgspec.field(default_factory=Controls)
+    people: People | None = None
     cassette: str = ""  # an exported cassette beside the file: its answers are read, nothing is sent; not stored
     base: Path = Path()  # the folder of the study file, for files that agents name; not stored
     description: str = ""
@@ -157,6 +159,12 @@ class Study(msgspec.Struct):
             return tuple(range(first, first + spec.dev))
         return tuple(self.blocks if spec.blocks is None else self.blocks[: spec.blocks])
 
+    @property
+    def planned(self) -> int:
+        """How many episodes are to be played in all."""
+        each = (len(self.blocks_of(s)) * len(seat_orders(s)) for s in self.lineups.values())
+        return sum(each) * self.replicates * len(self.environments)
+
     def check_seats(self, label: str, names: Sequence[str]) -> None:
         """Raise CrossplayError where a lineup does not fill the seats of an environment."""
         for group, spec in self.lineups.items():
@@ -185,7 +193,7 @@ class Study(msgspec.Struct):
         return tomli_w.dumps({"study": head, **data})
 
 
-_TABLES = ("environments", "agents", "models", "lineups", "questions", "conduct", "budget", "controls")
+_TABLES = ("environments", "agents", "models", "lineups", "questions", "conduct", "budget", "controls", "people")
 _BUDGET = ("calls", "tokens", "money", "wall_s")
 
 
@@ -241,13 +249,14 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
     reader.known("study", head, fields)
     environments = reader.environments(data.get("environments"))
     agents = reader.agents(data.get("agents", {}))
+    people = read_people(reader.table("people", data["people"]), agents) if "people" in data else None
     study = Study(
         name=reader.value("study.name", head.get("name", "study"), str),
         environments=environments,
         agents=agents,
         lineups={},
         root=reader.value("study.root", head.get("root", 0), int),
-        blocks=reader.blocks(head.get("blocks", 20)),
+        blocks=reader.blocks(head.get("blocks", 20)) if people is None else reader.participants(people, head),
         replicates=reader.at_least("study.replicates", head.get("replicates", 1), 1),
         metric=reader.value("study.metric", head.get("metric"), str, None),
         margin=float(reader.value("study.margin", head.get("margin", 0.0), (int, float))),
@@ -260,7 +269,8 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
             k: dict(reader.table(f"models.{k}", v)) for k, v in reader.table("models", data.get("models", {})).items()
         },
         budget=reader.budget(data.get("budget", {})),
-        controls=reader.controls(data.get("controls", {})),
+        controls=reader.controls(data.get("controls", {}), people),
+        people=people,
         description=reader.value("study.description", head.get("description", ""), str),
         cassette=reader.value("study.cassette", head.get("cassette", ""), str),
         base=base or Path(),
@@ -325,6 +335,15 @@ class _Reader:
             return [self.value(f"study.blocks[{i}]", b, (int, str)) for i, b in enumerate(value)]
         return list(range(self.at_least("study.blocks", value, 1)))
 
+    def participants(self, people: People, head: Mapping[str, Any]) -> list[int | str]:
+        made: list[int | str] = list(blocks_of(people))
+        if "blocks" in head and self.blocks(head["blocks"]) != made:
+            raise CrossplayError(
+                f"study.blocks: leave it out; people.participants = {people.participants} and people.blocks = "
+                f"{people.blocks} make the blocks 0 to {len(made) - 1}"
+            )
+        return made
+
     def environments(self, value: Any) -> dict[str, EnvSpec]:
         if isinstance(value, list):
             value = {str(v): {"name": v} for v in value}
@@ -385,8 +404,10 @@ class _Reader:
                 raise CrossplayError(f"budget.{k} = {v:g}: a limit is a number from 0 on; leave the key out for none")
         return found
 
-    def controls(self, value: Any) -> Controls:
+    def controls(self, value: Any, people: People | None) -> Controls:
         table = self.table("controls", value)
+        if people is not None:  # they would be further partners: the time of participants is spent on what is asked for
+            table = {"zero_message": False, "equal_cost": False, **table}
         self.known("controls", table, Controls.__struct_fields__)
         try:
             return msgspec.convert(dict(table), Controls)

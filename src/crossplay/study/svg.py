@@ -12,11 +12,28 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-__all__ = ["Bar", "Dot", "Strip", "cost_score", "heatmap", "intervals", "number", "strips", "ticks"]
+__all__ = [
+    "SERIES",
+    "Bar",
+    "Curve",
+    "Dot",
+    "Share",
+    "Strip",
+    "cost_score",
+    "curves",
+    "heatmap",
+    "intervals",
+    "number",
+    "shares",
+    "standing_alone",
+    "strips",
+    "ticks",
+]
 
 LEFT, RIGHT = 3.0, 97.0  # per cent of the width that data may use
 LINE = 17  # pixels of a line of text
 JITTER = (0, -5, 5, -2, 3, -4, 2, -6, 6)  # pixels, by turns, so that equal values stay visible
+SERIES = 8  # curves that can be told apart: so many colours and dashes (`.s1` to `.s8`)
 TOGETHER = 46  # letters of a label and its value that fit one line on a phone
 
 
@@ -52,6 +69,25 @@ class Dot(NamedTuple):
     low: float | None
     high: float | None
     tone: str = "plain"
+
+
+class Curve(NamedTuple):
+    """A share that falls with a threshold, in steps: share[i] holds from tau[i] to tau[i + 1]. low, high: its band, or none."""
+
+    label: str
+    tau: Sequence[float]
+    share: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+class Share(NamedTuple):
+    """A part of a whole, 0..1, with the words beside it. over: whether it is above the limit."""
+
+    label: str
+    share: float
+    note: str
+    over: bool = False
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -238,8 +274,11 @@ def _short(name: str, room: int) -> str:
     return name if len(name) <= room else name[: room - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str) -> str:
-    """Cost against score: dots with intervals, numbered in the order given (the legend is beside it)."""
+def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str, frontier: Sequence[int] = ()) -> str:
+    """Cost against score: dots with intervals, numbered in the order given (the legend is beside it).
+
+    frontier: which of them, by rising cost, a dashed staircase joins: each is the best score for its cost.
+    """
     across = _Scale([0.0, *(d.cost for d in dots)], left=12.0)
     heights = [v for d in dots for v in (d.score, d.low, d.high) if v is not None]
     upright = _Scale(heights)
@@ -256,6 +295,12 @@ def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str)
         parts.append(f'<line class="grid" x1="{across.left}%" x2="{RIGHT}%" y1="{y:.1f}" y2="{y:.1f}"/>')
         place = f'x="{across.left}%" dx="-9" y="{y + 4:.1f}" text-anchor="end"'
         parts.append(f'<text class="tick" {place}>{number(t)}</text>')
+    for i, j in zip(frontier, [*frontier[1:], None], strict=False):
+        a, y = across(dots[i].cost), up(dots[i].score)
+        b = RIGHT if j is None else across(dots[j].cost)
+        parts.append(f'<line class="zero" x1="{a:.2f}%" x2="{b:.2f}%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if j is not None:
+            parts.append(f'<line class="zero" x1="{b:.2f}%" x2="{b:.2f}%" y1="{y:.1f}" y2="{up(dots[j].score):.1f}"/>')
     taken: list[tuple[float, float]] = []
     for k, d in enumerate(dots, 1):
         x, y = across(d.cost), up(d.score)
@@ -275,3 +320,102 @@ def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str)
         place = 'dx="9" text-anchor="start"' if right else 'dx="-9" text-anchor="end"'
         parts.append(f'<text class="mark" x="{x:.2f}%" y="{word + 4:.1f}" {place}>{k}</text>')
     return _svg(title, bottom + 40, parts)
+
+
+def curves(rows: Sequence[Curve], title: str, unit: str, share_unit: str) -> str:
+    """Falling steps with bands, numbered in the order given (the legend is beside it); `SERIES` of them at most."""
+    across = _Scale([v for r in rows for v in r.tau], left=12.0)
+    top, bottom = 22.0, 262.0
+    tall = bottom - top
+    parts = across.axis(top, bottom, unit)
+    parts.append(f'<text class="unit" x="0" y="13">{escape(share_unit)}</text>')
+    for t in (0, 0.25, 0.5, 0.75, 1):
+        y = bottom - tall * t
+        parts.append(f'<line class="grid" x1="{across.left}%" x2="{RIGHT}%" y1="{y:.1f}" y2="{y:.1f}"/>')
+        place = f'x="{across.left}%" dx="-9" y="{y + 4:.1f}" text-anchor="end"'
+        parts.append(f'<text class="tick" {place}>{t:.0%}</text>')
+    # Lines between two places in per cent need a picture of their own, stretched to the width.
+    box = f'x="{across.left}%" y="{top}" width="{RIGHT - across.left}%" height="{tall}" viewBox="0 0 1000 {tall:g}"'
+    bands, lines, words = [], [], []
+    taken: list[tuple[float, float]] = []
+    for k, r in enumerate(rows[:SERIES], 1):
+        xs = [10 * (across(v) - across.left) * 100 / (RIGHT - across.left) for v in r.tau]
+        if r.low and r.high:
+            outline = [*_steps(xs, r.high, tall), *reversed(_steps(xs, r.low, tall))]
+            bands.append(f'<path class="s{k} fill" d="M{" ".join(outline)}Z"/>')
+        said = f"<title>{escape(r.label)}</title>"
+        lines.append(
+            f'<path class="s{k} line" d="M{" ".join(_steps(xs, r.share, tall))}" vector-effect="non-scaling-stroke">{said}</path>'
+        )
+        x, y = _room([(across(v), bottom - tall * s) for v, s in zip(r.tau, r.share, strict=True)], taken)
+        taken.append((x, y))
+        words.append(f'<text class="mark" x="{x:.2f}%" y="{y - 5:.1f}" dx="3">{k}</text>')
+    drawn = f'<svg {box} preserveAspectRatio="none" overflow="visible">{"".join(bands)}{"".join(lines)}</svg>'
+    return _svg(title, bottom + 40, [*parts, drawn, *words])
+
+
+def _steps(xs: Sequence[float], shares: Sequence[float], tall: float) -> list[str]:
+    """Corners of a curve that keeps each value until the next place."""
+    found: list[str] = []
+    before: float | None = None
+    for x, s in zip(xs, shares, strict=True):
+        y = tall * (1 - s)
+        if before is not None:
+            found.append(f"{x:.1f},{before:.1f}")
+        found.append(f"{x:.1f},{y:.1f}")
+        before = y
+    return found
+
+
+def _room(places: Sequence[tuple[float, float]], taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The place of a curve, nearest to its middle, where a number stands clear of the others."""
+    heights = [y for _, y in places]
+    middle = (min(heights) + max(heights)) / 2
+    for x, y in sorted(places, key=lambda p: abs(p[1] - middle)):
+        if all(abs(a - x) > 3 or abs(b - y) > 13 for a, b in taken):
+            return x, y
+    return places[len(places) // 2]
+
+
+def shares(rows: Sequence[Share], title: str, unit: str, limit: float) -> str:
+    """One bar per row from 0, and the limit as a dashed line; what is over it says so in its words."""
+    scale = _Scale([0.0, limit, *(r.share for r in rows)])
+    parts: list[str] = []
+    y = 4.0
+    for r in rows:
+        words, at = _row(r.label, r.note, y)
+        wide = scale(r.share) - scale(0.0)
+        tone = "worse" if r.over else "plain"
+        bar = (
+            f'<rect class="bar" x="{scale(0.0):.2f}%" y="{at + 4}" width="{max(wide, 0.15):.2f}%" height="10" rx="2"/>'
+        )
+        parts += [*words, f'<g class="t-{tone}">{bar}</g>']
+        y = at + 25
+    x = scale(limit)
+    under = [*scale.axis(4, y, unit), f'<line class="zero" x1="{x:.2f}%" x2="{x:.2f}%" y1="4" y2="{y}"/>']
+    return _svg(title, y + 40, [*under, *parts])
+
+
+ALONE = """
+svg{color:#1d2125;background:#fff;font-family:system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+text{fill:#1d2125;font-size:13px;paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}.heat text{stroke:none}
+.label,.mark{font-weight:600}.note,.tick,.unit{fill:#59636e;font-size:12px}.mark{font-size:12px}
+.grid{stroke:#e6e9ed}.zero{stroke:#1d2125;stroke-dasharray:4 3}.band{fill:#e3efe9}.bar{fill:currentColor}
+.whisker{stroke:currentColor;stroke-width:2.5}.cap{stroke:currentColor;stroke-width:2}.dot{fill:currentColor;stroke:#fff}
+.open{fill:#fff;stroke:currentColor;stroke-width:2.5}.point{fill:#59636e;fill-opacity:.55;stroke:#fff;stroke-width:.5}
+.t-plain,.t-better{color:#0072b2}.t-base{color:#1d2125}.t-control,.t-underpowered{color:#6b7178}.t-worse{color:#c04f00}
+.t-tied{color:#00734f}.h1 rect{fill:#440154}.h2 rect{fill:#443983}.h3 rect{fill:#31688e}.h4 rect{fill:#21918c}
+.h5 rect{fill:#35b779}.h6 rect{fill:#90d743}.h7 rect{fill:#fde725}.h1 text,.h2 text,.h3 text{fill:#fff}
+.h4 text,.h5 text,.h6 text,.h7 text{fill:#000}.h0 rect{fill:none;stroke:#d5dae0;stroke-dasharray:3 3}
+.line{fill:none;stroke:currentColor;stroke-width:2.2}.fill{fill:currentColor;fill-opacity:.1}.s1{color:#0072b2}
+.s2{color:#c04f00;stroke-dasharray:7 4}.s3{color:#00734f;stroke-dasharray:2 3}.s4{color:#6b7178;stroke-dasharray:9 3 2 3}
+.s5{color:#a0449c}.s6{color:#7a5c00;stroke-dasharray:5 2}.s7{color:#1d2125;stroke-dasharray:1 4}.s8{color:#a5281b;stroke-dasharray:12 4}
+"""
+"""What a page defines, for a drawing without one: light, on white."""
+
+
+def standing_alone(drawing: str, width: int = 900) -> str:
+    """A drawing of this module as a file of its own: with its colours, a name space and a width in pixels."""
+    head, rest = drawing.split(">", 1)
+    head = head.replace('width="100%"', f'width="{width}"')
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{ALONE}</style>{rest}'

@@ -17,9 +17,22 @@ from crossplay.measure.stats.results import CellSummary, Comparison
 from crossplay.study import notes as notes_of
 from crossplay.study.diverse import Diverse, diversity_of
 from crossplay.study.equal import DEV
-from crossplay.study.spec import Study, seat_orders
+from crossplay.study.sessions import Asked, Attendance, asked_of, attendance_of, opened
+from crossplay.study.spec import Study
 
-__all__ = ["Answer", "Costs", "Payoff", "Result", "Row", "Scores", "metric_of", "result_of"]
+__all__ = [
+    "Answer",
+    "Costs",
+    "Payoff",
+    "Result",
+    "Row",
+    "Scores",
+    "costs_of",
+    "metric_of",
+    "metrics_of",
+    "money_of",
+    "result_of",
+]
 
 LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 
@@ -114,6 +127,8 @@ class Result(msgspec.Struct):
     planned: int
     notes: list[str]
     diversity: list[Diverse] = []
+    attendance: Attendance | None = None
+    asked: list[Asked] = []
 
     @property
     def digits(self) -> int:
@@ -191,12 +206,15 @@ def result_of(run: Any, study: Study) -> Result:
                 )
         answers += _answers(env, study, cells, metric)
     payoffs = [p for env in study.environments if (p := _payoff(env, episodes, study, seeds))]
-    planned = sum(
-        len(study.blocks_of(s)) * len(seat_orders(s)) * study.replicates for s in study.lineups.values()
-    ) * len(study.environments)
     diversity, said = diversity_of(run, study)
     notes += notes_of.samples(rows) + said
     notes += notes_of.controls(study) + notes_of.paid(run, rows)
+    attendance, asked = None, []
+    if study.people is not None:
+        sessions = opened(run, study)
+        attendance = attendance_of(study, sessions, ((e.group, e.block) for e in episodes))
+        asked = asked_of(study, sessions)
+        notes += notes_of.people(attendance)
     return Result(
         study.name,
         metric,
@@ -209,21 +227,29 @@ def result_of(run: Any, study: Study) -> Result:
         payoffs,
         scores,
         len(episodes),
-        planned,
+        study.planned,
         notes,
         diversity,
+        attendance,
+        asked,
     )
 
 
 def _metric(run: Any, study: Study) -> tuple[str, str]:
     """The metric's name and its one-line description."""
+    described = metrics_of(run)
+    metric = study.metric or next(iter(described))
+    return metric, described.get(metric, "")
+
+
+def metrics_of(run: Any) -> dict[str, str]:
+    """Every metric that the episodes of a run have, with its one-line description."""
     described: dict[str, str] = {"reward": "sum of the rewards of the agent named first"}
     for cell in run.cells():
         for name in cell.extra.get("seat_metrics", {}):
             described[name] = f"{name.replace('_', ' ')} of the agent that the lineup names first, in whichever seat"
         described.update(cell.extra.get("metrics", {}))
-    metric = study.metric or next(iter(described))
-    return metric, described.get(metric, "")
+    return described
 
 
 def metric_of(run: Any, study: Study) -> Callable[[Any], float | None]:
@@ -295,7 +321,7 @@ def _stat_cell(
         [float((e.first if first else e.value) or 0.0) for e in ordered],
         [e.block for e in ordered],
         [e.world for e in ordered],
-        None,
+        [study.people.of(e.block) for e in ordered] if study.people is not None else None,
         min(trained) if trained else None,
     )
 
@@ -344,14 +370,18 @@ def _row(
 
 
 def _costs(episodes: Sequence[_Episode], study: Study, identity: dict[str, Any]) -> Costs:
-    costs = Costs()
     by_agent: dict[str, dict[str, int]] = {}
     for e in episodes:
-        costs.wall_s += e.wall_s
         for seat, agent in zip(e.seat_names, e.seats, strict=True):
             mine = by_agent.setdefault(agent, {})
             for name, k in e.counts.get(seat, {}).items():
                 mine[name] = mine.get(name, 0) + k
+    return costs_of(by_agent, sum((e.wall_s for e in episodes), 0.0), study, identity)
+
+
+def costs_of(by_agent: dict[str, dict[str, int]], wall_s: float, study: Study, identity: dict[str, Any]) -> Costs:
+    """What agents spent, from their counters as the engine kept them, summed over episodes."""
+    costs = Costs(wall_s=wall_s)
     money: float | None = 0.0
     for agent, c in by_agent.items():
         fallbacks = sum(c.get(link, 0) for link in LINKS)
@@ -373,14 +403,14 @@ def _costs(episodes: Sequence[_Episode], study: Study, identity: dict[str, Any])
             setattr(costs, field, getattr(costs, field) + c.get(name, 0))
         costs.repairs += c.get("repair", 0)
         costs.cpu_s += c.get("cpu_us", 0) / 1e6
-        spent = _money(agent, c, identity)
+        spent = money_of(agent, c, identity)
         money = None if spent is None or money is None else money + spent
     costs.money = money if costs.calls else 0.0
     costs.by_agent = by_agent
     return costs
 
 
-def _money(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> float | None:
+def money_of(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> float | None:
     """USD for an agent's stored tokens, at today's table; None where its model has no price."""
     if not counts.get("calls"):
         return 0.0
@@ -418,14 +448,16 @@ def _answers(env: str, study: Study, cells: dict[str, StatCell], metric: str) ->
     return found
 
 
+def over(c: Comparison) -> str:
+    """What a comparison rests on: its blocks, and the participants where these are fewer."""
+    people = f" of {c.units} participants" if c.adjusted_interval is not None and c.units < c.blocks else ""
+    return f"over {c.blocks} blocks{people}"
+
+
 def sentence(c: Comparison) -> str:
     """The verdict of a comparison in words."""
     i = c.adjusted_interval
-    by = (
-        f"by {c.difference:+.2f}"
-        + (f" [{i.low:.2f}, {i.high:.2f}]" if i else "")
-        + f" {c.metric} over {c.blocks} blocks"
-    )
+    by = f"by {c.difference:+.2f}" + (f" [{i.low:.2f}, {i.high:.2f}]" if i else "") + f" {c.metric} {over(c)}"
     match c.verdict:
         case "better":
             return f"Yes: {c.candidate} is better than {c.baseline} {by}."

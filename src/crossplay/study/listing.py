@@ -1,0 +1,214 @@
+"""The episodes of a run as a table in memory that is kept up as the run grows, sorted, filtered and cut into pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from crossplay.kernel import CrossplayError, nearest
+from crossplay.study.tables import LINKS, metric_of
+from crossplay.study.verify import load_run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["COLUMNS", "Listing", "Page"]
+
+STORED = (
+    "episode",
+    "cell",
+    "block",
+    "replicate",
+    "attempt",
+    "status",
+    "detail",
+    "score",
+    "totals",
+    "ticks",
+    "counts",
+    "wall_s",
+)
+COLUMNS = (
+    "seq", "episode", "env", "lineup", "order", "role", "block", "replicate", "attempt", "status", "detail", "value",
+    "ticks", "wall_s", "decisions", "calls", "tok_in", "tok_out", "cpu_s", "fallbacks", "invalid",
+)  # fmt: skip
+"""Of the table: number of the commit, id in hex, what was played, how it ended (value: the metric), what was spent.
+
+lineup: as the study names it; order: who sat where, in seat order. fallbacks: moves that the conduct served.
+"""
+
+_scores = msgspec.json.Decoder(dict[str, float | None])
+_totals = msgspec.json.Decoder(list[float | None])
+_counts = msgspec.json.Decoder(dict[str, dict[str, int]])
+
+
+class _Ended(NamedTuple):
+    """What a metric reads of an episode."""
+
+    cell: str
+    status: str
+    score: dict[str, float]
+    totals: list[float]
+
+
+class Page(msgspec.Struct):
+    """A cut of the table. rows: of `COLUMNS`, with `scores`. total: how many the filter left."""
+
+    rows: list[dict[str, Any]]
+    total: int
+
+
+class Listing:
+    """The episodes of one run. Not thread-safe. frame: `COLUMNS`, `score.NAME` per score, `order.block` to sort by."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.frame: pl.DataFrame | None = None
+        self.metric = ""
+        self._digest = ""
+        self._last = 0
+
+    def update(self) -> pl.DataFrame:
+        """Read what is new; the whole table. Raises CrossplayError where the run cannot be read."""
+        import polars as pl
+
+        run, study = load_run(self.folder)
+        with run:
+            if run.study_digest != self._digest:
+                self.frame, self._digest, self._last = None, run.study_digest, 0
+            found = run.stored(STORED, self._last)
+            if found or self.frame is None:
+                new = _frame(found, {c.name: c for c in run.cells()}, metric_of(run, study))
+                self.frame = new if self.frame is None else pl.concat([self.frame, new], how="diagonal")
+                self._last = found[-1][0] if found else self._last
+            self.metric = study.metric or ""
+        return self.frame
+
+    def page(
+        self,
+        *,
+        sort: str = "seq",
+        down: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+        search: str = "",
+        **only: str,
+    ) -> Page:
+        """Rows offset..offset+limit-1 of what is left. Call `update` first.
+
+        sort: a column, or score.NAME. search: words that must all occur (id, lineup, order, block, status, detail,
+        environment). only: column=value that must be equal; "" leaves a column out. Raises CrossplayError for a
+        column that there is none of.
+        """
+        import polars as pl
+
+        frame = self.frame if self.frame is not None else self.update()
+        for name in (sort, *only):
+            if name not in frame.columns:
+                raise CrossplayError(f'episodes have no column "{name[:80]}".{nearest(name[:80], frame.columns)}')
+        keep = [pl.col(k).cast(pl.String) == v for k, v in only.items() if v]
+        keep += [pl.col("text").str.contains(word.lower(), literal=True) for word in search.split()]
+        if keep:
+            frame = frame.filter(keep)
+        if sort == "seq":
+            cut = (frame.reverse() if down else frame).slice(offset, limit)
+        else:
+            keys = ["order.block", "block"] if sort == "block" else [sort]
+            order = frame.select(*keys, "seq").with_row_index("at")
+            ways = [down] * len(keys) + [False]
+            cut = frame[order.sort([*keys, "seq"], descending=ways, nulls_last=True)["at"].slice(offset, limit)]
+        scores = [c for c in frame.columns if c.startswith("score.")]
+        rows = cut.select(*COLUMNS).to_dicts()
+        for row, values in zip(rows, cut.select(scores).to_dicts() if scores else [{}] * len(rows), strict=True):
+            row["scores"] = {k.removeprefix("score."): v for k, v in values.items() if v is not None}
+        return Page(rows, frame.height)
+
+    def shares(self, column: str) -> dict[str, int]:
+        """How many episodes have each value of a column, in the order of their first one."""
+        frame = self.frame if self.frame is not None else self.update()
+        found = frame.group_by(column, maintain_order=True).len()
+        return dict(zip(found[column].cast(str).to_list(), found["len"].to_list(), strict=True))
+
+
+def _frame(found: Iterable[tuple[Any, ...]], cells: dict[str, Any], value_of: Any) -> pl.DataFrame:
+    """New rows of the table."""
+    import polars as pl
+
+    columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, "order.block", "text")}
+    scores: dict[str, list[float | None]] = {}
+    add = {name: values.append for name, values in columns.items()}
+    said: dict[str, tuple[str, str, str, str, str]] = {}
+    for n, (
+        seq,
+        id_,
+        name,
+        block,
+        replicate,
+        attempt,
+        status,
+        detail,
+        score,
+        totals,
+        ticks,
+        counts,
+        wall_s,
+    ) in enumerate(found):
+        cell = cells[name]
+        if name not in said:
+            env, group = str(cell.extra.get("env", cell.env_id)), str(cell.extra.get("group", cell.lineup))
+            said[name] = (
+                env,
+                group,
+                cell.lineup,
+                str(cell.extra.get("role") or ""),
+                f"{env} {group} {cell.lineup}".lower(),
+            )
+        env, group, order, role, words = said[name]
+        mine = _scores.decode(score)
+        for k, v in mine.items():
+            if k not in scores:
+                scores[k] = [None] * n
+            scores[k].append(v)
+        for values in scores.values():
+            if len(values) == n:
+                values.append(None)
+        ended = _Ended(name, status, mine, [float("nan") if t is None else t for t in _totals.decode(totals)])  # type: ignore[arg-type]
+        spent: dict[str, int] = {}
+        for per_seat in _counts.decode(counts).values():
+            for k, c in per_seat.items():
+                spent[k] = spent.get(k, 0) + c
+        row = (
+            seq, id_, env, group, order, role, str(block), replicate, attempt, status, detail, value_of(ended),
+            ticks, wall_s, spent.get("decisions", 0), spent.get("calls", 0), spent.get("tok_in", 0),
+            spent.get("tok_out", 0), spent.get("cpu_us", 0) / 1e6, sum(spent.get(k, 0) for k in LINKS),
+            spent.get("invalid", 0),
+        )  # fmt: skip
+        for k, v in zip(COLUMNS, row, strict=True):
+            add[k](v)
+        add["order.block"](block if isinstance(block, int) else None)
+        add["text"](f"{words} {id_} {status} {detail.lower()} {block}")
+    kinds = {
+        **dict.fromkeys(
+            (
+                "seq",
+                "replicate",
+                "attempt",
+                "ticks",
+                "decisions",
+                "calls",
+                "tok_in",
+                "tok_out",
+                "fallbacks",
+                "invalid",
+                "order.block",
+            ),
+            pl.Int64,
+        ),
+        **dict.fromkeys(("value", "wall_s", "cpu_s"), pl.Float64),
+    }
+    series = [pl.Series(k, v, dtype=kinds.get(k, pl.String)) for k, v in columns.items()]
+    series += [pl.Series(f"score.{k}", v, dtype=pl.Float64) for k, v in sorted(scores.items())]
+    return pl.DataFrame(series)
