@@ -41,7 +41,7 @@ def inline(array: np.ndarray) -> msgspec.msgpack.Ext:
         _dtype(name)
         _names[array.dtype] = name
     large = array.nbytes >= 4096 and array.flags.c_contiguous
-    raw = memoryview(array.reshape(-1)).cast("B") if large else array.tobytes()
+    raw = array.reshape(-1).data.cast("B") if large else array.tobytes()
     return _Ext(INLINE, _pack((name, array.shape, raw)))
 
 

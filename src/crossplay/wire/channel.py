@@ -108,7 +108,7 @@ class Channel:
                 data = self._receive(65536, timeout)
                 whole = self._reader.whole(data) if data else None
                 answer = None if whole is None else self._read(whole)
-                if type(answer) in _ANSWERS and answer.id == message.id:
+                if answer is not None and type(answer) in _ANSWERS and answer.id == message.id:
                     self.received += len(data or b"")
                     if waiting and self.codec.ring is not None:
                         self.codec.ring.release(waiting)
@@ -454,7 +454,8 @@ def welcome(
     inherited; closed where it does not use them, and the socket where it does.
     Raises `Gone`, `TimeoutError` or `WireError` (VERSION, TOKEN, BAD_FRAME), the last also told to the worker.
     """
-    reader, until, bodies = Reader(1 << 20), time.monotonic() + timeout, []
+    reader, until = Reader(1 << 20), time.monotonic() + timeout
+    bodies: list[Any] = []
     plain = Codec(limit=1 << 20)
     try:
         while not bodies:
