@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crossplay.records import RunFolder
+
 CROSSPLAY = str(Path(sys.executable).with_name("crossplay"))
 STUDY = """
 [study]
@@ -144,19 +146,26 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert done.returncode == 3 and "file/run" in done.stderr
 
 
-def test_a_full_disk_keeps_what_had_finished(tmp_path):
-    (tmp_path / "study.toml").write_text(STUDY.replace("blocks = 3", "blocks = 600"))
+@pytest.mark.parametrize(("room", "some"), [(200_000, True), (60_000, False)])
+def test_a_full_disk_keeps_what_had_finished(tmp_path, room, some):
+    """The room ends among the episodes, or while the run is made, which then begins anew."""
+    (tmp_path / "study.toml").write_text(STUDY.replace("blocks = 3", "blocks = 100"))
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         import signal
 
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     done = run("run", "study.toml", "--out", "run", cwd=tmp_path, preexec_fn=limit)
-    assert done.returncode == 3, done.stderr
-    assert run("verify", "run", cwd=tmp_path).returncode == 0
+    assert done.returncode == 3 and "the disk is full" in done.stderr
+    if some:
+        assert run("verify", "run", cwd=tmp_path).returncode == 0
+        with RunFolder.open(tmp_path / "run") as kept:
+            assert 0 < len(list(kept.records())) < 400
     assert run("run", "study.toml", "--out", "run", cwd=tmp_path).returncode == 0
+    with RunFolder.open(tmp_path / "run") as whole:
+        assert len(list(whole.records())) == 400
 
 
 def test_lists_and_doctor():

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import sqlite3
 import time
 from multiprocessing import forkserver
 from pathlib import Path
@@ -12,6 +13,7 @@ from run_helpers import STUDY, record
 
 from crossplay.kernel import CrossplayError
 from crossplay.records import RunError, RunFolder, check_seals
+from crossplay.records.manifest import Manifest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs the process calls of POSIX")
 
@@ -141,11 +143,36 @@ def test_a_read_only_file_system_is_one_clear_line():
     assert error.value.exit_code == 3
 
 
-def test_a_creation_cut_short_can_be_repeated(tmp_path):
+@pytest.mark.parametrize("tables", [False, True])
+def test_a_creation_cut_short_can_be_repeated(tmp_path, tables):
     path = tmp_path / "run"
     (path / "trace").mkdir(parents=True)
     (path / "study.toml").write_text("half")
-    (path / "manifest.sqlite").write_bytes(b"")
+    if tables:
+        Manifest(path, write=True, create=True).close()
+    else:
+        (path / "manifest.sqlite").write_bytes(b"")
+    assert not RunFolder.begun(path)
     with RunFolder.create(path, STUDY) as run:
         run.put(record(0))
     assert check_seals(path) == []
+
+
+@pytest.mark.parametrize("lost", ["sources", "manifest"])
+def test_a_run_without_its_sources_is_damaged_and_never_written_over(tmp_path, lost):
+    path = tmp_path / "run"
+    with RunFolder.create(path, STUDY) as run:
+        run.put(record(0))
+    file = path / "manifest.sqlite"
+    if lost == "manifest":
+        file.write_bytes(b"")
+    else:
+        db = sqlite3.connect(file)
+        with db:
+            db.execute("DELETE FROM sources")
+        db.close()
+    before = file.read_bytes()
+    assert RunFolder.begun(path)
+    with pytest.raises(CrossplayError, match="holds a run already"):
+        RunFolder.create(path, STUDY)
+    assert file.read_bytes() == before

@@ -106,7 +106,7 @@ class RunFolder(Reading):
             _refuse_existing(folder)
             digest = study_digest(study_toml)
             write_file(folder / "study.toml", study_toml.encode())
-            # The manifest comes last, in one transaction: a folder without it is no run.
+            # The manifest comes last, and what it is of last of all: before that the folder is no run (`begun`).
             manifest = Manifest(folder, write=True, create=True)
             try:
                 with explained(folder, "create the run"):
@@ -119,6 +119,25 @@ class RunFolder(Reading):
         except BaseException:
             lock.release()
             raise
+
+    @staticmethod
+    def begun(path: str | Path) -> bool:
+        """Whether the folder holds a run, be it damaged; not where its creation was cut short, by a kill or a full disk."""
+        file = Path(path) / "manifest.sqlite"
+        if not file.exists():
+            return False
+        if any((Path(path) / "trace").glob("part-*")):
+            return True  # of whatever is left of its manifest
+        db = sqlite3.connect(file, isolation_level=None)
+        try:
+            return bool(db.execute("SELECT 1 FROM sqlite_master").fetchall()) and any(
+                db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()
+                for table in ("sources", "episodes", "meta WHERE key = 'study'")
+            )
+        except sqlite3.Error:
+            return True
+        finally:
+            db.close()
 
     @classmethod
     def open(
@@ -451,23 +470,10 @@ def _where(record: EpisodeRecord) -> str:
 
 def _refuse_existing(folder: Path) -> None:
     """Raise CrossplayError when the folder holds a run; sweep what a creation cut short left."""
-    path = folder / "manifest.sqlite"
-    if not path.exists():
-        return
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
-        empty = (
-            not db.execute("SELECT 1 FROM sqlite_master").fetchall()
-            or not db.execute("SELECT 1 FROM sources").fetchall()
-        )
-    except sqlite3.Error:
-        empty = False
-    finally:
-        db.close()
-    if not empty:
+    if RunFolder.begun(folder):
         raise CrossplayError(f"{folder}: holds a run already; resume it, or name another folder")
     for name in ("", "-wal", "-shm"):
-        path.with_name(path.name + name).unlink(missing_ok=True)
+        (folder / f"manifest.sqlite{name}").unlink(missing_ok=True)
 
 
 def _sweep(folder: Path, manifest: Manifest) -> None:

@@ -101,7 +101,7 @@ def fork(folder: Path, asked: str, text: str, out: Path, *, trust: bool = False)
         raise CrossplayError(
             f'--fork "{asked}": expected EPISODE:STEP, where STEP is TICK, TICK/SEAT or TICK/SEAT/PATH'
         )
-    if (out / "manifest.sqlite").exists():
+    if RunFolder.begun(out):
         raise CrossplayError(f"{out}: holds a run already; name a new folder")
     run = RunFolder.open(folder)
     with run:

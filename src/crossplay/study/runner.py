@@ -68,7 +68,7 @@ def run_study(
 def open_run(stage: Stage, folder: Path) -> RunFolder:
     """The run folder of a study, open for writing: a new one, or the one that holds the same study."""
     toml = stage.study.toml()
-    if (folder / "manifest.sqlite").exists():
+    if RunFolder.begun(folder):
         run = RunFolder.open(folder, write=True, identity=identity(stage))
         if run.study_digest != stage.study.digest() and not _other_limits(stage, run):
             run.close()
