@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from crossplay.models.prices import Price
 
-__all__ = ["answers_of", "inside_of", "places", "team_ledger"]
+__all__ = ["LONG", "TEAMS", "Judge", "answers_of", "inside_of", "places", "prices_of", "team_ledger"]
 
 TEAMS = ("team", "single")
 """Kinds of agents with members inside."""
@@ -46,8 +46,13 @@ def team_ledger(folder: str | Path, lineup: str | None = None) -> list[TeamLedge
         return inside_of(run, study, lineup)
 
 
-def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[TeamLedger]:
-    """The same of an open run and its resolved study."""
+def inside_of(
+    run: RunFolder, study: Study, lineup: str | None = None, unjudged: Mapping[str, str] | None = None
+) -> list[TeamLedger]:
+    """The same of an open run and its resolved study.
+
+    unjudged: environment of the study -> why its answers are not to be scored again here.
+    """
     seated = places(run, study)
     if lineup is not None:
         known = dict.fromkeys(g for _, g, *_ in seated)
@@ -65,8 +70,8 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
         return []
     whole, moves = _read(run, {r.id for r in wanted})
     metered = _metered(run)
-    prices = _prices(run)
-    judges: dict[str, _Judge] = {}
+    prices = prices_of(run)
+    judges: dict[str, Judge] = {}
     found = []
     for env, group, cells, seat, index, agent, kind in seated:
         mine = {r.id: r for c in cells for r in records.get(c, ())}
@@ -74,7 +79,7 @@ def inside_of(run: RunFolder, study: Study, lineup: str | None = None) -> list[T
         if not part.posts.height:
             continue
         if env not in judges:
-            judges[env] = _Judge(study, env)
+            judges[env] = Judge(study, env, (unjudged or {}).get(env, ""))
         scores, truth = judges[env].scores(decisions(part.posts), mine, moves, seat)
         blocks = {i: r.block for i, r in mine.items()}
         role = study.lineups[group].role if group in study.lineups else ""
@@ -106,7 +111,7 @@ def answers_of(run: RunFolder, study: Study, lineup: str) -> tuple[pl.DataFrame,
             continue
         whole, moves = _read(run, set(mine))
         posts = _of(whole.posts, mine, index).filter(pl.col("answer"))
-        judge = _Judge(study, env)
+        judge = Judge(study, env)
         scores, truth = judge.scores(decisions(posts), mine, moves, seat)
         why = why or truth
         if scores is None:
@@ -198,7 +203,7 @@ def _metered(run: RunFolder) -> pl.DataFrame | None:
     return pl.DataFrame(rows, {"call": pl.String, "cached": pl.Int64, "wall_s": pl.Float64}, orient="row")
 
 
-def _prices(run: RunFolder) -> Callable[[str], Price | None]:
+def prices_of(run: RunFolder) -> Callable[[str], Price | None]:
     """The price of a model of this run: its own, or of the dated table; None where nothing is paid."""
     from crossplay.models.prices import Price, price_of
 
@@ -217,17 +222,22 @@ def _prices(run: RunFolder) -> Callable[[str], Price | None]:
     return price
 
 
-class _Judge:
-    """Scores answers of members by the environment itself; each answer of a block once."""
+class Judge:
+    """Scores answers of members by the environment itself; each answer of a block once.
 
-    def __init__(self, study: Study, label: str) -> None:
+    why: "", or why there is no environment to do it; one that is given is not made.
+    """
+
+    def __init__(self, study: Study, label: str, why: str = "") -> None:
         spec = study.environments[label]
         self.metric = study.metric or "reward"
         self.env: Env | None = None
         self.known: dict[tuple[Any, ...], tuple[bytes, float | None]] = {}
-        self.why = ""
+        self.why = why
+        if why:
+            return
         try:
-            self.env = make_env(spec.name, spec.options)
+            self.env = make_env(spec.name, spec.options, spec.clock)
         except CrossplayError as error:
             self.why = f"the environment cannot be made here: {error}"
 
@@ -243,19 +253,23 @@ class _Judge:
 
         if self.env is None:
             return None, self.why
-        long = not isinstance(self.env, Asking) and any(r.ticks > 1 for r in records.values())
+        long = self.long(records.values())
         rows = [
-            self._one(records[e], moves.get(e, ()), seat, key, score=not long)
+            self.one(records[e], moves.get(e, ()), seat, key, score=not long)
             for e, key in answers.select("episode", "key").iter_rows()
         ]
         canon, score = ([r[i] for r in rows] for i in (0, 1))
         found = answers.with_columns(canon=pl.Series(canon, dtype=pl.Binary), score=pl.Series(score, dtype=pl.Float64))
         return found.select(*DECISION, "key", "canon", "score"), LONG if long else ""
 
-    def _one(
+    def long(self, records: Iterable[EpisodeRecord]) -> bool:
+        """Whether the truth of answers is not known, because episodes go on after them."""
+        return not isinstance(self.env, Asking) and any(r.ticks > 1 for r in records)
+
+    def one(
         self, record: EpisodeRecord, moves: Iterable[tuple[int, int, Any]], seat: str, key: bytes, score: bool
     ) -> tuple[bytes, float | None]:
-        """(what votes compare, the score or None) of one answer."""
+        """(what votes compare, the score or None) of one answer; moves: of the first tick, as (seat, value, payload)."""
         env = self.env
         assert env is not None
         others = record.id if len(env.seats) > 1 else 0
