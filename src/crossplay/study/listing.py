@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from crossplay.kernel import CrossplayError, nearest
-from crossplay.study.tables import LINKS, metric_of
+from crossplay.study.tables import LINKS, metric_of, metrics_of
 from crossplay.study.verify import load_run
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Listing:
                 new = _frame(found, {c.name: c for c in run.cells()}, metric_of(run, study))
                 self.frame = new if self.frame is None else pl.concat([self.frame, new], how="diagonal")
                 self._last = found[-1][0] if found else self._last
-            self.metric = study.metric or ""
+            self.metric = study.metric or next(iter(metrics_of(run)))
         return self.frame
 
     def page(
@@ -100,7 +100,7 @@ class Listing:
         """Rows offset..offset+limit-1 of what is left. Call `update` first.
 
         sort: a column, or score.NAME. search: words that must all occur (id, lineup, order, block, status, detail,
-        environment). only: column=value that must be equal; "" leaves a column out. Raises CrossplayError for a
+        environment). only: column=text that must be equal; "" leaves a column out. Raises CrossplayError for a
         column that there is none of.
         """
         import polars as pl
@@ -109,7 +109,7 @@ class Listing:
         for name in (sort, *only):
             if name not in frame.columns:
                 raise CrossplayError(f'episodes have no column "{name[:80]}".{nearest(name[:80], frame.columns)}')
-        keep = [pl.col(k).cast(pl.String) == v for k, v in only.items() if v]
+        keep = [pl.col(k) == v for k, v in only.items() if v]
         keep += [pl.col("text").str.contains(word.lower(), literal=True) for word in search.split()]
         if keep:
             frame = frame.filter(keep)
@@ -125,6 +125,15 @@ class Listing:
         for row, values in zip(rows, cut.select(scores).to_dicts() if scores else [{}] * len(rows), strict=True):
             row["scores"] = {k.removeprefix("score."): v for k, v in values.items() if v is not None}
         return Page(rows, frame.height)
+
+    @property
+    def scores(self) -> list[str]:
+        """Names of the scores that any episode has."""
+        return [
+            c.removeprefix("score.")
+            for c in (self.frame.columns if self.frame is not None else ())
+            if c.startswith("score.")
+        ]
 
     def shares(self, column: str) -> dict[str, int]:
         """How many episodes have each value of a column, in the order of their first one."""

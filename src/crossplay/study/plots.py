@@ -57,7 +57,7 @@ class Plot(msgspec.Struct):
     said: str
     svg: str
     columns: tuple[str, ...]
-    rows: list[tuple[str | float | int | None, ...]]
+    rows: Sequence[tuple[str | float | int | None, ...]]
     legend: tuple[str, ...] = ()
 
 
@@ -170,7 +170,7 @@ def _numbers(c: CellSummary) -> tuple[float | int | str | None, ...]:
 def profiles_plot(result: Result, env: str) -> Plot | None:
     """Performance profiles: for each threshold the share of blocks that score above it.
 
-    Agarwal et al. 2021 (arXiv 2108.13264), equation for run-score distributions; blocks are what is resampled, and
+    After Agarwal et al. 2021 (arXiv 2108.13264, run-score distributions): here a run is a block. Blocks are resampled, and
     the band holds at each threshold by itself. A lineup whose episodes are all one has no band.
     """
     found = {s.lineup: s for s in result.scores if s.env == env}
@@ -194,7 +194,7 @@ def profiles_plot(result: Result, env: str) -> Plot | None:
         alone = r.summary.mean.mark == DETERMINISTIC or values.size < 2
         reps = 1 if alone else int(min(REPS, max(100, DRAWS // values.size)))
         p = profile(values, tau, result.level, reps, key("stats", "profile", env, r.lineup))
-        low, high = ((), ()) if alone else (p.low.tolist(), p.high.tolist())
+        low, high = ((), ()) if alone else (np.clip(p.low, 0, 1).tolist(), np.clip(p.high, 0, 1).tolist())
         curves[r.lineup] = svg.Curve(r.lineup, tau.tolist(), p.share.tolist(), low, high)
         bounds = zip(low, high, strict=True) if not alone else [(None, None)] * tau.size
         numbers += [(r.lineup, float(t), float(s), a, b) for t, s, (a, b) in zip(tau, p.share, bounds, strict=True)]
