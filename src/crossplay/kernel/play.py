@@ -68,6 +68,11 @@ class Episode(Book):
             raise CrossplayError(f"{self.env.id}: no seat {seat!r}; it has {', '.join(self.env.seats)}")
         self._handoffs.append((self.index[seat], agent))
 
+    @property
+    def open(self) -> Sequence[Observation]:
+        """The first requests of the tick that is asked now; () outside of one. For whoever shows or stores it."""
+        return self._open or ()
+
     def snapshot(self) -> bytes:
         """Environment + memos + mail + tick (+ chains and counts): whatever going on needs.
 

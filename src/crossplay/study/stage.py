@@ -169,6 +169,14 @@ class Stage:
                 self._making.pop()
         return self._agents[name]
 
+    def fill(self, name: str, agent: Agent) -> None:
+        """Let this object play where the study names an open agent (a person at the page); checked and recorded as any."""
+        if self.study.agents[name].type != "open":
+            raise CrossplayError(
+                f"agents.{name}: its type is {self.study.agents[name].type}, so nobody from outside sits there"
+            )
+        self._agents[name] = agent
+
     def _named(self, name: str) -> Agent | None:
         """A member of a team: an agent of the study, or None where the name is a type."""
         return self.agent(name) if name in self.study.agents else None

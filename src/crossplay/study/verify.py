@@ -214,6 +214,9 @@ def _agents(
         if why := "a move was given by hand in a fork" if key in forked else _opaque(stage, cell):
             result.recorded_only[key] = why
             continue
+        if by_hand := [r for r in found if _handed_over(run, r)]:
+            result.recorded_only[key] = f"a seat was handed over by hand in {len(by_hand)} of {len(found)} episodes"
+            found = [r for r in found if r not in by_hand]
         wanted = {(r.block, r.replicate): r for r in found}
         for at, outcome in _again(stage, cell, found, run):
             record = wanted[at.block, at.replicate]
@@ -223,6 +226,13 @@ def _agents(
                 what = "what happened inside the seats differs (mind chain)"
             if what:
                 result.findings.append(Finding(_name(record.id), key, f"block {record.block}: asked again, {what}"))
+
+
+def _handed_over(run: RunFolder, record: EpisodeRecord) -> bool:
+    """Whether somebody else than the lineup says took a seat in the middle of an episode."""
+    if not any("handoffs" in counts for counts in record.counts.values()):  # relays count theirs too, inside a seat
+        return False
+    return any(e.kind == "seat" and e.origin == "handoff" for e in run.events(record.id))
 
 
 def _opaque(stage: Stage, cell: Cell) -> str:
