@@ -1,0 +1,126 @@
+"""`Line`: what goes to one connection. Words wait in order; of moments only the newest, so that a slow reader stalls nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from crossplay.agents.open_turn import plain
+from crossplay.web.pictures import Encoder
+from crossplay.web.play.seats import Shot
+
+__all__ = ["VIEWS", "Line"]
+
+VIEWS = ("image", "text", "data")
+"""The views that can be asked for."""
+WAITING = 512
+"""Messages that wait for a reader at most; whoever reads none of so many is let go."""
+SLOW_S = 0.003
+"""An environment whose pictures take longer is drawn beside the event loop, so that no tick waits for it."""
+
+_drawing = ThreadPoolExecutor(1, "crossplay-drawing")  # one: pictures of one environment are drawn one after the other
+_slow: dict[str, float] = {}  # name of an environment -> seconds that a picture took, smoothed
+
+
+class Line:
+    """One connection. views: what it is sent of each moment, of those there are.
+
+    skipped: moments that a newer one overtook before they were sent.
+    """
+
+    def __init__(self, views: Sequence[str] = ()) -> None:
+        self.views = tuple(v for v in views if v in VIEWS)
+        self.skipped = 0
+        self.closed: tuple[int, str] | None = None  # (code, why)
+        self._words: deque[bytes] = deque()
+        self._shot: Shot | None = None
+        self._wake = asyncio.Event()
+        self._encoder = Encoder()
+
+    def tell(self, message: Any) -> None:
+        """Send a message; those told are sent in order, before the moment that is shown then."""
+        if len(self._words) >= WAITING:
+            self.close(1013, "nothing is read here")
+            return
+        self._words.append(msgspec.json.encode(message))
+        self._wake.set()
+
+    def show(self, shot: Shot) -> None:
+        """Show a moment, in the place of one that was not sent yet."""
+        self.skipped += self._shot is not None
+        self._shot = shot
+        self._wake.set()
+
+    def look(self, views: Sequence[str]) -> None:
+        """Other views from now on."""
+        self.views = tuple(v for v in views if v in VIEWS)
+        self._encoder.forget()
+
+    def close(self, code: int = 1000, why: str = "") -> None:
+        """No more after what was told."""
+        if self.closed is None:
+            self.closed = (code, why)
+        self._wake.set()
+
+    async def next(self) -> list[str | bytes]:
+        """What is to be sent now: texts (JSON) and bytes (pictures), in order. [] when the line is closed."""
+        while not self._words and self._shot is None:
+            if self.closed is not None:
+                return []
+            self._wake.clear()
+            await self._wake.wait()
+        out: list[str | bytes] = [word.decode() for word in self._words]
+        self._words.clear()
+        shot, self._shot = self._shot, None
+        if shot is not None:
+            out += await self._drawn(shot)
+        return out
+
+    async def _drawn(self, shot: Shot) -> list[str | bytes]:
+        """A moment as messages: a picture first, so that what is told of the turn finds it there."""
+        views = self.views or tuple(v for v in VIEWS if _has(shot, v))[:1]
+        message = {"kind": "state", "tick": shot.tick, "turn": shot.number or None, **shot.facts}
+        out: list[str | bytes] = []
+        for view in views:
+            if not _has(shot, view):
+                continue
+            if view == "image":
+                picture = await _picture(shot)
+                if picture is not None:
+                    out.append(self._encoder.encode(picture, shot.tick))
+            elif view == "text":
+                message["text"] = shot.text if shot.world else shot.env.view_text(shot.data)
+            else:
+                message["data"] = plain(shot.data)
+        out.append(msgspec.json.encode(message).decode())
+        return out
+
+
+def _has(shot: Shot, view: str) -> bool:
+    """Whether a moment has a view. The world has no data: that is what the seats have."""
+    if shot.world:
+        return view == "text" or (view == "image" and shot.picture is not None)
+    return view in shot.env.views and shot.data is not None
+
+
+async def _picture(shot: Shot) -> Any:
+    if shot.world:
+        return shot.picture
+    name = shot.env.name
+    if _slow.get(name, 0.0) > SLOW_S:
+        return await asyncio.get_running_loop().run_in_executor(_drawing, _timed, shot)
+    return _timed(shot)
+
+
+def _timed(shot: Shot) -> Any:
+    began = time.perf_counter()
+    picture = shot.env.view_image(shot.data)
+    took, before = time.perf_counter() - began, _slow.get(shot.env.name)
+    _slow[shot.env.name] = took if before is None else 0.8 * before + 0.2 * took
+    return picture

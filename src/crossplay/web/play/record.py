@@ -1,0 +1,357 @@
+"""What a room leaves on disk: its study and run folder, made as the study runner makes them, and what it needs to go on after a kill.
+
+RUN/room/state.json: who may sit where (hashes of tokens), what was agreed to, how far it is. RUN/room/snapshot: the
+episode that is being played, as the engine resumes it. Both are written beside and moved in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from crossplay.kernel import Block, CrossplayError, entries, load, nearest, split_name
+from crossplay.models.catalog import known as known_models
+from crossplay.records import RunFolder
+from crossplay.study.runner import open_run
+from crossplay.study.spec import Cell, Study, parse_study
+from crossplay.study.stage import Stage
+from crossplay.web.desk import Conflict, Forbidden
+from crossplay.web.play.seats import Person
+
+__all__ = [
+    "FOLDER",
+    "PERSON",
+    "Game",
+    "Keeper",
+    "Kept",
+    "Play",
+    "RoomSpec",
+    "Shelved",
+    "allowed",
+    "allowed_env",
+    "game_of",
+    "reopened",
+    "study_of",
+    "unfinished",
+]
+
+PERSON = "person"
+"""The name of the agent of all seats for people, and the word that says so in a `RoomSpec`."""
+FOLDER = "room"
+REFUSED = ("python", "worker", "open", "human", "a2a")
+"""Types that run code, start processes, ask other machines or need a terminal."""
+LONGEST = 20_000  # characters of a consent text
+
+
+class RoomSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a room plays, and with whom.
+
+    environment: its name, e.g. "kitchen/cramped_room"; options: of it. clock: "wait", "deadline:SECONDS" or
+    "tick:HZ" (another environment id). seats: seat -> "person", the type of an installed agent ("chef"), or a table
+    {"type": ..., options}; a seat that is left out gets the environment's expert, or random. block, root: which
+    start; episodes: how many games, in blocks that follow. study: the name of the run. title, consent: shown in the waiting room;
+    where there is a text of consent, everybody agrees to it before play. conduct: what is served when an answer is
+    late or wrong, as in a study file. blind: people are not told which agents play beside them. countdown_s: between the last one's "ready" and the first tick (default: 3 at
+    the clock tick, else 0). takeover: who may take a seat from an agent: "owner", or "people" with a link of the room.
+    """
+
+    environment: str
+    options: dict[str, Any] = {}
+    clock: str = "wait"
+    seats: dict[str, str | dict[str, Any]] = {}
+    block: int | str = 0
+    root: int = 0
+    episodes: int = 1
+    study: str = ""
+    title: str = ""
+    consent: str = ""
+    conduct: dict[str, Any] = {}
+    blind: bool = False
+    countdown_s: float | None = None
+    takeover: Literal["owner", "people"] = "owner"
+
+
+class Play(msgspec.Struct):
+    """One episode of a room: a cell of its study in a block. extra: kept with the episode, e.g. the participant."""
+
+    cell: Cell
+    at: Block
+    attempt: int = 0
+    extra: dict[str, Any] = {}
+
+
+class Game(msgspec.Struct):
+    """What a room plays: the episodes, one after the other, of a study whose run is open for writing.
+
+    own: whether the room closes run and stage when it is over.
+    """
+
+    stage: Stage
+    run: RunFolder
+    plays: list[Play]
+    own: bool = True
+
+
+# -- what may sit in a room --------------------------------------------------------------------------------
+def allowed(given: str | Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The table of an agent that may play in a room; `Forbidden` for what runs code, calls out or is no model of here."""
+    table = {"type": given} if isinstance(given, str) else dict(given)
+    for text in _texts(table):
+        family, rest = split_name(text)
+        if family in REFUSED and (family in entries("agents")):
+            raise Forbidden(f"{where}: {family} agents start from the command line only, never from a page")
+        if family in ("llm", "vlm") and rest not in known_models():
+            raise Forbidden(f'{where}: "{rest}" is no model of this machine.{nearest(rest, known_models())}')
+    for name in _keys(table):
+        if name in ("path", "tools", "command", "url", "model", "models"):
+            raise Forbidden(f'{where}: the option "{name}" cannot be given from a page')
+    kind = table.get("type", "")
+    if not isinstance(kind, str) or split_name(kind)[0] not in entries("agents"):
+        raise CrossplayError(f"{where}: unknown type {kind!r}.{nearest(str(kind), installed())}")
+    return table
+
+
+def allowed_env(name: str) -> None:
+    """Raise `Forbidden` for environments that are code of one's own, or that stand on other machines."""
+    family, rest = split_name(name)
+    if family not in entries("envs"):
+        raise CrossplayError(f'unknown environment "{name[:80]}".{nearest(family, entries("envs"))}')
+    names_code = getattr(load("envs", family), "code", None)
+    if family == "agentgym" or (names_code is not None and names_code(rest)):
+        raise Forbidden(f'"{name[:80]}" is used from the command line only, never from a page')
+
+
+def installed() -> list[str]:
+    """Families of agents that may be named in a room."""
+    return [name for name in entries("agents") if name not in REFUSED]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from (str(k) for k in value)
+        for item in value.values():
+            yield from _keys(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _keys(item)
+
+
+# -- the study of a room -----------------------------------------------------------------------------------
+def study_of(spec: RoomSpec, seats: tuple[str, ...], expert: str) -> Study:
+    """The study that a room plays: one lineup, its blocks, no controls.
+
+    seats: of the environment. expert: the type that fills seats which are not named.
+    """
+    for seat in spec.seats:
+        if seat not in seats:
+            raise CrossplayError(f'seats: {spec.environment} has no seat "{seat[:40]}".{nearest(seat, seats)}')
+    if not 1 <= spec.episodes <= 1000:
+        raise CrossplayError(f"episodes = {spec.episodes}: 1 to 1000")
+    if isinstance(spec.block, str) and spec.episodes > 1:
+        raise CrossplayError(f'block = "{spec.block[:40]}" names one block: episodes must be 1')
+    if len(spec.consent) > LONGEST or len(spec.title) > 200:
+        raise CrossplayError(f"a consent text has {LONGEST} characters at most, a title 200")
+    agents: dict[str, Any] = {}
+    filled = []
+    for seat in seats:
+        given = spec.seats.get(seat, expert)
+        if given == PERSON:
+            agents[PERSON] = {"type": "open", "kind": "human", "views": ["image", "text", "data"]}
+            filled.append(PERSON)
+            continue
+        table = allowed(given, f"seats.{seat}")
+        name = _free(str(table["type"]).replace("+", "-"), table, agents)
+        agents[name] = table
+        filled.append(name)
+    first = spec.block
+    blocks = [first] if isinstance(first, str) else list(range(first, first + spec.episodes))
+    return parse_study(
+        {
+            "study": {
+                "name": (spec.study or "play-" + slug(spec.environment))[:100],
+                "root": spec.root,
+                "blocks": blocks,
+            },
+            "environments": {
+                spec.environment: {"name": spec.environment, "clock": spec.clock, "options": spec.options}
+            },
+            "agents": agents,
+            "lineups": {"+".join(filled): {"seats": filled}},
+            "controls": {"floor": False, "ceiling": False, "zero_message": False, "equal_cost": False},
+            "conduct": spec.conduct,
+        }
+    )
+
+
+def _free(name: str, table: Mapping[str, Any], agents: Mapping[str, Any]) -> str:
+    """The name of an agent: its type, numbered where another table of that type sits there already."""
+    found, k = name, 2
+    while found == PERSON or (found in agents and agents[found] != table):
+        found, k = f"{name}-{k}", k + 1
+    return found
+
+
+def slug(name: str) -> str:
+    """A name that a folder can have."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)[:80].strip("-") or "study"
+
+
+def free_folder(root: Path, name: str) -> Path:
+    """A folder below `root` that is not there yet: the name, or name-2, name-3 ..."""
+    if (root / "manifest.sqlite").is_file():
+        raise Conflict("one run is served here; serve a folder of runs to play")
+    found, k = root / slug(name), 2
+    while found.exists():
+        found, k = root / f"{slug(name)}-{k}", k + 1
+    return found
+
+
+def game_of(study: Study, folder: Path) -> Game:
+    """The run of a room's study, new or gone on with, and the episodes that are left. Blocks: call it in a thread."""
+    stage = Stage(study, folder)
+    try:
+        for name, spec in stage.study.agents.items():
+            if spec.type == "open":
+                stage.fill(name, Person(name))
+        stage.check()
+        _warm(stage)
+        run = open_run(stage, folder)
+    except BaseException:
+        stage.close()
+        raise
+    done, tried = run.done(), run.attempts()
+    plays = [
+        Play(cell, Block(stage.study.root, block, replicate), tried.get((cell.key, block, replicate), 0))
+        for cell in stage.cells
+        for block in cell.blocks
+        for replicate in range(stage.study.replicates)
+        if (cell.key, block, replicate) not in done
+    ]
+    return Game(stage, run, plays)
+
+
+def _warm(stage: Stage) -> None:
+    """One step and one picture of each environment, so that what is compiled or loaded at first use stalls no tick."""
+    for label in stage.probes:
+        env = stage.env(label)
+        with contextlib.suppress(Exception):  # what fails here fails in the episode, where it is told
+            env.start(Block())
+            for seat in env.to_act():
+                env.view(seat, "image" if "image" in env.views else "text")
+            draws = {s: env.spec(s).draw(b"\0" * 16, 0, env.legal(s)) for s in env.to_act()}
+            env.step({s: env.spec(s).check(v, env.legal(s)) for s, v in draws.items()}, [])
+            env.fingerprint()
+        env.close()
+
+
+# -- going on after a kill ---------------------------------------------------------------------------------
+class KeptSeat(msgspec.Struct):
+    """What is kept of a seat: the hash of its token, and what was said in the waiting room. Nothing about who."""
+
+    token: str = ""
+    taken: bool = False
+    ready: bool = False
+    consent: bool = False
+
+
+class Kept(msgspec.Struct):
+    """The state of a room on disk. status: "open", or "over" when nothing is left to resume."""
+
+    room: str
+    spec: RoomSpec
+    seats: dict[str, KeptSeat]
+    status: str = "open"
+    format: int = 1
+
+
+class Shelved(msgspec.Struct):
+    """The episode that is being played: which, the engine's snapshot, who had been seated in the middle of it."""
+
+    cell: str
+    root: int
+    block: int | str
+    replicate: int
+    attempt: int
+    episode: int
+    tick: int
+    snapshot: bytes
+    taken: list[str] = []
+    format: int = 1
+
+
+class Keeper:
+    """Writes state and snapshots of one room; from any thread, one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / FOLDER
+        self._lock = threading.Lock()
+
+    def write(self, kept: Kept, shelved: Shelved | None) -> None:
+        """Keep the state and, where there is one, a newer snapshot. On disk when this returns."""
+        with self._lock:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if shelved is not None:
+                self._put("snapshot", msgspec.msgpack.encode(shelved))
+            self._put("state.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
+
+    def _put(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        with path.with_suffix(".tmp").open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        path.with_suffix(".tmp").replace(path)
+
+    def clear(self) -> None:
+        """The episode of the snapshot is over."""
+        with self._lock:
+            (self.folder / "snapshot").unlink(missing_ok=True)
+
+
+def unfinished(folder: Path) -> Kept | None:
+    """What a run folder keeps of a room that is not over; None where there is none."""
+    try:
+        kept = msgspec.json.decode((folder / FOLDER / "state.json").read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return kept if kept.status == "open" else None
+
+
+def reopened(folder: Path) -> tuple[Game, Shelved | None]:
+    """The game of a room that was cut off, and the episode it was in. Blocks: call it in a thread."""
+    import tomllib
+
+    study = parse_study(tomllib.loads((folder / "study.toml").read_text("utf-8")))
+    for name, spec in study.agents.items():
+        if spec.type != "open":
+            allowed({"type": spec.type, **spec.options}, f"agents.{name}")  # a run is data: it cannot name code either
+    game = game_of(study, folder)
+    shelved = None
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        found = msgspec.msgpack.decode((folder / FOLDER / "snapshot").read_bytes(), type=Shelved)
+        first = game.plays[0] if game.plays else None
+        if first is not None and (found.cell, found.block, found.replicate, found.attempt) == (
+            first.cell.key,
+            first.at.block,
+            first.at.replicate,
+            first.attempt,
+        ):
+            shelved = found
+    return game, shelved

@@ -1,0 +1,424 @@
+"""Rooms over REST: make one, look at it, invite people, take seats and hand them back, go on after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+
+from crossplay.kernel import Block, CrossplayError, entries, load, make_env, split_name
+from crossplay.models.catalog import known as known_models
+from crossplay.study.templates import expert_of
+from crossplay.web.api import Route
+from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
+from crossplay.web.play.clock import Buckets, Lateness
+from crossplay.web.play.record import FOLDER, Kept, RoomSpec, allowed_env, installed, unfinished
+from crossplay.web.play.room import Room
+from crossplay.web.play.seats import Tally
+
+__all__ = ["ROUTES", "Hall", "hall"]
+
+OPEN = 64
+"""Rooms that are open at a time."""
+KEPT = 100
+"""Rooms that are remembered after their end."""
+WRONG = 10.0
+"""What a wrong token counts, in joins."""
+
+
+class Hall:
+    """All rooms of a server. joins: how often an address may knock: 120 at once, 4 a second in the long run."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.rooms: dict[str, Room] = {}
+        self.joins = Buckets(4.0, 120.0)
+        self.opening = 0
+        desk.closing.append(self.close)
+
+    def room(self, name: str) -> Room:
+        """An open or remembered room."""
+        if name not in self.rooms:
+            raise NotFound("there is no such room, or it was not opened again since the server was started")
+        return self.rooms[name]
+
+    def add(self, room: Room) -> Room:
+        """Remember a room; of those that are over, the oldest are forgotten."""
+        self.rooms[room.name] = room
+        over = [n for n, r in self.rooms.items() if r.status in ("over", "stopped")]
+        for name in over[: max(0, len(over) - KEPT)]:
+            del self.rooms[name]
+        return room
+
+    def space(self) -> None:
+        """Raise `TooMany` where no room is left."""
+        if sum(r.status not in ("over", "stopped") for r in self.rooms.values()) + self.opening >= OPEN:
+            raise TooMany(f"{OPEN} rooms are open; close one first")
+
+    def knock(self, address: str, cost: float = 1.0) -> None:
+        """Somebody wants in. Raises `TooMany`."""
+        if not self.joins.take(address, cost):
+            raise TooMany("too many tries from there; wait a minute")
+
+    def left(self) -> dict[str, tuple[str, Kept]]:
+        """Rooms on disk that are not over and not open: room -> (run, what is kept). Reads files."""
+        found = {}
+        for run in self.desk.run_names():
+            kept = unfinished(self.desk.run_folder(run))
+            if kept is None:
+                continue
+            here = self.rooms.get(kept.room)
+            if here is None or here.status == "stopped":
+                found[kept.room] = (run, kept)
+        return found
+
+    def close(self) -> None:
+        """The server ends: every episode that is being played is kept as it stands."""
+        for room in self.rooms.values():
+            room.close("the server ended")
+
+
+def hall(desk: Desk) -> Hall:
+    """The hall of a desk."""
+    return desk.part("play", Hall)
+
+
+# -- what is answered ----------------------------------------------------------------------------------------
+class Invite(msgspec.Struct):
+    """A way into a seat. link: for whoever is to sit there; its token stands behind "#", so that it reaches no log."""
+
+    seat: str
+    link: str
+    token: str
+
+
+class SeatView(msgspec.Struct):
+    """A seat as the owner sees it.
+
+    who: "person", or the agent's name. person: made for one. taken: from its agent, for now. here: somebody is
+    connected. tally: what became of the answers that came. skipped: moments that a slow connection was not sent.
+    """
+
+    seat: str
+    who: str
+    agent: str
+    person: bool
+    taken: bool
+    here: bool
+    ready: bool
+    consent: bool
+    tally: Tally
+    skipped: int = 0
+
+
+class RoomView(msgspec.Struct):
+    """A room as its owner sees it.
+
+    run: the name of its run. status: waiting, starting, playing, between, over, stopped, or left (on disk, to be
+    opened again). why: what stopped it. episode: number of the one that is (or was last) played. results: of those that are over. late: how
+    late ticks were (clock tick).
+    """
+
+    room: str
+    run: str
+    title: str
+    environment: str
+    clock: str
+    status: Literal["waiting", "starting", "playing", "between", "over", "stopped", "left"]
+    why: str
+    episode: int
+    episodes: int
+    tick: int
+    made: float
+    seats: list[SeatView] = []
+    watchers: int = 0
+    results: list[dict[str, Any]] = []
+    late: Lateness | None = None
+
+
+class RoomMade(msgspec.Struct):
+    """A new room, and one invitation per seat for a person."""
+
+    room: RoomView
+    invites: list[Invite]
+
+
+class RoomList(msgspec.Struct):
+    """All rooms, the newest first, those that can be gone on with among them."""
+
+    rooms: list[RoomView]
+
+
+def view_of(desk: Desk, room: Room) -> RoomView:
+    """A room as its owner sees it."""
+    told = room.told()
+    seats = []
+    for s in room.seats.values():
+        who = "person" if s.manned else s.agent
+        skipped = s.line.skipped if s.line is not None else 0
+        here = s.line is not None
+        seats.append(SeatView(s.name, who, s.agent, s.person, s.taken, here, s.ready, s.consent, s.tally, skipped))
+    run = "~".join(room.folder.resolve().relative_to(desk.root).parts) or "."
+    return RoomView(
+        room=room.name,
+        run=run,
+        title=told["title"],
+        environment=room.env.name,
+        clock=room.env.clock,
+        status=room.status,
+        why=room.why,
+        episode=room.number,
+        episodes=told["episodes"],
+        tick=room.episode.tick if room.episode is not None else 0,
+        made=room.made,
+        seats=seats,
+        watchers=len(room.watchers),
+        results=room.results[-100:],
+        late=room.beat.told() if room.beat is not None else None,
+    )
+
+
+def _left(run: str, kept: Kept, when: float) -> RoomView:
+    spec = kept.spec
+    return RoomView(
+        kept.room, run, spec.title or spec.study or run, spec.environment, spec.clock, "left",
+        "it was cut off when the server ended", 0, spec.episodes, 0, when,
+    )  # fmt: skip
+
+
+def link_of(room: str, seat: str, token: str) -> str:
+    """The address of a seat, without the host."""
+    from urllib.parse import quote
+
+    return f"/play/{room}#seat={quote(seat, safe='')}&token={token}"
+
+
+# -- services --------------------------------------------------------------------------------------------------
+
+
+async def rooms(desk: Desk) -> RoomList:
+    """All rooms: open, over, and those that were cut off and can be gone on with."""
+    here = hall(desk)
+
+    def left() -> list[RoomView]:
+        times = {run: (desk.run_folder(run) / FOLDER / "state.json").stat().st_mtime for run, _ in here.left().values()}
+        return [_left(run, kept, times[run]) for run, kept in here.left().values()]
+
+    gone = await asyncio.to_thread(left)
+    known = [view_of(desk, r) for r in here.rooms.values() if not any(g.room == r.name for g in gone)]
+    return RoomList(sorted([*known, *gone], key=lambda r: -r.made))
+
+
+async def create_room(desk: Desk, body: RoomSpec) -> RoomMade:
+    """Open a room. Answers with the owner's view and one invitation per seat for a person.
+
+    Agents are installed types; those that run code, start processes or call other machines are refused, and models
+    are those of this machine's catalogue. The run folder is made at once, below the served folder.
+    """
+    here = hall(desk)
+    here.space()
+    here.opening += 1
+    try:
+        room = here.add(await Room.create(desk, body))
+    finally:
+        here.opening -= 1
+    invites = []
+    for name, seat in room.seats.items():
+        if seat.person:
+            token = room.invite(name)
+            invites.append(Invite(name, link_of(room.name, name, token), token))
+    return RoomMade(view_of(desk, room), invites)
+
+
+async def room(desk: Desk, room: str) -> RoomView:
+    """One room."""
+    return view_of(desk, hall(desk).room(room))
+
+
+class Closing(msgspec.Struct, forbid_unknown_fields=True):
+    """final: nobody is offered to go on with the episode that is cut off."""
+
+    final: bool = False
+
+
+async def close_room(desk: Desk, room: str, body: Closing) -> RoomView:
+    """Close a room now. What is finished is kept."""
+    found = hall(desk).room(room)
+    found.close(final=body.final)
+    return view_of(desk, found)
+
+
+async def start_room(desk: Desk, room: str) -> RoomView:
+    """Begin without waiting for everybody: at a clock that waits, seats without a person wait; at others the conduct serves."""
+    found = hall(desk).room(room)
+    if found.status not in ("waiting", "between"):
+        raise Conflict(f"the room is {found.status}")
+    found.start()
+    return view_of(desk, found)
+
+
+async def resume_room(desk: Desk, room: str) -> RoomView:
+    """Open a room again that was cut off. People come back with their links; the episode goes on from its snapshot."""
+    here = hall(desk)
+    left = await asyncio.to_thread(here.left)
+    if room not in left:
+        raise NotFound("there is nothing left of such a room to go on with")
+    here.space()
+    run, kept = left[room]
+    here.opening += 1
+    try:
+        found = here.add(await Room.reopen(desk.run_folder(run), kept))
+    finally:
+        here.opening -= 1
+    return view_of(desk, found)
+
+
+async def invite_person(desk: Desk, room: str, seat: str) -> Invite:
+    """A new link for a person's seat; the one before is worth nothing from now on."""
+    token = hall(desk).room(room).invite(seat)
+    return Invite(seat, link_of(room, seat, token), token)
+
+
+async def take_seat(desk: Desk, room: str, seat: str) -> Invite:
+    """Take the seat of an agent: whoever opens the link plays from the next tick on, until the seat is handed back."""
+    token = hall(desk).room(room).take(seat)
+    return Invite(seat, link_of(room, seat, token), token)
+
+
+async def give_back_seat(desk: Desk, room: str, seat: str) -> RoomView:
+    """Hand a taken seat back to its agent."""
+    found = hall(desk).room(room)
+    found.give_back(seat)
+    return view_of(desk, found)
+
+
+class Holder(msgspec.Struct, forbid_unknown_fields=True):
+    """Who asks: a seat and its token. other: the seat that is meant, where it is another one."""
+
+    seat: str
+    token: str
+    other: str = ""
+
+
+def _holder(desk: Desk, room: str, body: Holder) -> Room:
+    """The room, for whoever holds a token of it."""
+    here = hall(desk)
+    here.knock(f"rest {room}")
+    found = here.rooms.get(room)
+    seat = found.seats.get(body.seat) if found is not None else None
+    if found is None or seat is None or not seat.knows(body.token):
+        here.knock(f"rest {room}", WRONG)
+        raise Forbidden("this link is not valid for a seat of this room (any more)")
+    return found
+
+
+async def guest_take(desk: Desk, room: str, body: Holder) -> Invite:
+    """Take another seat from its agent, with the token of one's own, where the room allows it."""
+    found = _holder(desk, room, body)
+    if found.spec.takeover != "people":
+        raise Forbidden("in this room only the owner hands seats over")
+    token = found.take(body.other)
+    return Invite(body.other, link_of(room, body.other, token), token)
+
+
+async def guest_give_back(desk: Desk, room: str, body: Holder) -> None:
+    """Hand one's own (taken) seat back to its agent."""
+    _holder(desk, room, body).give_back(body.seat)
+
+
+# -- what can be played ----------------------------------------------------------------------------------------
+class Choices(msgspec.Struct):
+    """What rooms can be made of. environments: names by family (none: a name of one's own follows, e.g. gym:...);
+    agents: families of types; models: of this machine, for the types llm and vlm.
+    """
+
+    environments: dict[str, list[str]]
+    agents: list[str]
+    models: list[str]
+
+
+async def room_choices(desk: Desk) -> Choices:
+    """What a room can be made of."""
+    return await asyncio.to_thread(_choices)
+
+
+def _choices() -> Choices:
+    environments: dict[str, list[str]] = {}
+    for family in entries("envs"):
+        try:
+            environments[family] = sorted(str(n) for n in load("envs", family).names())
+        except CrossplayError:
+            continue  # its package is not installed
+    return Choices(environments, installed(), sorted(known_models()))
+
+
+class Look(msgspec.Struct, forbid_unknown_fields=True):
+    """An environment to look at, with its options."""
+
+    environment: str
+    options: dict[str, Any] = {}
+
+
+class SeatForm(msgspec.Struct):
+    """A seat: what kind of answer it gives (names, box, text, data), and how many names there are."""
+
+    seat: str
+    kind: str
+    names: list[str]
+
+
+class Looked(msgspec.Struct):
+    """An environment. id: its full name. views: what a person can be shown. expert: the scripted agent that plays it, or "".
+    schema: of its options. talks: whether seats can speak to each other.
+    """
+
+    id: str
+    seats: list[SeatForm]
+    views: list[str]
+    rules: str
+    expert: str
+    horizon: int | None
+    talks: bool
+    schema: dict[str, Any]
+
+
+async def look_at_environment(desk: Desk, body: Look) -> Looked:
+    """The seats, views and rules of an environment, to fill a room with."""
+    return await asyncio.to_thread(_looked, body)
+
+
+def _looked(body: Look) -> Looked:
+    allowed_env(body.environment)
+    family, rest = split_name(body.environment)
+    env = make_env(body.environment, body.options)
+    try:
+        talks = False
+        try:
+            env.start(Block())
+            talks = any(env.audience(s) for s in env.seats)
+        except Exception:
+            talks = False  # it wants to be started otherwise; the room says what is wrong
+        forms = [SeatForm(s, env.spec(s).kind, list(env.spec(s).names[:200])) for s in env.seats]
+        views: list[str] = [v for v in ("image", "text", "data") if v in env.views]
+        schema = load("envs", family).schema(rest)
+        return Looked(env.id, forms, views, env.rules, expert_of(body.environment) or "", env.horizon, talks, schema)
+    finally:
+        env.close()
+
+
+ROUTES = [
+    Route("GET", "/rooms", rooms),
+    Route("POST", "/rooms", create_room),
+    Route("GET", "/play-choices", room_choices),
+    Route("POST", "/play-look", look_at_environment),
+    Route("GET", "/rooms/{room}", room),
+    Route("POST", "/rooms/{room}/close", close_room),
+    Route("POST", "/rooms/{room}/start", start_room),
+    Route("POST", "/rooms/{room}/resume", resume_room),
+    Route("POST", "/rooms/{room}/seats/{seat}/invite", invite_person),
+    Route("POST", "/rooms/{room}/seats/{seat}/take", take_seat),
+    Route("POST", "/rooms/{room}/seats/{seat}/give-back", give_back_seat),
+    Route("POST", "/play/{room}/take", guest_take, "guest"),
+    Route("POST", "/play/{room}/give-back", guest_give_back, "guest"),
+]
