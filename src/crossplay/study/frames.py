@@ -21,7 +21,19 @@ from crossplay.kernel import Block, CrossplayError, Env, Event, Outcome, make_en
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.study.spec import Study, parse_study
 
-__all__ = ["Frame", "find_episode", "frames", "image_of", "key_ticks", "png", "save_gif", "save_strip"]
+__all__ = [
+    "Frame",
+    "find_episode",
+    "frames",
+    "image_of",
+    "key_ticks",
+    "png",
+    "save_gif",
+    "save_strip",
+    "standing_out",
+    "words_of",
+    "world_of",
+]
 
 NEAR = 4  # episodes that an error names
 LONGEST = 60  # characters of an action or a message in a caption
@@ -99,7 +111,7 @@ def frames(
     the environment that is installed here is another one, or plays the moves to another end.
     """
     record: EpisodeRecord = episode if isinstance(episode, EpisodeRecord) else run.record(episode)
-    env, study, mail = _world(run, study, record)
+    env, study, mail = world_of(run, study, record)
     try:
         events = run.events(record.id)
         conduct = study.conduct
@@ -128,8 +140,11 @@ def frames(
         env.close()
 
 
-def _world(run: RunFolder, study: Study, record: EpisodeRecord) -> tuple[Env, Study, str | None]:
-    """The environment of an episode, the study it belongs to, and how its mail went."""
+def world_of(run: RunFolder, study: Study, record: EpisodeRecord) -> tuple[Env, Study, str | None]:
+    """The environment of an episode, not started yet, the study it belongs to, and how its mail went.
+
+    Raises CrossplayError where it is not installed here, or what is installed is another one.
+    """
     digest = run.sources()[record.source]["study"]
     if digest != run.study_digest:
         study = parse_study(tomllib.loads(run.studies()[digest]))
@@ -178,7 +193,7 @@ def _frame(env: Env, tick: int, events: Sequence[Event]) -> Frame:
     if any(rewards):
         same = len(set(rewards)) == 1
         parts.append("reward " + (f"{rewards[0]:+g}" if same else ", ".join(f"{r:+g}" for r in rewards)))
-    return Frame(tick, _text(env), env.picture(), "; ".join(parts), moves, rewards)
+    return Frame(tick, words_of(env), env.picture(), "; ".join(parts), moves, rewards)
 
 
 def _last(env: Env, record: EpisodeRecord) -> Frame:
@@ -187,7 +202,7 @@ def _last(env: Env, record: EpisodeRecord) -> Frame:
     if first in record.score:
         score = f"{first} {record.score[first]:g}"
     ended = {"terminal": "the rules ended it", "horizon": "the last tick"}.get(record.status, record.status)
-    return Frame(record.ticks, _text(env), env.picture(), f"end ({ended}): {score}", {}, ())
+    return Frame(record.ticks, words_of(env), env.picture(), f"end ({ended}): {score}", {}, ())
 
 
 def _move(env: Env, e: Event) -> str:
@@ -205,7 +220,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
-def _text(env: Env) -> str:
+def words_of(env: Env) -> str:
     """The world in words: the spectators' text, else what the seats read."""
     if text := env.text():
         return text.rstrip()
@@ -221,7 +236,7 @@ def key_ticks(run: RunFolder, record: EpisodeRecord, n: int) -> list[int]:
     last = record.ticks
     if last < n:
         return list(range(last + 1))
-    pay = {e.tick: max(map(abs, e.rewards), default=0.0) for e in run.events(record.id) if e.rewards is not None}
+    pay = _pay(run.events(record.id))
     # What every tick pays tells nothing; what stands out from the usual does.
     usual = float(np.median(list(pay.values()))) if pay else 0.0
     chosen = {0, last}
@@ -234,6 +249,26 @@ def key_ticks(run: RunFolder, record: EpisodeRecord, n: int) -> list[int]:
         stands_out = k % 2 == 1 and abs(pay.get(best, usual) - usual) > 1e-12
         chosen.add(best if stands_out else (low + high) // 2)
     return sorted(chosen)
+
+
+def _pay(events: Sequence[Event]) -> dict[int, float]:
+    """Tick -> the largest reward of a seat, without its sign."""
+    return {e.tick: max(map(abs, e.rewards), default=0.0) for e in events if e.rewards is not None}
+
+
+def standing_out(events: Sequence[Event]) -> list[int]:
+    """The ticks whose reward is not what it usually is (the median over the episode).
+
+    Where it is another one nearly every tick, those that differ by more than three times the median difference.
+    """
+    pay = _pay(events)
+    if not pay:
+        return []
+    apart = np.abs(np.array(list(pay.values())) - np.median(list(pay.values())))
+    least = 1e-12
+    if np.count_nonzero(apart > least) * 2 > len(pay):
+        least = 3 * float(np.median(apart))
+    return [t for t, d in zip(pay, apart.tolist(), strict=True) if d > least]
 
 
 # -- images (Pillow) -----------------------------------------------------------------------------------
