@@ -25,13 +25,45 @@ def print_result(result: Result, folder: Path) -> None:
         played = sum(cell is not None for line in payoff.cells for cell in line)
         if len(payoff.agents) > 2 and 2 * played > len(payoff.agents) ** 2:
             _payoff(payoff, result.metric)
+    _asked(result)
     for answer in result.answers:
         out.line(f"{answer.ask} {answer.sentence}")
     for note in result.notes:
         out.line(f"note: {note}")
-    if result.episodes < result.planned:
+    if result.attendance is not None and result.attendance.complete < result.attendance.wanted:
+        page = f"crossplay serve {folder.parent}"
+        out.line(f"people are needed for the rest: {page}, then the page /people/{folder.name} makes their links")
+    elif result.episodes < result.planned:
         out.line(f"unfinished: {result.episodes} of {result.planned} episodes; run the study again to go on")
     out.line(f"Next: crossplay report {folder}, or crossplay verify {folder} --level agents")
+
+
+def _asked(result: Result) -> None:
+    """What participants answered: scores with intervals over participants, choices and texts with their numbers."""
+    for q in result.asked:
+        rows = [r for r in q.rows if r.summary is not None]
+        lines = []
+        for r in rows:
+            c = r.comparison
+            i = c.adjusted_interval if c is not None else None
+            by = (
+                ""
+                if c is None
+                else f"{c.difference:+.2f} " + (f"[{i.low:.2f}, {i.high:.2f}]" if i else f"({_why(c.marks)})")
+            )
+            mean = estimate(r.summary.mean, 2) if r.summary is not None else ""
+            lines.append(("  " + (r.lineup or "all"), mean, by, "" if c is None else c.verdict, str(r.answers)))
+        bounds = "" if q.low is None or q.high is None else f", {q.low:g} to {q.high:g}"
+        percent = f"{result.level:.0%}"
+        columns = ("lineup", f">{q.name} [{percent}]", f">difference [Holm {percent}]", "verdict", ">participants")
+        if rows:
+            out.table(f"Asked: {q.ask} ({q.name}{bounds})", columns, lines)
+        for r in q.rows:
+            about = f" about {r.lineup}" if r.lineup else ""
+            if r.counts:
+                out.line(f"Asked{about}: {q.ask} " + ", ".join(f"{k}: {n}" for k, n in sorted(r.counts.items())))
+            if r.texts:
+                out.line(f"Asked{about}: {q.ask} {len(r.texts)} texts; --json shows them")
 
 
 def _diversity(teams: list[Any]) -> None:

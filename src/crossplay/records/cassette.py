@@ -326,6 +326,10 @@ class Cassette:
         found = self._query(select_all("env_id, root, block, replicate, seat, tick, path, k, settled, key"))
         return (read_row(columns) for columns in found)
 
+    def of_env(self, env_id: str) -> list[Row]:
+        """All calls made in one environment, in the order in which they were asked."""
+        return [read_row(columns) for columns in self._query(f"{SELECT} WHERE env_id = ? ORDER BY asked, key", env_id)]
+
     def at(self, address: Address) -> list[Row]:
         """All calls made at one address, by k; superseded answers are left out."""
         root, env_id, block, replicate, seat, tick, path = address

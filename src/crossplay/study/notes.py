@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crossplay.study.equal import is_team
+from crossplay.study.sessions import Attendance
 from crossplay.study.spec import Study
 
 if TYPE_CHECKING:
     from crossplay.study.tables import Row
 
-__all__ = ["controls", "paid", "samples"]
+__all__ = ["controls", "paid", "people", "samples"]
 
 
 def samples(rows: Sequence[Row]) -> list[str]:
@@ -44,6 +45,22 @@ def paid(run: Any, rows: Sequence[Row]) -> list[str]:
     return [
         f"{sent:,} calls were sent in all ({tokens:,} tokens); an answer that several lineups met is counted in each"
     ]
+
+
+def people(a: Attendance) -> list[str]:
+    """Who took part, and how far those came who did not finish."""
+    said = [f"{a.took_part} of {a.wanted} participants took part: {a.complete} complete"]
+    said += [f"{a.left} left before the end"] if a.left else []
+    said += [f"{a.going} not finished yet"] if a.going else []
+    said += [f"{a.declined} declined"] if a.declined else []
+    said += [f"{a.invited} invited and not begun"] if a.invited else []
+    notes = [", ".join(said)]
+    if a.incomplete:
+        listed = ", ".join(f"{name} {k}" for name, k in a.incomplete.items())
+        notes.append(f"incomplete sessions, with how many of {a.episodes} episodes each are in the tables: {listed}")
+    if a.complete % a.rows:
+        notes.append(f"the orders of partners are balanced after every {a.rows} complete sessions; there are {a.complete}")
+    return notes
 
 
 def controls(study: Study) -> list[str]:

@@ -9,6 +9,8 @@ import msgspec
 from crossplay.kernel import Block, CrossplayError, Observation
 from crossplay.kernel.obs import Scope
 from crossplay.study.chunks import waits
+from crossplay.study.people import people_of
+from crossplay.study.sessions import session_notes
 from crossplay.study.spec import Cell
 from crossplay.study.stage import Stage
 
@@ -57,6 +59,8 @@ def make_plan(stage: Stage) -> Plan:
     for cell in stage.cells:
         row = _row(stage, cell, sizes, warnings)
         rows.append(row)
+    if stage.study.people is not None:
+        warnings += session_notes(stage.study, stage.cells, stage.probes)
     money = None if any(r.money is None for r in rows) else sum(r.money or 0.0 for r in rows)
     return Plan(
         stage.study.name,
@@ -105,7 +109,7 @@ def _row(stage: Stage, cell: Cell, sizes: dict[Any, Any], warnings: list[str]) -
         tok_out,
         money if priced else None,
         seconds,
-        "asyncio" if waits(stage, cell) else "batched",
+        "people" if people_of(stage.study, cell) else "asyncio" if waits(stage, cell) else "batched",
     )
 
 

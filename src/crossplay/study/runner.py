@@ -22,6 +22,7 @@ from crossplay.kernel import Block, CrossplayError, Episode, aio, play
 from crossplay.records import Cell as StoredCell
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.study.chunks import ATTEMPTS, PIECE, WIDTH, Chunk, record_of, waits, wide
+from crossplay.study.people import people_of
 from crossplay.study.pools import Inline, Pool, open_pool
 from crossplay.study.spec import Cell, parse_study
 from crossplay.study.stage import Stage
@@ -144,9 +145,11 @@ async def _run(
     on_start: Callable[[int, int], None] | None,
 ) -> dict[str, int]:
     done, tried = run.done(), run.attempts()
-    fast, slow, total = _work(stage, done, tried, lambda cell: not _measured(stage, cell))
+    # Cells with participants are played in their sessions, at the page.
+    cells = [c for c in stage.cells if stage.study.people is None or not people_of(stage.study, c)]
+    fast, slow, total = _work(stage, done, tried, [c for c in cells if not _measured(stage, c)])
     # What is sized by what the others spent plays when they have played.
-    last_fast, last, more = _work(stage, done, tried, lambda cell: _measured(stage, cell))
+    last_fast, last, more = _work(stage, done, tried, [c for c in cells if _measured(stage, c)])
     assert not last_fast, "a control that is sized by a run waits for it"
     total += more
     if on_start is not None:
@@ -197,13 +200,13 @@ def _measured(stage: Stage, cell: Cell) -> bool:
 
 
 def _work(
-    stage: Stage, done: Container[Any], tried: Mapping[Any, int], wanted: Callable[[Cell], bool]
+    stage: Stage, done: Container[Any], tried: Mapping[Any, int], cells: Sequence[Cell]
 ) -> tuple[list[Chunk], list[Waiting], int]:
-    """(chunks, waiting episodes, how many there are in all) of what is left of the wanted cells."""
+    """(chunks, waiting episodes, how many there are in all) of what is left of the cells."""
     fast: list[Chunk] = []
     slow: list[Waiting] = []
     total = 0
-    for cell in filter(wanted, stage.cells):
+    for cell in cells:
         ats = [Block(stage.study.root, b, r) for b in cell.blocks for r in range(stage.study.replicates)]
         total += len(ats)
         left: dict[int, list[Block]] = {}  # by attempt: void episodes of an earlier sitting stay, and are counted

@@ -13,6 +13,7 @@ import msgspec
 
 from crossplay.kernel import CrossplayError, load, nearest, split_name
 from crossplay.study.equal import add_team_controls
+from crossplay.study.people import check_people
 from crossplay.study.spec import AgentSpec, LineupSpec, Study, seat_orders
 
 __all__ = ["expand", "expert_of"]
@@ -58,6 +59,8 @@ def expand(study: Study, seats: int, talks: bool, idle: bool = True) -> Study:
             if lineup not in new.lineups:
                 hint = nearest(lineup, new.lineups)
                 raise CrossplayError(f'questions[{i}].{key}: unknown lineup "{lineup}".{hint}')
+    if new.people is not None:
+        check_people(new)
     if len(new.lineups) > 1 and new.margin <= 0:
         raise CrossplayError(
             "study.margin: name the smallest difference that matters, above 0 (in units of the metric)"
