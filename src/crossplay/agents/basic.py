@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.kernel import Agent, CrossplayError, Observation
 
 __all__ = ["FirstLegal", "Noop", "Random", "first_legal", "noop", "random"]
@@ -48,8 +48,9 @@ class FirstLegal(Agent):
         return 0 if obs.legal is None else next(i for i, ok in enumerate(obs.legal) if ok)
 
 
-def _plain(make: type[Agent]) -> Any:
+def _simple(make: type[Agent]) -> Any:
     @options()
+    @plain()
     def factory(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
         if rest:
             raise CrossplayError(f'agent "{make.name}" takes nothing after its name, got "{rest}"')
@@ -59,6 +60,6 @@ def _plain(make: type[Agent]) -> Any:
     return factory
 
 
-random = _plain(Random)
-noop = _plain(Noop)
-first_legal = _plain(FirstLegal)
+random = _simple(Random)
+noop = _simple(Noop)
+first_legal = _simple(FirstLegal)

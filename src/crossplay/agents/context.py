@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from crossplay.kernel import Agent
     from crossplay.models import Door, Model
 
-__all__ = ["Context", "NeedsTrust", "options", "read_options"]
+__all__ = ["HOLDS", "Context", "NeedsTrust", "options", "options_schema", "plain", "read_options"]
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+HOLDS = ("words", "agent", "model", "tools", "guards", "protocol", "topology")
+"""What the keyword `holds` of an option may say: plain words, or the names of such things (one, or a list)."""
 
 
 class NeedsTrust(CrossplayError):
@@ -67,7 +71,8 @@ def options(**properties: Mapping[str, Any]) -> Callable[[Factory], Factory]:
     def llm(rest, options, context): ...
 
     `make_agent` then refuses unknown names and wrong values with one line, and fills in defaults;
-    forms and `crossplay list` read `factory.options`.
+    forms and `crossplay list` read `factory.options`. A property that takes text also says what the text
+    is (`holds`, one of `HOLDS`), or it can be given in a file on this machine only: see `plain`.
     """
 
     def mark(factory: Factory) -> Factory:
@@ -77,12 +82,36 @@ def options(**properties: Mapping[str, Any]) -> Callable[[Factory], Factory]:
     return mark
 
 
+def plain(
+    rest: Literal["words", "agent", "model"] | Sequence[str] | Callable[[], Sequence[str]] = (),
+) -> Callable[[Factory], Factory]:
+    """Declare that a factory makes its agent of plain data, so that a study from elsewhere may name it.
+
+    Then nothing that a study can say of it runs code or a command, reads a file, opens an address, shows the value
+    of a variable or waits at a terminal, but through options that say so (`holds`). rest: what may follow the type:
+    those names (or those that a function gives), plain words, an agent, or a model.
+    """
+
+    def mark(factory: Factory) -> Factory:
+        factory.plain = rest  # type: ignore[attr-defined]
+        return factory
+
+    return mark
+
+
+def options_schema(factory: Any) -> dict[str, Any]:
+    """The options of a factory as the JSON schema of an object, for forms; of undeclared ones nothing is known."""
+    declared: Mapping[str, Any] | None = getattr(factory, "options", None)
+    properties = {name: dict(p) for name, p in (declared or {}).items()}
+    return {"type": "object", "properties": properties, "additionalProperties": declared is None}
+
+
 def read_options(properties: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The given options with the defaults of the others; `CrossplayError` names the nearest valid key."""
     for name, value in given.items():
         if name not in properties:
             raise CrossplayError(f'{where}: unknown option "{name}".{nearest(name, properties) or " It takes none."}')
-        schema = {k: v for k, v in properties[name].items() if k not in ("default", "description")}
+        schema = {k: v for k, v in properties[name].items() if k not in ("default", "description", "holds")}
         try:
             ActionSpec("data", schema=schema).check(value)
         except Invalid as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.agents.facets import described
 from crossplay.agents.prompt import (
     MEMBER_TEMPLATE,
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "model": {"type": "string", "default": "", "description": "model by name; or after the type: llm:NAME"},
+    "model": {"holds": "model", "type": "string", "default": "", "description": "model by name; or after the type: llm:NAME"},
     "temperature": {"type": "number", "minimum": 0, "maximum": 5, "default": 0.7, "description": "of sampling; 0: greedy"},
     "top_p": {"type": "number", "minimum": 0.01, "maximum": 1, "default": 1.0, "description": "of sampling"},
     "max_tokens": {"type": "integer", "minimum": 0, "default": 0, "description": "of an answer; 0: what its form needs"},
@@ -63,12 +63,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "rotate": {"type": "boolean", "default": False, "description": "list the options in an order drawn each turn, against position bias"},
     "talk": {"type": "boolean", "default": False, "description": "say something with each move, where the environment has hearers"},
     "confidence": {"type": "boolean", "default": False, "description": "report the model's probability of the chosen label"},
-    "instructions": {"type": "string", "default": "", "description": "text added after the rules"},
+    "instructions": {"holds": "words", "type": "string", "default": "", "description": "text added after the rules"},
     "words": {"type": "integer", "minimum": 1, "maximum": 2000, "default": 60, "description": "of a reason at most, where a team asks for reasons"},
-    "tools": {"type": "array", "default": [], "description": "what it may call: names, python:MODULE:FUNCTION, mcp:COMMAND (see Tools)"},
+    "tools": {"holds": "tools", "type": "array", "default": [], "description": "what it may call: names, python:MODULE:FUNCTION, mcp:COMMAND (see Tools)"},
     "tool_calls": {"type": "integer", "minimum": 1, "maximum": 64, "default": 4, "description": "rounds of tool calls in one decision at most"},
     "tool_seconds": {"type": "number", "minimum": 0.01, "maximum": 3600, "default": 30.0, "description": "that one call may take"},
-    "guards": {"type": "array", "default": [], "description": "hooks before and after every message: names or tables (see Tools)"},
+    "guards": {"holds": "guards", "type": "array", "default": [], "description": "hooks before and after every message: names or tables (see Tools)"},
 }  # fmt: skip
 
 
@@ -440,12 +440,14 @@ def _make(kind: type[Llm], rest: str, given: Mapping[str, Any], context: Context
 
 
 @options(**OPTIONS)
+@plain("model")
 def llm(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """An agent that reads the text view; rest: the model's name."""
     return _make(Llm, rest, options, context)
 
 
 @options(**OPTIONS)
+@plain("model")
 def vlm(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """An agent that reads the image view; rest: the model's name."""
     return _make(Vlm, rest, options, context)

@@ -15,7 +15,7 @@ from typing import Any
 from crossplay.agents.alpha_beta import search
 from crossplay.agents.connect_four import COLUMNS, position, solve
 from crossplay.agents.connect_four_book import look_up
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.envs.adapters.openspiel import replay
 from crossplay.kernel import Agent, CrossplayError, Observation, nearest
 from crossplay.kernel.fast import compiled
@@ -239,6 +239,7 @@ def _version() -> str:
     },
     params={"type": "object", "default": {}, "description": "parameters of a bot that OpenSpiel has registered"},
 )
+@plain("words")
 def openspiel_bot(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """A bot by name: uniform_random, mcts, alpha_beta, perfect, or one that OpenSpiel has registered."""
     from crossplay.envs.adapters._foreign import need

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.types import Action, CrossplayError, Fault, Held, Msg
@@ -123,7 +123,7 @@ async def _got(answer: Any) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-_AGENT = {"description": "an agent of the study by name, a type, or a table with type and options"}
+_AGENT = {"holds": "agent", "description": "an agent of the study by name, a type, or a table with type and options"}
 
 
 @options(
@@ -131,6 +131,7 @@ _AGENT = {"description": "an agent of the study by name, a type, or a table with
     then={**_AGENT, "default": None},
     at={"type": "integer", "minimum": 0, "default": 1, "description": "own turns that the first one plays"},
 )
+@plain()
 def relay(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """Two agents in one seat, one after the other: {"type": "relay", "first": "talker:strong", "then": "talker:weak"}."""
     made = []

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.seeds import uniform
@@ -132,11 +132,12 @@ class Verified(Agent):
 
 
 @options(
-    agent={"default": None, "description": "who is asked: an agent of the study by name, a type, or a table"},
+    agent={"holds": "agent", "default": None, "description": "who is asked: an agent of the study by name, a type, or a table"},
     k={"type": "integer", "minimum": 1, "maximum": 100, "default": 8, "description": "candidates at most"},
     noise={"type": "number", "minimum": 0, "maximum": 1, "default": 0.0, "description": "chance that a verdict is turned round; 0.5 is a coin"},
-    kinds={"type": "array", "items": {"type": "string"}, "default": [], "description": "errors that count, e.g. affordance; none named: all"},
+    kinds={"holds": "words", "type": "array", "items": {"type": "string"}, "default": [], "description": "errors that count, e.g. affordance; none named: all"},
 )  # fmt: skip
+@plain("agent")
 def verified(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """Reject and resample with the environment's verifier; rest or `agent`: who is asked ("verified:reasoner")."""
     inner = rest or options.get("agent")

@@ -61,6 +61,7 @@ _SCHEMA = option_schema(
             "description": "One after the other, the same way each round or in an order drawn each round; or all at once.",
         },
         "topic": {
+            "holds": "words",
             "type": "string",
             "default": "delivery",
             "description": f"The brief: {', '.join(TOPICS)}, or any text.",
@@ -72,6 +73,7 @@ _SCHEMA = option_schema(
             "description": "What speakers are called: nicknames dealt out by the block; the names of `people`; or nothing.",
         },
         "people": {
+            "holds": "words",
             "type": "array",
             "items": {"type": "string"},
             "default": None,
@@ -105,6 +107,7 @@ _SCHEMA = option_schema(
             "description": "Place of one more participant who always returns an error notice; 0: none.",
         },
         "language": {
+            "holds": "words",
             "type": "string",
             "default": "",
             "description": 'A language that is asked for, e.g. "English"; empty: none.',
@@ -117,11 +120,13 @@ _SCHEMA = option_schema(
             "description": "Longest message, in characters.",
         },
         "question": {
+            "holds": "words",
             "type": "string",
             "default": "",
             "description": "A last question that all answer at once after the discussion; empty: none.",
         },
         "choices": {
+            "holds": "words",
             "type": "array",
             "items": {"type": "string"},
             "default": None,

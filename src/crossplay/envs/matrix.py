@@ -86,6 +86,7 @@ _SCHEMA = option_schema(
             },
         },
         "actions": {
+            "holds": "words",
             "type": "array",
             "default": None,
             "description": "Names of the actions, equal for both seats.",

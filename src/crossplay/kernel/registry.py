@@ -27,6 +27,8 @@ class EnvFamily(Protocol):
 
     # code(rest) -> bool, where there is one: whether the name loads code of the user's, which a study
     # may only do with --trust.
+    # plain(rest) -> bool, where there is one: whether the name, though it is none of names(), is that of an
+    # installed environment and leads to no code, file or address, so that a study from elsewhere may say it.
 
     def names(self) -> Sequence[str]:
         """The parts after the family name, e.g. ("cramped_room", ...); () when open-ended."""
@@ -41,7 +43,11 @@ class EnvFamily(Protocol):
         ...
 
     def schema(self, rest: str) -> dict[str, Any]:
-        """JSON schema of the options (an object; each property has a description and default)."""
+        """JSON schema of the options (an object; each property has a description and default).
+
+        What a study from elsewhere may set: numbers, truth values, choices (`enum`), and text only where the
+        property says that it is plain words (`holds = "words"`).
+        """
         ...
 
 

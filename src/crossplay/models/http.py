@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ from crossplay.models.transport import Sent, Transport, failed
 from crossplay.models.types import Capabilities, ModelDown, ModelError, Reply, Request
 from crossplay.models.wire_chat import ChatStream, chat_body, read_chat
 from crossplay.models.wire_responses import ResponseStream, read_response, responses_body
+from crossplay.wire import is_loopback
 
 __all__ = ["HttpBackend"]
 
@@ -72,6 +73,19 @@ class HttpBackend:
     """A model behind an endpoint. Failed sendings are repeated, a bounded number of times and within a
     deadline, with one idempotency key; what may have been paid without an answer is counted as doubtful.
     """
+
+    @staticmethod
+    def plain(name: str, options: Mapping[str, Any]) -> str:
+        """Why a study from elsewhere may not say this ("": it may): only endpoints of this machine, without keys."""
+        url = options.get("url")
+        try:
+            parts = urlsplit(url) if isinstance(url, str) else None
+            here = parts is not None and parts.scheme in ("http", "https") and is_loopback(parts.hostname)
+        except ValueError:
+            return "the address cannot be read"
+        if options.get("key_env") or (parts is not None and (parts.username or parts.password)):
+            return "endpoints with keys"
+        return "" if here else "endpoints beyond this machine"
 
     def __init__(self, name: str, **options: Any) -> None:
         self.name = name

@@ -13,7 +13,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,12 @@ class LocalBackend:
     priced = ""
     repeats = True
     local = True
+
+    @staticmethod
+    def plain(name: str, options: Mapping[str, Any]) -> str:
+        """Why a study from elsewhere may not say this ("": it may): files only by a name of the catalogue."""
+        file = options.get("file", "") or name
+        return "" if isinstance(file, str) and named(file) is not None else f'"{file}" is none of the known models'
 
     def __init__(self, name: str, **options: Any) -> None:
         self.name = name

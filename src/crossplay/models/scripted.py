@@ -43,6 +43,11 @@ class ScriptedBackend:
     function of the request, instead of the hash (then the name should say what it does).
     """
 
+    @staticmethod
+    def plain(name: str, options: Mapping[str, Any]) -> str:
+        """A study from elsewhere may say it."""
+        return ""
+
     def __init__(
         self, name: str = "scripted", answer: Callable[[Request], str | Reply] | None = None, **options: Any
     ) -> None:

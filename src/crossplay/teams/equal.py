@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.kernel import Agent, CrossplayError, Observation
 from crossplay.kernel.types import Stop
 from crossplay.teams.protocols.vote import Vote
@@ -101,9 +101,10 @@ class Equal(Agent):
 
 
 @options(
-    of={"type": "string", "description": "the team, an agent of the study"},
+    of={"holds": "agent", "type": "string", "description": "the team, an agent of the study"},
     by={"type": "string", "enum": ["tokens", "cost"], "default": "tokens", "description": "what is equal"},
 )
+@plain("agent")
 def equal(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """The control of a team; rest: its name, where it is not an option."""
     name = rest or options["of"]

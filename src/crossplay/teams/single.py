@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.agents.facets import agent_facets, described
 from crossplay.agents.llm import Llm, Vlm, _news, _past
 from crossplay.agents.prompt import listed, static_text, talked
@@ -231,7 +231,8 @@ def _union(boxes: Sequence[Toolbox | None]) -> Toolbox | None:
     )
 
 
-@options(of={"type": "string", "default": "", "description": "the team, an agent of the study; or after the type: single:TEAM"})  # fmt: skip
+@options(of={"holds": "agent", "type": "string", "default": "", "description": "the team, an agent of the study; or after the type: single:TEAM"})  # fmt: skip
+@plain("agent")
 def single(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """A team's roles played by its one model in one conversation; rest: the team's name."""
     name = rest or options["of"]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.agents.facets import described
 from crossplay.agents.guards import Guards, make_guards
-from crossplay.kernel import Action, ActionSpec, Agent, CrossplayError, Fault, Observation, load, nearest
+from crossplay.kernel import Action, ActionSpec, Agent, CrossplayError, Fault, Observation, entries, load, nearest
 from crossplay.kernel.drivers import mode
 from crossplay.kernel.types import Stop
 from crossplay.models.options import read_options
@@ -330,15 +331,16 @@ _TABLE: dict[str, Any] = {"description": "a name, or a table with its settings"}
 
 
 @options(
-    members={"type": "array", "default": [], "description": "agents of the study by name (clones may be named twice), or types"},
+    members={"holds": "agent", "type": "array", "default": [], "description": "agents of the study by name (clones may be named twice), or types"},
     size={"type": "integer", "minimum": 1, "default": 1, "description": "every member that many times"},
-    protocol={**_TABLE, "default": "vote"},
-    topology={**_TABLE, "default": None},
+    protocol={"holds": "protocol", **_TABLE, "default": "vote"},
+    topology={"holds": "topology", **_TABLE, "default": None},
     silent={"type": "boolean", "default": False, "description": "show nobody's posts to anybody: the zero-message control"},
-    guards={"type": "array", "default": [], "description": "hooks before and after every message between members"},
-    names={"type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
-    present={"type": "array", "items": {"type": "string"}, "default": [], "description": "names of the members that take part (none: all)"},
+    guards={"holds": "guards", "type": "array", "default": [], "description": "hooks before and after every message between members"},
+    names={"holds": "words", "type": "array", "items": {"type": "string"}, "default": [], "description": "of the members, where not those of the agents"},
+    present={"holds": "words", "type": "array", "items": {"type": "string"}, "default": [], "description": "names of the members that take part (none: all)"},
 )  # fmt: skip
+@plain(partial(entries, "teams"))
 def team(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """A team; rest: the protocol, where it needs no settings ("team:debate")."""
     chosen = options["members"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import options
+from crossplay.agents.context import options, plain
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -367,6 +367,7 @@ def _read(body: Any) -> dict[str, str]:
         "description": "chance that a message to a neighbour is not sent",
     },
 )
+@plain(METHODS)
 def node(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A scripted player of `agentsnet`; rest: local (default), gather, random or constant."""
     method = rest or "local"

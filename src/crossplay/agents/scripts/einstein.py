@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossplay.agents.context import options as takes
+from crossplay.agents.context import plain
 from crossplay.envs.einstein.board import COMMON, DESTINATIONS, OWN, reaches
 from crossplay.envs.einstein.verify import can_share, certain, communication, possible
 from crossplay.kernel.agent import Agent
@@ -127,6 +128,7 @@ def _guess(data: Data) -> tuple[int, int] | None:
     guess={"type": "boolean", "default": False, "description": "try bins that are still possible when nothing follows"},
     noise={"type": "number", "minimum": 0, "maximum": 1, "default": 0.0, "description": "chance of a random action"},
 )
+@plain(("guess",))
 def reasoner(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The direct planner of `einstein`; rest "guess" is the option."""
     if rest not in ("", "guess"):

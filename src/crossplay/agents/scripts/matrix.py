@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from crossplay.agents.context import options, plain
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -149,6 +150,8 @@ class Strategy(Agent):
         return {"kind": self.kind, "name": self.name, "p": self.p}
 
 
+@options(p={"default": None, "description": "the chance of generous_tit_for_tat or random, in 0..1"})
+@plain("words")
 def strategy(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A classic strategy for `matrix`: `strategy:tit_for_tat`, `strategy:always_defect`, `strategy:random(0.3)`.
 

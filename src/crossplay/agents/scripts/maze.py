@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from crossplay.agents.context import options as takes
+from crossplay.agents.context import plain
 from crossplay.envs.maze.grade import agreed_path, claims_end, read, said
 from crossplay.envs.maze.grid import HIDDEN, OPEN, STEPS, WALL, Cell, distances, step
 from crossplay.envs.maze.views import cell_words
@@ -238,6 +239,7 @@ def _talk_state(data: Mapping[str, Any]) -> tuple[Cell, tuple[str, int] | None, 
         "description": "chance of saying how cells are written; talker:strong 0.95 (default), talker:weak 0.2",
     }
 )
+@plain(tuple(LEVELS))
 def talker(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A walker of `maze` whose only skill is grounding: `talker:strong`, `talker:weak`."""
     if rest and rest not in LEVELS:
@@ -250,6 +252,7 @@ def talker(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
 
 
 @takes()
+@plain()
 def grader(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The built-in reader in the seat `grader` of `maze/talk`."""
     return Grader()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crossplay.agents.context import options, plain
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -233,6 +234,8 @@ def _fits(cell: tuple[int, int, int], kind: int, colour: int) -> bool:
     return (cell[0] == kind if kind >= 0 else cell[0] in (KEY, BALL, BOX)) and colour in (-1, cell[1])
 
 
+@options()
+@plain()
 def explorer(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The scripted player of MiniGrid and the simpler BabyAI missions; takes no options."""
     if rest or options:

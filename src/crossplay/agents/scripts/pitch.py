@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from crossplay.agents.context import options, plain
 from crossplay.envs.pitch import moves
 from crossplay.envs.pitch.skills import guard, walk
 from crossplay.envs.pitch.words import Facts, Person, facts
@@ -60,6 +61,8 @@ class Striker(Agent):
             raise CrossplayError(f"striker: plays pitch, not {env.id}")
 
 
+@options()
+@plain()
 def striker(rest: str, options: Mapping[str, Any], context: Any = None) -> Striker:
     """The agent `striker`; it has neither variants nor options."""
     if rest or options:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import options
+from crossplay.agents.context import options, plain
 from crossplay.envs.qa import arithmetic, choice, synthetic
 from crossplay.kernel import Action, Agent, CrossplayError, Fault, Observation
 from crossplay.kernel.seeds import uniform
@@ -294,6 +294,7 @@ _CORRELATION = {
 
 
 @options()
+@plain()
 def scholar(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """The scripted expert of qa/synthetic, qa/arithmetic and qa/choice; takes no options."""
     if rest:
@@ -320,6 +321,7 @@ def scholar(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
         "description": "Standard deviation of normal noise on the logit of its confidence.",
     },
 )
+@plain("words")
 def answerer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic answerer for qa/synthetic: `answerer`, or `answerer:3` for channel 3."""
     settled = dict(options)
@@ -353,6 +355,7 @@ def answerer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
         "description": "Draw answers from the belief (false: the most likely one).",
     },
 )
+@plain("words")
 def believer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic agent with a belief that posts move, for qa/synthetic: `believer`, or `believer:3` for channel 3."""
     return Believer(**{**options, "channel": _channel("believer", rest, options["channel"])})

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import Context, options
+from crossplay.agents.context import Context, options, plain
 from crossplay.kernel import Agent, CrossplayError, Observation
 
 __all__ = ["Offered", "offered"]
@@ -45,6 +45,7 @@ class Offered(Agent):
 
 
 @options()
+@plain()
 def offered(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """The random player of moves in brackets."""
     if rest:

@@ -234,6 +234,10 @@ class _Family:
         """Whether the name loads a module of the user's: gym:my_package:MyGame-v0."""
         return ":" in rest
 
+    def plain(self, rest: str) -> bool:
+        """Whether Gymnasium has registered it, and it is no wrapper of other modules' environments."""
+        return rest in need("gymnasium", "gym").registry and not rest.startswith("GymV")
+
     def make(self, rest: str, options: Mapping[str, Any]) -> Env:
         """A fresh environment."""
         gym_id = _registered(rest)

@@ -63,6 +63,10 @@ class _Family:
         """The parts after `qa/`; `gym/TASK` stands for the tasks of reasoning-gym (`crossplay.envs.qa.gym.tasks`)."""
         return (*_KINDS, "gym/TASK")
 
+    def plain(self, rest: str) -> bool:
+        """Whether it is a task of reasoning-gym."""
+        return rest.startswith("gym/") and rest.removeprefix("gym/") in gym.tasks()
+
     def expert(self, rest: str) -> str | None:
         """The scripted agent that solves these questions, where there is one."""
         return _kind(rest).expert

@@ -1,0 +1,85 @@
+"""`Aside`: work on what studies name, done in a process of its own.
+
+Environments of other libraries may take long, print, or end the process that makes them; the server must not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from crossplay.kernel import CrossplayError
+from crossplay.web.desk import Desk, TooMany
+
+__all__ = ["aside"]
+
+T = TypeVar("T")
+SECONDS = 60.0
+"""That one piece of work may take."""
+
+
+def aside(desk: Desk, work: Callable[..., T], *given: Any) -> T:
+    """What `work(*given)` gives (both picklable), done beside the server; its `CrossplayError`s are raised here."""
+    return desk.part("aside", _Aside).call(work, *given)
+
+
+class _Aside:
+    """One process, started when it is first needed, and again where it was ended."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._turn = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+        desk.closing.append(self.close)
+
+    def call(self, work: Callable[..., T], *given: Any) -> T:
+        if not self._turn.acquire(timeout=SECONDS):
+            raise TooMany("another study is being looked at; try again in a moment")
+        try:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
+            fine, found = self._pool.submit(_work, work, given).result(SECONDS)
+        except TimeoutError:
+            self._end()
+            raise CrossplayError(f"this took longer than {SECONDS:g} s and was ended") from None
+        except BrokenExecutor:
+            self._end()
+            raise CrossplayError("this ended the process that looked at it: an environment or an agent cannot be made so") from None  # fmt: skip
+        finally:
+            self._turn.release()
+        if not fine:
+            raise CrossplayError(found)
+        return found  # type: ignore[no-any-return]
+
+    def _end(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in list(getattr(pool, "_processes", None) or {}):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+
+
+def _begin() -> None:
+    """Ctrl-C is for the server, which ends this; what libraries print is for nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+
+
+def _work(work: Callable[..., Any], given: tuple[Any, ...]) -> tuple[bool, Any]:
+    try:
+        return True, work(*given)
+    except CrossplayError as error:
+        return False, str(error)
+    except Exception as error:  # of a library
+        return False, f"{type(error).__name__}: {error}"
