@@ -28,12 +28,12 @@ STUDY = {
         "c": {"type": "answerer", "channel": 2},
         "talk": {
             "type": "team",
-            "members": ["a", "b", "c"],
+            "members": ["c", "a", "b"],
             "protocol": {"name": "debate", "rounds": 2},
             "topology": "ring",
         },
         "inner": {"type": "team", "members": ["b", "c"], "protocol": {"name": "debate", "rounds": 1}},
-        "nested": {"type": "team", "members": ["a", "inner"], "protocol": {"name": "debate", "rounds": 1}},
+        "nested": {"type": "team", "members": ["inner", "a"], "protocol": {"name": "debate", "rounds": 1}},
     },
     "lineups": {"talk": ["talk"], "nested": ["nested"], "a": ["a"]},
 }
@@ -89,6 +89,7 @@ def test_posts_are_those_of_the_trace(folder, talk):
 def test_who_spoke_to_whom_keeps_to_the_topology(talk):
     for one in talk:
         [d] = one.decisions
+        assert [m.name for m in d.members] == ["c", "a", "b"]  # in their places, not by their names
         assert (d.topology, d.protocol, d.rounds) == ("ring", "debate", 3)
         assert sorted(d.links) == [(0, 1), (1, 2), (2, 0)]
         author = {p.id: p.member for p in d.posts}
@@ -169,3 +170,14 @@ def test_calls_and_their_cost_are_the_members(tmp_path):
             assert (m.calls, m.tok_in, m.tok_out, m.cached, m.cpu_s) == (2, 200, 20, 80, 4.0)
             assert m.usd == pytest.approx((120 * 3.0 + 80 * 0.3 + 20 * 15.0) / 1e6)
         assert all(len(p.calls) == 1 and len(p.calls[0].call) == 32 for p in d.posts)
+
+
+def test_members_that_are_left_out_keep_their_place(tmp_path):
+    study = STUDY | {
+        "agents": STUDY["agents"] | {"two": {**STUDY["agents"]["talk"], "present": ["c", "b"]}},
+        "lineups": {"two": ["two"]},
+    }
+    for one in insides(played(study, tmp_path / "run"), "two"):
+        [d] = one.decisions
+        assert [(m.name, m.present) for m in d.members] == [("c", True), ("a", False), ("b", True)]
+        assert sorted(d.links) == [(0, 2), (2, 0)] and {p.member for p in d.posts} == {0, 2}

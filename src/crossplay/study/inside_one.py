@@ -241,7 +241,7 @@ class _Reader:
             rounds=1 + max(e.path[depth] for e in own),
             protocol=str((manifest.get("protocol") or {}).get("name", "")),
             topology=str(topology.get("name", "")),
-            links=[(int(a), int(b)) for a, b in topology.get("edges", ()) if a != b and b < len(members)],
+            links=_links(topology, members),
             members=members, question=self.words.question if not base else "",
         )  # fmt: skip
         inner: list[Decision] = []
@@ -295,22 +295,26 @@ def _id(e: Event) -> int:
 
 
 def _members(manifest: Mapping[str, Any], posts: Sequence[Event]) -> list[Member]:
-    """The members of a manifest; where it does not say, those who spoke, by their places."""
-    present = manifest.get("present") or ()
+    """The members in their places, which the paths of their posts tell; those who never spoke come where there is room."""
+    places = {e.path[-2]: str(unpack(e.note)["member"]) for e in posts}
     known = manifest.get("members") or {}
-    found = [
-        Member(
-            name=name, kind=str(m.get("kind", "")), models=list(m.get("models", ())), present=not present or name in present
-        )
-        for name, m in known.items()
-    ]  # fmt: skip
-    there = {m.name for m in found}
-    for e in sorted(posts, key=lambda e: e.path[-2]):
-        name = str(unpack(e.note)["member"])
-        if name not in there:
-            there.add(name)
-            found.append(Member(name=name))
-    return found
+    silent = [name for name in known if name not in places.values()]
+    size = max(len(known), max(places) + 1)
+    names = [places.get(i) or (silent.pop(0) if silent else f"member {i}") for i in range(size)]
+    present = manifest.get("present") or names
+    about = [known.get(name, {}) for name in names]
+    return [
+        Member(name=name, kind=str(m.get("kind", "")), models=list(m.get("models", ())), present=name in present)
+        for name, m in zip(names, about, strict=True)
+    ]
+
+
+def _links(topology: Mapping[str, Any], members: Sequence[Member]) -> list[tuple[int, int]]:
+    """The edges (writer, reader) of a topology, which numbers those who are present."""
+    there = [i for i, m in enumerate(members) if m.present]
+    if topology.get("n") != len(there):
+        return []
+    return [(there[int(a)], there[int(b)]) for a, b in topology.get("edges", ()) if a != b]
 
 
 def _sums(d: Decision) -> None:
