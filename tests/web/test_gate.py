@@ -65,7 +65,7 @@ def test_the_description_names_every_route(client):
     said = client.get("/api/v1/openapi.json").json()
     assert said["openapi"].startswith("3.1")
     for route in tables()[0]:
-        assert route.method.lower() in said["paths"]["/api/v1" + route.path], route
+        assert route.method.lower() in said["paths"]["/api/v1" + route.path.replace(":path}", "}")], route
 
 
 def test_bodies_have_limits(client):

@@ -43,6 +43,7 @@ def serve(
 
     """
     from crossplay.kernel import CrossplayError
+    from crossplay.wire import is_loopback
     from crossplay.wire.http.guard import token_from
     from crossplay.wire.http.house import House
 
@@ -52,7 +53,8 @@ def serve(
     except ImportError as error:
         raise CrossplayError(f"the page needs {error.name}: pip install 'crossplay[web]'") from error
 
-    token = token_from(token_env, name[0] if name else host, "--name" if name else "--host")
+    outside = next((n for n in (host, *(name or ())) if not is_loopback(n)), host)  # any way in from elsewhere
+    token = token_from(token_env, outside, "--host" if outside == host else "--name")
     folder.mkdir(parents=True, exist_ok=True)
     desk = Desk(folder)
     house = House(make_app(desk, host, token, name or ()), host, port, sockets=True, extra="web")

@@ -132,7 +132,7 @@ def answered(answer: Any) -> Response:
     if isinstance(answer, Download):
         headers = {"cache-control": f"private, max-age={answer.lasts}" if answer.lasts else "no-store"}
         if answer.name:
-            plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in answer.name)
+            plain = "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "-" for c in answer.name)
             headers["content-disposition"] = f'attachment; filename="{plain}"'
         return Response(answer.content, media_type=answer.kind, headers=headers)
     return Response(msgspec.json.encode(answer), media_type="application/json", headers={"cache-control": "no-store"})

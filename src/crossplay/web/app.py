@@ -22,13 +22,15 @@ import crossplay.web.play
 import crossplay.web.service
 from crossplay.web.api import PREFIX, Route, bind
 from crossplay.web.desk import Desk
-from crossplay.web.gate import COOKIE, Gate
+from crossplay.web.gate import COOKIE, Gate, cookie_of
 from crossplay.web.openapi import openapi
 from crossplay.wire.http.bodies import Bounded
 
 __all__ = ["make_app", "tables"]
 
 STATIC = Path(__file__).parent / "static"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
+"""All that could be tried, so that a wrong one is answered in words."""
 
 
 def tables() -> tuple[list[Route], list[tuple[str, Any, str]]]:
@@ -60,7 +62,9 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
             return JSONResponse({"error": "the token is wrong"}, 401)
         answer = JSONResponse({"owner": True})
         if token:
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", path="/")
+            # The browser says whether it came by TLS (the gate has compared the rest of the Origin with the Host).
+            tls = request.headers.get("origin", "").startswith("https://")
+            answer.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", path="/", secure=tls)
         return answer
 
     async def who(request: Request) -> Response:
@@ -71,13 +75,33 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
 
     guests = {PREFIX + r.path for r in routes if r.access == "guest"}
     owned = [_Owned(route) if route.path not in guests else route for route in bind(desk, routes)]
-    table: list[BaseRoute] = [
+    api: list[BaseRoute] = [
         StarletteRoute(f"{PREFIX}/openapi.json", description),
         StarletteRoute(f"{PREFIX}/login", login, methods=["POST"]),
         StarletteRoute(f"{PREFIX}/who", who),
         *owned,
+    ]
+
+    async def nothing(request: Request) -> Response:
+        known = sorted(
+            {
+                m
+                for r in api
+                if isinstance(r, StarletteRoute) and r.path_regex.match(request.url.path)
+                for m in r.methods or ()
+            }
+        )
+        if known:
+            return JSONResponse(
+                {"error": f"{request.url.path} knows {', '.join(known)}"}, 405, {"allow": ", ".join(known)}
+            )
+        text = f"there is no {request.url.path}; {PREFIX}/openapi.json says what there is"
+        return JSONResponse({"error": text}, 404)
+
+    table: list[BaseRoute] = [
+        *api,
         *(WebSocketRoute(path, _socket(desk, handler, access)) for path, handler, access in sockets),
-        StarletteRoute(f"{PREFIX}/{{rest:path}}", _nothing, methods=["GET", "POST", "PUT", "DELETE"]),
+        StarletteRoute(f"{PREFIX}/{{rest:path}}", nothing, methods=METHODS),
         Mount("/static", StaticFiles(directory=STATIC)),
         StarletteRoute("/{rest:path}", page),
     ]
@@ -88,10 +112,6 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
         desk.close()
 
     return Gate(Bounded(Starlette(routes=table, lifespan=life)), host, token, names)
-
-
-async def _nothing(request: Request) -> Response:
-    return JSONResponse({"error": f"there is no {request.url.path}; {PREFIX}/openapi.json says what there is"}, 404)
 
 
 class _Owned(StarletteRoute):

@@ -68,7 +68,7 @@ class Desk:
         found = []
         for pattern in ("*/manifest.sqlite", "*/*/manifest.sqlite", "*/*/*/manifest.sqlite"):
             found += ["~".join(p.parent.relative_to(self.root).parts) for p in self.root.glob(pattern)]
-        return sorted(found)
+        return sorted(name for name in found if _sayable(name))
 
     def part(self, name: str, make: Callable[[Desk], T]) -> T:
         """The state of a service module, made when it is first needed."""
@@ -97,3 +97,11 @@ class Desk:
         for close in reversed(self.closing):
             close()
         self.closing.clear()
+
+
+def _sayable(name: str) -> bool:
+    """Whether it can be said in an address: file names may be bytes that are no text."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
