@@ -33,13 +33,15 @@ export const duration = (s) => (s < 1 ? `${number(s * 1000, 0)} ms` : s < 100 ? 
 /**
  * A table whose rows come in pages, sorted and filtered by whoever holds them, so that 100,000 rows are no burden.
  * columns: [{key, title, cell(row) -> node or text, number, sort (false: cannot be sorted by it)}].
- * load({offset, limit, sort, down, search}) -> {rows, total}. Returns {element, again()}.
+ * load({offset, limit, sort, down, search}) -> {rows, total}.
+ * Returns {element, again(changes)}; changes: of offset, sort and so on, e.g. {offset: 0} when a filter has changed.
  */
 export function pagedTable({ columns, load, limit = 50, search = true, caption = "", sort = "", down = false, empty = "Nothing here yet." }) {
   const state = { offset: 0, limit, sort, down, search: "" };
   const head = h("thead"), body = h("tbody"), foot = h("div.row.apart"), said = h("p.error", { role: "alert" });
   let asked = 0;
-  async function again() {
+  async function again(changes = {}) {
+    Object.assign(state, changes);
     const mine = ++asked;
     try {
       const { rows, total } = await load({ ...state });
