@@ -34,7 +34,7 @@ CLOCK = {
     "description": "wait: the world waits for answers; deadline: S: each has S seconds; tick: HZ: so many ticks a second",
     "examples": ["wait", "deadline: 10", "tick: 5"],
 }
-ORDER = ("study", "environments", "agents", "models", "lineups", "questions", "conduct", "budget", "controls")
+ORDER = ("study", "environments", "agents", "models", "lineups", "questions", "conduct", "budget", "controls", "people")
 
 
 class Family(msgspec.Struct):
