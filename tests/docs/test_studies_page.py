@@ -10,6 +10,7 @@ from doc_pages import DOCS, fences, pages, rows
 
 from crossplay.kernel import Channel, Conduct, CrossplayError
 from crossplay.study import spec
+from crossplay.study.people import People
 from crossplay.study.spec import Controls, EnvSpec, LineupSpec, Question, Study, parse_study
 from crossplay.study.stage import Stage
 
@@ -24,6 +25,7 @@ TABLES = {
     "conduct": set(Conduct.__struct_fields__),
     "conduct.mail": set(Channel.__struct_fields__),
     "budget": set(spec._BUDGET),
+    "people": set(People.__struct_fields__),
     "agents": {"type", "skills", "options", "path"},
 }
 
@@ -57,6 +59,7 @@ def test_the_keys_are_those_that_the_reader_takes():
         ("controls", Controls()),
         ("conduct", Conduct()),
         ("conduct.mail", Channel()),
+        ("people", People()),
         ("environments", EnvSpec("x")),
         ("lineups", LineupSpec(["x"])),
     ],

@@ -87,6 +87,10 @@ def load_run(folder: Path) -> tuple[RunFolder, Study]:
         for mine, more in pairs:
             for name, spec in more.items():
                 mine.setdefault(name, spec)
+        if first.people is not None and other.people is not None and first.people.blocks != other.people.blocks:
+            run.close()
+            raise CrossplayError(f"{folder}: its studies number the blocks of participants otherwise (people.blocks)")
+        first.people = first.people or other.people
         first.blocks += [b for b in other.blocks if b not in first.blocks]
     return run, first
 
