@@ -27,6 +27,7 @@ from crossplay.web.play.seats import Person
 __all__ = [
     "FOLDER",
     "PERSON",
+    "SEATED",
     "Game",
     "Keeper",
     "Kept",
@@ -44,8 +45,10 @@ __all__ = [
 PERSON = "person"
 """The name of the agent of all seats for people, and the word that says so in a `RoomSpec`."""
 FOLDER = "room"
-REFUSED = ("python", "worker", "open", "human", "a2a")
+REFUSED = ("python", "worker", "open", "person", "human", "a2a")
 """Types that run code, start processes, ask other machines or need a terminal."""
+SEATED = ("open", "person")
+"""Types whose seats people take here: those of rooms, and those of studies with participants."""
 LONGEST = 20_000  # characters of a consent text
 
 

@@ -45,6 +45,7 @@ from crossplay.web.play.clock import Beat
 from crossplay.web.play.lines import Line
 from crossplay.web.play.record import (
     PERSON,
+    SEATED,
     Game,
     Keeper,
     Kept,
@@ -90,7 +91,7 @@ class Room:
         first = game.plays[0].cell if game.plays else game.stage.cells[0]
         self.env = game.stage.probes[first.env]
         agents = game.stage.study.agents
-        self.seats = {s: Seat(s, agents[a].type == "open", a) for s, a in zip(self.env.seats, first.seats, strict=True)}
+        self.seats = {s: Seat(s, agents[a].type in SEATED, a) for s, a in zip(self.env.seats, first.seats, strict=True)}
         self.status: Status = "waiting"
         self.why = ""
         self.pace, self.speed = parse_clock(self.env.clock)
@@ -441,7 +442,7 @@ class Room:
         self.beat = (self.beat or Beat(self.speed)) if self.pace == "tick" else None
         for name, agent in zip(self.env.seats, cell.seats, strict=True):
             seat = self.seats[name]
-            seat.agent, seat.person = agent, stage.study.agents[agent].type == "open"
+            seat.agent, seat.person = agent, stage.study.agents[agent].type in SEATED
 
     async def _played(self, env: Any, this: Play, shelved: Shelved | None) -> Outcome:
         """The episode on the engine's driver; from the top again where a tick is to be asked anew."""
