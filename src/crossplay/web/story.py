@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from crossplay.study.spec import Study
 from crossplay.study.verify import load_run
 from crossplay.web.desk import Conflict, Desk, NotFound, TooMany
 
-__all__ = ["Replays", "Story", "names_of", "replays", "story_of"]
+__all__ = ["Replays", "Story", "finite", "names_of", "replays", "seat_of", "story_of"]
 
 OPEN = 32
 """Replays that are open at a time, those of WebSockets included."""
@@ -204,6 +205,11 @@ def names_of(desk: Desk, story: Story) -> tuple[dict[str, tuple[str, ...]], str]
             return {s: tuple(replay.env.spec(s).names) for s in story.seats}, ""
     except CrossplayError as error:
         return {}, str(error)
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has them; None for what is none."""
+    return float(value) if math.isfinite(value) else None
 
 
 def seat_of(story: Story, seat: str) -> str:

@@ -17,7 +17,7 @@ from crossplay.study.ticks import Tick, marks, tick_of
 from crossplay.web.api import Download, Route
 from crossplay.web.desk import Conflict, Desk, NotFound
 from crossplay.web.replay import picture_of, replay_socket, words
-from crossplay.web.story import Story, names_of, replays, seat_of, story_of
+from crossplay.web.story import Story, finite, names_of, replays, seat_of, story_of
 
 __all__ = [
     "ROUTES",
@@ -168,7 +168,7 @@ def episode_head(desk: Desk, run: str, episode: str) -> EpisodeHead:
     found = EpisodeHead(
         run, story.id, r.cell, extra.get("env", r.env_id), r.env_id, r.lineup, extra.get("group", r.lineup),
         extra.get("role", ""), _number(r.root), _number(r.block), r.replicate, r.attempt, r.status, r.detail, r.ticks,
-        {k: _finite(v) for k, v in r.score.items()}, extra.get("metrics", {}), story.study.metric or "",
+        {k: finite(v) for k, v in r.score.items()}, extra.get("metrics", {}), story.study.metric or "",
         _seats(desk, story), r.wall_s, r.world.hex(), r.mind.hex(), marks(story.rows), not why_not, why_not,
         {s: list(n) for s, n in names.items() if n}, practice=bool(r.extra.get("practice")),
     )  # fmt: skip
@@ -182,10 +182,6 @@ def episode_head(desk: Desk, run: str, episode: str) -> EpisodeHead:
 def _number(value: int | str) -> int | str:
     """Numbers that a browser cannot hold exactly stand as text."""
     return value if isinstance(value, str) or abs(value) < 1 << 53 else str(value)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _seats(desk: Desk, story: Story) -> list[Seat]:
@@ -207,7 +203,7 @@ def _seats(desk: Desk, story: Story) -> list[Seat]:
         agent = story.cell.agents.get(seat, "")
         kind = str(manifests.get(agent, {}).get("kind", ""))
         counts = story.record.counts.get(seat, {})
-        total = _finite(totals[seat]) if seat in totals else None
+        total = finite(totals[seat]) if seat in totals else None
         given = [v for v, _ in views[seat].most_common()]
         found.append(Seat(seat, agent, kind_words(kind), kind in ("team", "single"), total, counts, given))
     return found

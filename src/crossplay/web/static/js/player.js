@@ -1,6 +1,6 @@
 // A recorded episode that is played again by the server: asks for ticks, passes pictures and texts on to where they are shown.
 
-import { path, socket } from "./api.js";
+import { get, path, socket } from "./api.js";
 import { header } from "./screen.js";
 
 /**
@@ -12,10 +12,10 @@ export class Player {
     Object.assign(this, { where: path`/ws/replay/${run}/${episode}`, told, why, items: [], turn: 0, watching: 0, waiting: [], line: null, hopeless: false, closed: false });
   }
 
-  /** What is shown from now on: [{item: "world" or "SEAT:VIEW", screen: a Screen, text: (text) => ...}]. tick: which one, null to go on. */
+  /** What is shown from now on: [{item: "world" or "SEAT:VIEW", screen: a Screen, text: (text) => ...}]. tick: which one, null to go on. Resolves as `show`. */
   watch(items, tick = null) {
     this.items = items;
-    this.say(tick === null ? { watch: [] } : { watch: [], tick }); // the list itself is filled in by `say`
+    return this.ask(tick === null ? { watch: [] } : { watch: [], tick }); // the list itself is filled in by `say`
   }
 
   /** Show one tick. Resolves when it, or one that was asked for later, is on the screen. */
@@ -101,5 +101,33 @@ export class Player {
     const done = this.waiting.filter(([mine]) => mine <= turn);
     this.waiting = this.waiting.filter(([mine]) => mine > turn);
     for (const [, resolve] of done) resolve();
+  }
+}
+
+const CHUNK = 100; // ticks that are fetched together
+
+/** The trace of an episode, fetched some ticks at a time and ahead of where one looks. */
+export class Trace {
+  constructor(run, episode) {
+    this.base = path`/runs/${run}/episodes/${episode}`;
+    this.chunks = new Map();
+  }
+
+  chunk(n) {
+    if (!this.chunks.has(n)) {
+      const kept = {};
+      kept.coming = get(`${this.base}/ticks`, { from: n * CHUNK, to: n * CHUNK + CHUNK - 1 }).then((found) => { [kept.ticks, kept.last] = [found.ticks, found.last]; });
+      kept.coming.catch(() => this.chunks.delete(n));
+      this.chunks.set(n, kept);
+    }
+    return this.chunks.get(n);
+  }
+
+  /** What happened at a tick, undefined after the last one. */
+  async tick(n) {
+    const kept = this.chunk(Math.floor(n / CHUNK));
+    if (!kept.ticks) await kept.coming;
+    if (n % CHUNK > CHUNK / 2 && kept.last > n + CHUNK / 2) this.chunk(Math.floor(n / CHUNK) + 1);
+    return kept.ticks[n % CHUNK];
   }
 }

@@ -7,7 +7,10 @@ const body = (value) => (typeof value === "string" ? value : JSON.stringify(valu
 
 /** "return 120, soups 6": the study's metric first. */
 export function score(head, most = 3) {
-  const names = Object.keys(head.score).sort((a, b) => (b === head.metric) - (a === head.metric));
+  const seats = Array.isArray(head.seats) ? head.seats.map((s) => s.seat) : Object.keys(head.seats);
+  const rank = (k) => (k === head.metric ? 0 : seats.some((s) => k.startsWith(`${s}_`)) ? 2 : 1); // what concerns all before what concerns one seat
+  const all = Object.keys(head.score).sort((a, b) => rank(a) - rank(b));
+  const names = rank(all[0]) < 2 && most < 4 ? all.filter((k) => rank(k) < 2) : all;
   return names.slice(0, most).map((k) => `${k} ${head.score[k] === null ? "not known" : number(head.score[k])}`).join(", ");
 }
 

@@ -3,13 +3,12 @@
 import { get, link, path } from "../api.js";
 import { calm, fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { Player } from "../player.js";
+import { Player, Trace } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
 import { crumbs, duration, number, tell } from "../ui.js";
 import { happened, prompts, score } from "../told.js";
 
-const CHUNK = 100; // ticks that are fetched together
 const ORDER = ["image", "text of skills", "text", "data", "array"];
 const NAMES = { image: "Picture", text: "Text", "text of skills": "Text of skills", data: "Data", array: "Array" };
 
@@ -20,7 +19,7 @@ export async function show(root, { parts, query }) {
   const base = path`/runs/${run}/episodes/${head.id}`;
   let tick = Math.min(Number(query.step) || 0, head.ticks);
   let seat = head.seats.some((s) => s.seat === query.seat) ? query.seat : head.seats[0].seat;
-  const screens = [], chunks = new Map();
+  const trace = new Trace(run, head.id);
   let panels = [];
 
   // -- what the server draws -----------------------------------------------------------------------------
@@ -39,13 +38,12 @@ export async function show(root, { parts, query }) {
   const worldText = h("pre.world", { tabIndex: 0, "aria-label": "The world in words" });
   const stage = h("div.stage", {}, canvas, worldText);
   const world = new Screen(canvas);
-  screens.push(world);
   canvas.hidden = worldText.hidden = true;
 
   function watch() {
     const items = [{ item: "world", screen: { show: (m) => { canvas.hidden = false; return world.show(m); } }, text: (t) => { worldText.hidden = false; worldText.textContent = t; } }];
     for (const p of panels) if (p.open()) items.push({ item: `${seat}:${p.name}`, screen: { show: p.picture }, text: p.text });
-    player.watch(items, bar.going() ? null : tick);
+    return player.watch(items, bar.going() ? null : tick);
   }
 
   /** The views of the seat that is looked at, the one that its agent was given most often first. */
@@ -56,7 +54,7 @@ export async function show(root, { parts, query }) {
     names.sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b));
     panels = names.map(panel);
     fill(sees, h("div.views", {}, panels.map((p) => p.element)));
-    watch();
+    return watch();
   }
 
   function panel(name) {
@@ -77,19 +75,6 @@ export async function show(root, { parts, query }) {
   }
 
   // -- what the trace says ----------------------------------------------------------------------------------
-  function chunk(n) {
-    if (!chunks.has(n)) {
-      const found = get(`${base}/ticks`, { from: n * CHUNK, to: n * CHUNK + CHUNK - 1 });
-      chunks.set(n, found.then((c) => { chunks.get(n).ticks = c.ticks; return c.ticks; }));
-      found.catch(() => chunks.delete(n));
-    }
-    return chunks.get(n);
-  }
-  async function told(t) {
-    const ready = chunks.get(Math.floor(t / CHUNK))?.ticks;
-    return (ready || (await chunk(Math.floor(t / CHUNK))))[t % CHUNK];
-  }
-
   const said = h("section.panel.told", { "aria-label": "What happened at this tick" });
   const asked = h("div");
   const tickTitle = h("h2", {}, "Tick 0");
@@ -100,8 +85,7 @@ export async function show(root, { parts, query }) {
     tick = now;
     const mine = ++latest;
     bar.at(tick);
-    const found = await told(tick).catch((error) => { tell(error.message, "bad"); return null; });
-    if (tick % CHUNK > CHUNK / 2 && tick + CHUNK <= head.ticks) chunk(Math.floor(tick / CHUNK) + 1);
+    const found = await trace.tick(tick).catch((error) => { tell(error.message, "bad"); return null; });
     if (mine !== latest) return;
     fill(tickTitle, tick >= head.ticks ? `After the last move (tick ${tick})` : `Tick ${tick}`);
     canvas.setAttribute("aria-label", `The world at tick ${tick}`);
@@ -114,7 +98,7 @@ export async function show(root, { parts, query }) {
   /** It stands still: the address keeps the place, prompts and answers are read. */
   const rest = calm(async () => {
     keep({ step: tick, seat });
-    const now = tick, found = await told(now).catch(() => null);
+    const now = tick, found = await trace.tick(now).catch(() => null);
     if (!found?.inside.some((i) => i.call) || now !== tick) return;
     try {
       const { calls } = await get(`${base}/calls`, { tick: now });
@@ -172,9 +156,9 @@ export async function show(root, { parts, query }) {
     head.replayed && h("h2", {}, "What each seat saw"), head.replayed && seats, sees,
     asked, about(head));
   if (!head.replayed) player.why(head.why_not);
-  else views();
+  const seen = head.replayed ? views() : rest();
   await arrived(tick);
-  if (!head.replayed) rest();
+  await Promise.race([seen, new Promise((done) => setTimeout(done, 5000))]); // some worlds take long to begin
   return () => { clearInterval(timer); bar.close(); player.close(); for (const p of [...panels, { screen: world }]) p.screen?.close(); };
 }
 
