@@ -5,7 +5,7 @@ Each plot is of one environment. Nothing here knows HTML; drawings come from `st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from crossplay.measure.stats.compare import DETERMINISTIC
 from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
 from crossplay.measure.stats.robust import profile
 from crossplay.study import svg
-from crossplay.study.tables import Costs, Result, Row, Scores
+from crossplay.study.tables import NO_MARGIN, Costs, Result, Row, Scores
 
 __all__ = [
     "ALONE",
@@ -136,7 +136,7 @@ def differences_plot(result: Result, env: str) -> Plot | None:
     each = f"{POINTS} grey points, evenly by rank, for {thinned:,} blocks" if thinned else "One grey point per block"
     said = (
         f"{title}. {each}; above them the mean with its Holm-adjusted {result.level:.0%} interval. "
-        f"Dashed: no difference; shaded: the margin of {result.margin:g}."
+        "Dashed: no difference" + (f"; shaded: the margin of {result.margin:g}." if result.margin > NO_MARGIN else ".")
     )
     drawn = svg.strips(strips, title, f"difference of {result.metric}", result.margin)
     return Plot("differences", env, title, said, drawn, ("lineup", "block", "difference"), numbers)

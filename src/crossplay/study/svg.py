@@ -414,8 +414,10 @@ text{fill:#1d2125;font-size:13px;paint-order:stroke;stroke:#fff;stroke-width:3px
 """What a page defines, for a drawing without one: light, on white."""
 
 
-def standing_alone(drawing: str, width: int = 900) -> str:
-    """A drawing of this module as a file of its own: with its colours, a name space and a width in pixels."""
+def standing_alone(drawing: str, width: int = 900, styled: bool = True) -> str:
+    """A drawing of this module as XML of its own: with a name space, and (styled) with colours and a width in pixels."""
     head, rest = drawing.split(">", 1)
-    head = head.replace('width="100%"', f'width="{width}"')
-    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{ALONE}</style>{rest}'
+    head += ' xmlns="http://www.w3.org/2000/svg">'
+    if not styled:  # a page may refuse styles in markup: how wide it must be stands as data
+        return head.replace('style="min-width:', 'data-wide="') + rest
+    return head.replace('width="100%"', f'width="{width}"') + f"<style>{ALONE}</style>{rest}"

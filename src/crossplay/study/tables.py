@@ -21,6 +21,7 @@ from crossplay.study.sessions import Asked, Attendance, asked_of, attendance_of,
 from crossplay.study.spec import Study
 
 __all__ = [
+    "NO_MARGIN",
     "Answer",
     "Costs",
     "Payoff",
@@ -34,6 +35,8 @@ __all__ = [
     "result_of",
 ]
 
+NO_MARGIN = 1e-12
+"""Where nothing is to count as tied: a margin that no interval lies inside of."""
 LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 
 

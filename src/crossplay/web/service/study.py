@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from crossplay.kernel import CrossplayError, nearest
+from crossplay.study.across import MOST, Across, Played, across
 from crossplay.study.inside import inside_of
 from crossplay.study.inside_page import sentences
 from crossplay.study.named import lineup_words
@@ -17,7 +18,7 @@ from crossplay.study.plots import PLOTS, Plot, difference_words, estimate_words,
 from crossplay.study.progress import stamp_of
 from crossplay.study.spec import Study
 from crossplay.study.svg import standing_alone
-from crossplay.study.tables import Result, metrics_of, result_of, sentence
+from crossplay.study.tables import NO_MARGIN, Result, metrics_of, result_of, sentence
 from crossplay.study.verify import load_run
 from crossplay.teams.ledger import TeamLedger
 from crossplay.web.api import Download, Route
@@ -69,7 +70,7 @@ def _load(folder: Path, metric: str) -> Loaded:
         if metric and metric not in metrics:
             raise CrossplayError(f'{folder.name} has no metric "{metric[:80]}".{nearest(metric[:80], metrics)}')
         if metric and metric != study.metric:  # the margin is in units of the study's own metric
-            study = msgspec.structs.replace(study, metric=metric, margin=0.0)
+            study = msgspec.structs.replace(study, metric=metric, margin=NO_MARGIN)
         agents: dict[str, Any] = {}
         for source in run.sources():
             agents.update(source.get("agents", {}))
@@ -218,7 +219,8 @@ def show_plot(desk: Desk, run: str, plot: PlotName, query: PlotQuery) -> PlotVie
     env, found = _plot(desk, run, plot, query)
     if found is None:
         return PlotView(plot, env, PLOTS[plot], EMPTY[plot], "", [])
-    return PlotView(plot, env, found.title, found.said, found.svg, list(found.legend))
+    drawn = standing_alone(found.svg, styled=False) if found.svg else ""
+    return PlotView(plot, env, found.title, found.said, drawn, list(found.legend))
 
 
 def plot_svg(desk: Desk, run: str, plot: PlotName, query: PlotQuery) -> Download:
@@ -226,7 +228,7 @@ def plot_svg(desk: Desk, run: str, plot: PlotName, query: PlotQuery) -> Download
     _, found = _plot(desk, run, plot, query)
     if found is None or not found.svg:
         raise NotFound(EMPTY[plot] if found is None else found.said)
-    text = found.svg if query.inline else standing_alone(found.svg)
+    text = standing_alone(found.svg, styled=not query.inline)
     name = "" if query.inline else f"{run}-{found.env}-{plot}.svg"
     return Download(text.encode(), "image/svg+xml", name)
 
@@ -266,7 +268,35 @@ def show_teams(desk: Desk, run: str) -> Teams:
         return desk.kept(("teams", folder), stamp_of(folder), read)
 
 
+# -- runs side by side ---------------------------------------------------------------------------------------
+class CompareQuery(msgspec.Struct):
+    """runs: names of 2 to 8 runs, the one that the others are compared with first. metric: another one than their studies'."""
+
+    runs: list[Text]
+    metric: Text = ""
+
+
+def compare_runs(desk: Desk, query: CompareQuery) -> Across:
+    """Several runs side by side: the environments and blocks they share, their scores and costs, what changed.
+
+    Lineups of one name are compared, paired where the blocks are the same worlds. Runs that share no environment or
+    are measured by different things are refused.
+    """
+    if len(set(query.runs)) < len(query.runs):
+        raise CrossplayError("a run stands twice; name different ones to compare")
+    if not 2 <= len(query.runs) <= MOST:
+        raise CrossplayError(f"{len(query.runs)} runs: expected 2 to {MOST} different ones to compare")
+    found = {run: load(desk, run, query.metric) for run in query.runs}
+    return across(
+        {
+            run: Played(x.result, x.study.root, x.env_ids, x.agents, {k: s.seats for k, s in x.study.lineups.items()})
+            for run, x in found.items()
+        }
+    )
+
+
 ROUTES = [
+    Route("GET", "/compare", compare_runs),
     Route("GET", "/runs/{run}/result", show_result),
     Route("GET", "/runs/{run}/teams", show_teams),
     Route("GET", "/runs/{run}/plots/{plot}.svg", plot_svg, kind="image/svg+xml"),

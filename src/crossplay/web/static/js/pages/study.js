@@ -57,7 +57,7 @@ export async function show(root, { parts, query }) {
     const env = chosen.env;
     const said = view.said.filter((s) => s.env === env);
     const rest = said.filter((s) => s.kind === "comparison");
-    const line = (s) => h("li", { class: s.kind === "best" ? "best" : s.verdict }, s.ask && h("b", {}, s.ask), verdict(s.verdict, s.word), s.word && " ", s.sentence, s.marks.map((m) => [" ", h("span.badge", {}, m)]));
+    const line = (s) => h("li", { class: s.kind === "best" ? "best" : s.verdict }, s.ask && h("b", {}, s.ask), verdict(s.verdict, s.word), s.word && " ", s.sentence, s.kind === "question" && s.marks.map((m) => [" ", h("span.badge", {}, m)]));
     return h("div", {}, several && h("h2", {}, env),
       h("ul.answers", {}, said.filter((s) => s.kind === "question").map(line), rest.length <= 8 && rest.map(line), said.filter((s) => s.kind === "best").map(line)),
       rest.length > 8 && h("details", {}, h("summary", {}, `All ${rest.length} comparisons with ${r.baseline} in words`), h("ul.answers", {}, rest.map(line))),
@@ -103,8 +103,14 @@ export async function show(root, { parts, query }) {
     const table = { cost: costs, faults: faults, scores }[plot]?.(view, chosen.env);
     if (!found.svg) return h("div", {}, h("p.quiet", {}, found.said), table);
     const drawn = figure(found.said, found.svg, { name: `${run}-${plot}`, csv: link(path`/runs/${run}/plots/${plot}.csv`, asked) });
-    if (plot === "payoff") drawn.querySelector("svg").replaceWith(h("div.heatbox", { tabIndex: 0, role: "region", "aria-label": found.title }, drawn.querySelector("svg").cloneNode(true)));
-    drawn.querySelector("svg").after(legendOf(found.legend, plot === "profiles") || "");
+    const svg = drawn.querySelector("svg");
+    svg.after(legendOf(found.legend, plot === "profiles") || "");
+    if (plot === "payoff") { // wider than a phone: it scrolls by itself
+      const box = h("div.heatbox", { tabIndex: 0, role: "region", "aria-label": found.title });
+      svg.replaceWith(box);
+      box.append(svg);
+      svg.style.minWidth = svg.dataset.wide || "";
+    }
     return h("div", {}, drawn, table);
   }
 

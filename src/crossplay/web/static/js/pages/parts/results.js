@@ -26,7 +26,7 @@ export function spentOf(row) {
   const parts = [];
   if (row.calls) parts.push(`${number(row.calls)} calls`, `${number(row.tokens)} tokens`);
   if (row.money) parts.push(`${number(row.money, row.money < 1 ? 4 : 2)} USD`);
-  else if (row.money === null) parts.push("no price known");
+  else if (row.money === null && row.calls) parts.push("no price known");
   if (row.cpu_s) parts.push(`${number(row.cpu_s, 1)} CPU s`);
   return h("span", {}, parts.length ? parts.join(", ") : "nothing");
 }
