@@ -40,11 +40,12 @@ class Line:
         self.closed: tuple[int, str] | None = None  # (code, why)
         self._words: deque[bytes] = deque()
         self._shot: Shot | None = None
+        self._place = 0  # how many of the words come before the moment
         self._wake = asyncio.Event()
         self._encoder = Encoder()
 
     def tell(self, message: Any) -> None:
-        """Send a message; those told are sent in order, before the moment that is shown then."""
+        """Send a message; those told are sent in order."""
         if len(self._words) >= WAITING:
             self.close(1013, "nothing is read here")
             return
@@ -54,7 +55,7 @@ class Line:
     def show(self, shot: Shot) -> None:
         """Show a moment, in the place of one that was not sent yet."""
         self.skipped += self._shot is not None
-        self._shot = shot
+        self._shot, self._place = shot, len(self._words)
         self._wake.set()
 
     def look(self, views: Sequence[str]) -> None:
@@ -75,12 +76,13 @@ class Line:
                 return []
             self._wake.clear()
             await self._wake.wait()
-        out: list[str | bytes] = [word.decode() for word in self._words]
+        words: list[str | bytes] = [word.decode() for word in self._words]
         self._words.clear()
         shot, self._shot = self._shot, None
         if shot is not None:
-            out += await self._drawn(shot)
-        return out
+            place = self._place
+            words[place:place] = await self._drawn(shot)
+        return words
 
     async def _drawn(self, shot: Shot) -> list[str | bytes]:
         """A moment as messages: a picture first, so that what is told of the turn finds it there."""

@@ -174,8 +174,8 @@ class Room:
         line.tell(self.told(name))
         for said in seat.heard:
             line.tell({"kind": "heard", **said})
-        if seat.shot is not None:
-            line.show(seat.shot)
+        if (shot := seat.now()) is not None:
+            line.show(shot)
         self.changed(but=line)
         return line
 
@@ -189,8 +189,8 @@ class Room:
     def show_again(self, line: Line, name: str = "") -> None:
         """Show the moment anew, e.g. to somebody who wants other views."""
         seat = self.seats.get(name)
-        if seat is not None and seat.line is line and seat.shot is not None:
-            line.show(seat.shot)
+        if seat is not None and seat.line is line and (shot := seat.now()) is not None:
+            line.show(shot)
 
     def leave(self, line: Line) -> None:
         """A connection is gone. Nobody is replaced: the seat waits for its person, or the conduct serves."""
@@ -506,6 +506,8 @@ class Room:
             turn = seat.open(obs, self.number, episode.totals[i])
             number = turn.id
             facts = {"last": turn.last, "reward": turn.reward, "audience": list(turn.audience)}
+            if seat.has_answered:
+                facts["answered"] = True  # the tick is asked again, because another seat was handed over
             if turn.legal is not None:
                 facts["legal"] = turn.names()
             if self.pace == "deadline":

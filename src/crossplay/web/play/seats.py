@@ -167,6 +167,21 @@ class Seat:
             self.tally.over += 1
         self._given = None
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether an answer to the open turn was accepted."""
+        return self.turn is not None and self._given is not None and self._given[0] == self.turn.id
+
+    def now(self) -> Shot | None:
+        """What is shown now, for whoever comes (back): the time that is left and what was answered are of this moment."""
+        shot, turn = self.shot, self.turn
+        if shot is None or turn is None or shot.number != turn.id:
+            return shot
+        facts = {**shot.facts, "answered": self.has_answered}
+        if self.pace == "deadline":
+            facts["left"] = turn.left()
+        return msgspec.structs.replace(shot, facts=facts)
+
     def hear(self, said: dict[str, Any]) -> None:
         """Keep and tell what somebody said to this seat."""
         self.heard.append(said)

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -92,7 +93,10 @@ async def serve_room(desk: Desk, socket: WebSocket) -> None:
             room.leave(line)
             for task in (sending, hearing):
                 task.cancel()
-            await asyncio.gather(sending, hearing, return_exceptions=True)
+            await asyncio.wait({sending, hearing})
+        for task in (sending, hearing):
+            if not task.cancelled() and not isinstance(task.exception(), (WebSocketDisconnect, NoneType)):
+                task.result()
         await _close(socket, *(line.closed or (1000, "")))
     except WebSocketDisconnect:
         return
