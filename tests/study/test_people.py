@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tomllib
 from collections import Counter
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_blocks_belong_to_participants_and_the_file_reads_back():
     made = study()
     assert made.blocks == list(range(12))
     assert [made.people.of(b) for b in (0, 1, 2, 11, 12)] == [1, 1, 2, 6, 7]
-    again = parse_study(__import__("tomllib").loads(made.toml()))
+    again = parse_study(tomllib.loads(made.toml()))
     assert again.digest() == made.digest()
     assert again.people == made.people
 
