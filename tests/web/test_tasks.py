@@ -3,11 +3,12 @@
 import os
 import time
 
+import msgspec
 import pytest
 
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 from crossplay.web.service import tasks as service
-from crossplay.web.service.tasks import Log, running, start, stop_task, task, tasks
+from crossplay.web.service.tasks import Kept, Log, running, start, stop_task, task, tasks
 
 
 @pytest.fixture
@@ -43,6 +44,14 @@ def test_a_command_runs_beside_the_server_and_gives_its_result(desk):
     assert (end.state, end.code) == ("done", 0)
     assert "smollm2-135m" in {e["model"]["name"] for e in end.result}
     assert tasks(desk).tasks[0].id == made.id
+
+
+def test_a_result_may_outlive_its_task(desk, tmp_path):
+    file = tmp_path / "kept" / "list.json"
+    made = start(desk, "models list", "all", ["models", "list", "--json"], keep=file)
+    end = over(desk, made.id)
+    kept = msgspec.json.decode(file.read_bytes(), type=Kept)
+    assert (kept.code, kept.result) == (0, end.result)
 
 
 def test_what_fails_says_why(desk):
@@ -93,7 +102,7 @@ def test_tasks_end_with_the_server_and_leave_no_files(tmp_path, slow):
 
 
 def test_ended_tasks_are_forgotten_in_the_end(desk, monkeypatch):
-    monkeypatch.setattr(service, "KEPT", 1)
+    monkeypatch.setattr(service, "REMEMBERED", 1)
     ids = []
     for _ in range(3):
         ids.append(start(desk, "models list", "", ["models", "list"]).id)

@@ -24,14 +24,15 @@ import msgspec
 
 from crossplay.agents.remote.process import Child
 from crossplay.kernel import nearest
+from crossplay.train.files import put
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 
-__all__ = ["ROUTES", "Log", "Task", "TaskList", "TaskView", "running", "start", "stop_task", "task", "tasks"]
+__all__ = ["ROUTES", "Kept", "Log", "Task", "TaskList", "TaskView", "running", "start", "stop_task", "task", "tasks"]
 
 AT_ONCE = 4
 """Tasks that run at a time."""
-KEPT = 50
+REMEMBERED = 50
 """Tasks that are remembered after their end."""
 COMMANDS = ("gallery", "models", "run", "worker")
 PATIENCE_S = 10.0
@@ -47,7 +48,7 @@ class Task(msgspec.Struct, kw_only=True):
     id: its name in addresses. kind: what it does, e.g. "gallery check". title: what with, in words.
     command: the same on a command line. state: running; done (exit code 0), failed, or stopped by somebody.
     code: its exit code, null while it runs. started, ended: seconds since 1970. runs: names of the run folders
-    that it writes, as far as they are there.
+    that it writes, as far as they are there. about: what no other task may be about meanwhile, "" for anything.
     """
 
     id: str
@@ -59,6 +60,15 @@ class Task(msgspec.Struct, kw_only=True):
     started: float = 0.0
     ended: float | None = None
     runs: list[str] = []
+    about: str = ""
+
+
+class Kept(msgspec.Struct):
+    """A result that outlives its task: when it came (seconds since 1970), the exit code, what was printed as JSON."""
+
+    at: float
+    code: int
+    result: Any
 
 
 class TaskView(Task, kw_only=True):
@@ -85,8 +95,8 @@ class _Going(msgspec.Struct, kw_only=True):
 
     task: Task
     child: Child
-    about: str
     folder: Path | None
+    keep: Path | None
     out: Path
     errors: Path
     json: bool
@@ -119,11 +129,20 @@ def _tasks(desk: Desk) -> _Tasks:
     return desk.part("tasks", _Tasks)
 
 
-def start(desk: Desk, kind: str, title: str, args: Sequence[str], folder: Path | None = None, about: str = "") -> Task:
+def start(
+    desk: Desk,
+    kind: str,
+    title: str,
+    args: Sequence[str],
+    folder: Path | None = None,
+    about: str = "",
+    keep: Path | None = None,
+) -> Task:
     """Start `crossplay ARGS` and give the task; kind and title say what it is, in words.
 
     args: a command of ours (`COMMANDS`); with "--json" what it prints becomes the result, and what it tells on the way
-    the log. folder: where it writes runs. about: what only one task at a time may be about.
+    the log. folder: where it writes runs. about: what only one task at a time may be about. keep: a file that the result
+    is written to in the end (`Kept`).
     Raises `Conflict` where one is, `TooMany` beyond `AT_ONCE`, `Forbidden` for what starts only from the command line.
     """
     args = [str(a) for a in args]
@@ -132,7 +151,7 @@ def start(desk: Desk, kind: str, title: str, args: Sequence[str], folder: Path |
     here = _tasks(desk)
     with here.lock:
         busy = [g for g in here.found.values() if g.task.state == "running"]
-        if about and any(g.about == about for g in busy):
+        if about and any(g.task.about == about for g in busy):
             raise Conflict(f"{about} is already being worked on; wait for it, or stop it")
         if len(busy) >= AT_ONCE:
             raise TooMany(f"{AT_ONCE} tasks are running, which is as many as there may be; wait for one, or stop one")
@@ -141,12 +160,9 @@ def start(desk: Desk, kind: str, title: str, args: Sequence[str], folder: Path |
         child = Child(
             [sys.executable, "-m", "crossplay", *args], {**os.environ, "PYTHONUNBUFFERED": "1"}, log=out, errors=errors
         )
-        task = Task(
-            id=name, kind=kind, title=title, command=shlex.join(["crossplay", *args]), started=round(time.time(), 3)
-        )
-        going = _Going(
-            task=task, child=child, about=about, folder=folder, out=out, errors=errors, json="--json" in args
-        )
+        command, now = shlex.join(["crossplay", *args]), round(time.time(), 3)
+        task = Task(id=name, kind=kind, title=title, command=command, started=now, about=about)
+        going = _Going(task=task, child=child, folder=folder, keep=keep, out=out, errors=errors, json="--json" in args)
         here.found[name] = going
         _forget(here)
     threading.Thread(target=_watch, args=(here, going), daemon=True).start()
@@ -155,7 +171,7 @@ def start(desk: Desk, kind: str, title: str, args: Sequence[str], folder: Path |
 
 def _forget(here: _Tasks) -> None:
     ended = [g for g in here.found.values() if g.task.state != "running"]
-    for going in ended[: max(0, len(ended) - KEPT)]:
+    for going in ended[: max(0, len(ended) - REMEMBERED)]:
         del here.found[going.task.id]
         for file in (going.out, going.errors):
             file.unlink(missing_ok=True)
@@ -165,6 +181,9 @@ def _watch(here: _Tasks, going: _Going) -> None:
     """Wait for its end and say how it was."""
     code = going.child.process.wait()
     going.child.close(0.0)
+    if going.keep is not None and (result := _result(going)) is not None:
+        with contextlib.suppress(OSError):  # a result that cannot be kept is still told
+            put(going.keep, msgspec.json.encode(Kept(round(time.time(), 3), code, result)))
     with here.lock:
         task = going.task
         task.code, task.ended = code, round(time.time(), 3)
@@ -189,7 +208,7 @@ def running(desk: Desk, about: str) -> Task | None:
     """The task that is about this and runs now."""
     here = _tasks(desk)
     with here.lock:
-        found = [g for g in here.found.values() if g.about == about and g.task.state == "running"]
+        found = [g for g in here.found.values() if g.task.about == about and g.task.state == "running"]
     return _now(desk, found[0]) if found else None
 
 
@@ -215,13 +234,18 @@ def task(desk: Desk, task: str, query: Log) -> TaskView:
     now = _now(desk, going)
     files = [going.errors] if going.json else [going.out, going.errors]
     log = [line for file in files for line in _tail(file, query.lines)]
-    result = None
-    if going.json and now.state != "running":
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            if going.out.stat().st_size <= LARGEST:
-                result = msgspec.json.decode(going.out.read_bytes())
+    result = _result(going) if now.state != "running" else None
     told = {name: getattr(now, name) for name in Task.__struct_fields__}
     return TaskView(**told, log=log[-query.lines :] if query.lines else [], result=result)
+
+
+def _result(going: _Going) -> Any:
+    """What it printed as JSON, None where that is not its way, or too much."""
+    if going.json:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            if going.out.stat().st_size <= LARGEST:
+                return msgspec.json.decode(going.out.read_bytes())
+    return None
 
 
 def _tail(file: Path, lines: int) -> list[str]:
