@@ -19,10 +19,11 @@ const PAGES = [
   [/^\/new$/, "new_study"],
   [/^\/play$/, "rooms"],
   [/^\/play\/(?<room>[^/]+)$/, "play"],
+  [/^\/people$/, "people"],
   [/^\/people\/(?<study>[^/]+)$/, "people"],
   [/^\/take-part\/(?<ticket>[^/]+)$/, "take_part"],
 ];
-const MENU = [["/", "Runs"], ["/new", "New study"], ["/play", "Play"], ["/gallery", "Gallery"], ["/models", "Models"], ["/workers", "Workers"]];
+const MENU = [["/", "Runs"], ["/new", "New study"], ["/play", "Play"], ["/people", "People"], ["/gallery", "Gallery"], ["/models", "Models"], ["/workers", "Workers"]];
 const GUESTS = ["play", "take_part"]; // pages that need no more than their link
 
 let leave = null;

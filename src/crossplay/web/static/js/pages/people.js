@@ -1,0 +1,132 @@
+// A study with people, as its owner sees it: links for participants, who is where, who left; and the list of all such studies.
+
+import { get, path, post } from "../api.js";
+import { fill, h, style } from "../dom.js";
+import { attempt, crumbs, number, tell } from "../ui.js";
+
+const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"] };
+const AGAIN_MS = 3000;
+
+export async function show(root, { parts }) {
+  style("people");
+  return parts.study ? one(root, parts.study) : all(root);
+}
+
+async function all(root) {
+  const { studies } = await get("/people");
+  fill(root, h("h1", {}, "Experiments with people"),
+    studies.length
+      ? h("div.grid", {}, studies.map((s) => h("div.panel.stack", {},
+        h("h2.first", {}, h("a", { href: path`/people/${s.name}` }, s.title)),
+        h("p.quiet", {}, s.name.replaceAll("~", " / ")),
+        meter(s.complete, s.wanted, "sessions complete"),
+        s.open && h("p", {}, h("span.badge.going", {}, "open for participants")))))
+      : h("div.panel.stack", {}, h("p", {}, "No study in the served folder has participants."),
+        h("p", {}, "Put a study file there that seats a person, ", h("code", {}, '[agents.me] type = "person"'), ", and has a table ", h("code", {}, "[people]"),
+          " with how many take part, what they agree to and what they are asked. The folder ", h("code", {}, "examples"), " has one, people.toml.")));
+}
+
+async function one(root, study) {
+  const at = path`/people/${study}`;
+  const top = h("div.stack"), doing = h("div.stack"), list = h("div.stack"), more = h("div.stack");
+  const opened = new Set(); // details that were opened, so that a new look leaves them so
+  let view = null, gone = false, timer = 0, sign = "";
+  fill(root, crumbs(["/people", "Experiments with people"], [null, study.replaceAll("~", " / ")]), top, doing, list, more);
+
+  async function look(next = null) {
+    clearTimeout(timer);
+    view = next || (await get(at));
+    if (gone) return;
+    const now = JSON.stringify(view);
+    if (now !== sign && !root.contains(document.activeElement?.closest?.("dialog, .keep"))) {
+      sign = now;
+      draw();
+    }
+    timer = setTimeout(() => look().catch(() => { timer = setTimeout(() => look().catch(() => null), 2 * AGAIN_MS); }), AGAIN_MS);
+  }
+  const act = (where, body, button) => attempt(async () => { const next = await post(at + where, body); sign = ""; await look(next); return next; }, button);
+
+  function draw() {
+    const a = view.attendance;
+    fill(top, h("h1", {}, view.title), view.description && h("p", {}, view.description),
+      view.problem && h("p.error", { role: "alert" }, view.problem),
+      h("div.people-facts", {},
+        h("div.panel", {}, meter(a.complete, a.wanted, "sessions complete"), h("p.quiet", {}, words(a))),
+        h("dl.facts.panel", {},
+          h("dt", {}, "Partners"), h("dd", {}, view.partners.join(", ")),
+          h("dt", {}, "Where"), h("dd", {}, view.environments.join("; ")),
+          h("dt", {}, "Each plays"), h("dd", {}, `${a.episodes} episodes that count`),
+          h("dt", {}, "Results"), h("dd", {}, view.run ? h("a", { href: path`/runs/${view.run}` }, "tables so far") : "after the first participant"))));
+    const count = h("input", { type: "number", min: 1, max: Math.max(1, view.invite), value: Math.min(1, view.invite) || 1, id: "count", disabled: !view.invite });
+    fill(doing, h("div.row.people-do", {},
+      h("label", { for: "count" }, "New participants"), count,
+      h("button.main", { disabled: !view.invite, onclick: (e) => act("/invite", { count: Number(count.value) }, e.target) }, "Make links"),
+      view.invite ? h("span.quiet", {}, `${number(view.invite)} of ${number(a.wanted)} places are free`) : h("span.quiet", {}, "all places are taken"),
+      view.open && h("button", { onclick: (e) => act("/close", {}, e.target), title: "Its run can then be used by other programs; links stay good" }, "Close")),
+    view.rest > 0 && h("div.panel.row.apart", {},
+      h("span", {}, view.resting ? "The lineups without people are being played." : `${number(view.rest)} episodes of lineups without people (floor, ceiling, pairs of agents) are still to be played.`),
+      !view.resting && h("button", { onclick: (e) => act("/rest", {}, e.target) }, "Play them now")));
+    fill(list, h("h2", {}, "Participants"), view.sessions.length ? table() : h("p.quiet", {}, "Nobody is invited yet. Make links and send each person one; nothing is recorded before they agree."));
+    const order = h("details", { open: opened.has("orders"), ontoggle: (e) => opened[e.target.open ? "add" : "delete"]("orders") },
+      h("summary", {}, `Orders of partners (${number(view.orders.length)})`),
+      h("ol", {}, view.orders.map((o) => h("li", {}, o.join(" \u2192 ")))));
+    fill(more, order);
+  }
+
+  function table() {
+    const waiting = view.sessions.filter((s) => s.status === "invited");
+    return h("div.stack", {},
+      waiting.length > 1 && h("div.row", {}, h("button", { onclick: () => copy(waiting.map((s) => location.origin + s.link).join("\n"), `${waiting.length} links`) }, `Copy ${waiting.length} unused links`)),
+      h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Participants" }, h("table", {},
+        h("thead", {}, h("tr", {}, ["Participant", "State", "How far", "Episodes", "Begun anew", "Link", ""].map((t, i) => h(i === 3 || i === 4 ? "th.number" : "th", { scope: "col" }, t)))),
+        h("tbody", {}, view.sessions.map(line)))));
+  }
+
+  function line(s) {
+    const [kind, text] = STATUS[s.status];
+    const going = s.status === "going" || s.status === "invited";
+    return h("tr", {},
+      h("th", { scope: "row", title: s.order.join(" \u2192 ") }, s.participant),
+      h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", s.here && h("span.badge.good", {}, "here now")),
+      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`)) : h("small", {}, s.doing)),
+      h("td.number", {}, `${s.episodes} of ${view.attendance.episodes}`),
+      h("td.number", {}, s.again || ""),
+      h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`) }, "Copy link")),
+      h("td", {}, going && h("button.danger", { onclick: (e) => ending(s, e.target) }, "End")));
+  }
+
+  function ending(s, button) {
+    const box = h("dialog", { "aria-labelledby": "ending" },
+      h("h2.first", { id: "ending" }, `End the session of ${s.participant}?`),
+      h("p", {}, "Its link is worth nothing from then on. What is finished stays in the tables, marked as incomplete, and its place in the orders is free for somebody else."),
+      h("div.row", {}, h("button.danger", { onclick: async () => { box.close(); await act(`/sessions/${s.number}/end`, {}, button); } }, "End it"), h("button", { autofocus: true, onclick: () => box.close() }, "Keep it")));
+    box.addEventListener("close", () => box.remove());
+    root.append(box);
+    box.showModal();
+  }
+
+  await look();
+  return () => { gone = true; clearTimeout(timer); };
+}
+
+const meter = (value, max, what) => h("div", {}, h("p.people-count", {}, h("strong", {}, `${number(value)} of ${number(max)}`), ` ${what}`), h("progress", { value, max, "aria-label": `${value} of ${max} ${what}` }));
+
+function words(a) {
+  const found = [`${a.took_part} took part`];
+  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["invited", "invited and not begun"]]) if (a[k]) found.push(`${a[k]} ${text}`);
+  if (a.rows > 1) found.push(`orders are balanced after every ${a.rows} complete sessions`);
+  return `${found.join(", ")}.`;
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    tell(`Copied ${what}.`);
+  } catch {
+    const box = h("dialog", { "aria-label": what }, h("p", {}, "Copy this:"), h("textarea", { readOnly: true, rows: 6 }, text), h("button", { onclick: () => box.close() }, "Close"));
+    box.addEventListener("close", () => box.remove());
+    document.body.append(box);
+    box.showModal();
+    box.querySelector("textarea").select();
+  }
+}
