@@ -68,8 +68,8 @@ class Change(msgspec.Struct):
 class Table(msgspec.Struct):
     """One environment by its id, as two or more runs played it.
 
-    common: blocks that all of them met; met: run -> its blocks. paired: whether equal blocks are equal worlds (one
-    root seed). notes: what to know before reading.
+    common: blocks that all of them met; met: run -> its blocks. paired: whether equal blocks are equal worlds in
+    all of them (one root seed). notes: what to know before reading.
     """
 
     env: str
@@ -140,11 +140,11 @@ def _table(env_id: str, of: Mapping[str, str], runs: Mapping[str, Played]) -> Ta
     notes = []
     if not one_root:
         said = ", ".join(f"{name} {root}" for name, root in roots.items())
-        notes.append(f"the root seeds differ ({said}): blocks of one name are different worlds, nothing is paired")
+        notes.append(f"the root seeds differ ({said}): where they do, blocks of one name are different worlds")
     margins = {runs[name].result.margin for name in of}
     if len(margins) > 1:
         notes.append("the runs name different margins, so nothing counts as tied")
-    changes = _changes(list(of), scores, runs, one_root, margins.pop() if len(margins) == 1 else NO_MARGIN)
+    changes = _changes(list(of), scores, runs, margins.pop() if len(margins) == 1 else NO_MARGIN)
     if len(changes) > 1:
         notes.append(f"{len(changes)} differences: each interval is widened for that many (Bonferroni)")
     common = set.intersection(*met.values()) if one_root else set()
@@ -155,7 +155,6 @@ def _changes(
     names: Sequence[str],
     scores: Mapping[str, Mapping[str, Scores]],
     runs: Mapping[str, Played],
-    one_root: bool,
     margin: float,
 ) -> list[Change]:
     """Every lineup against the first run that has one of its name."""
@@ -166,7 +165,7 @@ def _changes(
     found = []
     for lineup, name, first in pairs:
         mine, base = scores[name][lineup], scores[first][lineup]
-        paired = one_root and bool(set(mine.blocks) & set(base.blocks))
+        paired = runs[name].root == runs[first].root and bool(set(mine.blocks) & set(base.blocks))
         if not paired and min(len(mine.blocks), len(base.blocks)) < 2:
             continue
         result = runs[first].result

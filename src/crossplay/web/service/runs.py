@@ -135,6 +135,7 @@ class Shelf:
         self._watches: dict[Path, tuple[Watch, threading.Lock]] = {}
         self._listings: dict[Path, tuple[Listing, threading.Lock]] = {}
         self._lock = threading.Lock()
+        threading.Thread(target=_warm, daemon=True, name="crossplay imports").start()
 
     def look(self, name: str) -> tuple[Watch, Progress]:
         """How far a run is now. Raises `NotFound`."""
@@ -169,6 +170,12 @@ class Shelf:
             if folder not in kept:
                 kept[folder] = make(folder), threading.Lock()
             return kept[folder]
+
+
+def _warm() -> None:
+    """Load what the first result and the first table of episodes need, while somebody looks at the list."""
+    import polars  # noqa: F401
+    import scipy.stats  # noqa: F401
 
 
 def shelf_of(desk: Desk) -> Shelf:

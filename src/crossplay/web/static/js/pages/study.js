@@ -44,7 +44,10 @@ export async function show(root, { parts, query }) {
     const list = [["answers", "Answers", answers], ...PLOTS.map(([key, title]) => [key, title, () => plotTab(key)])];
     if (head.teams) list.push(["teams", "Teams", () => teamsTab(run)]);
     list.push(["cells", "Progress", async () => cells()], ["about", "About", async () => about()]);
-    fill(holder, tabs(list, chosen.tab, (key) => { chosen.tab = key; keep({ tab: key === "answers" ? "" : key }); }));
+    return new Promise((made) => { // what is shown first is there when this is done, or why not
+      const told = list.map(([key, title, make]) => [key, title, () => make().finally(() => setTimeout(made))]);
+      fill(holder, tabs(told, chosen.tab, (key) => { chosen.tab = key; keep({ tab: key === "answers" ? "" : key }); }));
+    });
   }
 
   // -- answers -------------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ export async function show(root, { parts, query }) {
   }
 
   heading();
-  draw();
+  const drawn = draw();
 
   // A run that goes on: the head at once, what it says now and then, but never under the reader's hands.
   let due = 0, took = 0;
@@ -160,7 +163,7 @@ export async function show(root, { parts, query }) {
     head = await get(path`/runs/${run}`).catch(() => head);
     loading = null;
     const kept = holder.contains(document.activeElement) || !document.getSelection().isCollapsed;
-    if (!kept) draw();
+    if (!kept) await draw();
     heading();
     took = performance.now() - began;
   }
@@ -170,5 +173,6 @@ export async function show(root, { parts, query }) {
     heading();
     due ||= setTimeout(look, Math.max(AGAIN, 4 * took));
   }, { run });
+  await drawn;
   return () => { stop(); clearTimeout(due); };
 }
