@@ -116,7 +116,7 @@ def compare(desk: Desk, run: str, query: CompareQuery) -> Compared:
     in_env = [p for p in played if p.env == here.env]
     choices = Choices(
         _once(p.env for p in played),
-        _once(p.block for p in in_env),
+        sorted(_once(p.block for p in in_env), key=lambda b: (not b.isdigit(), b.isdigit() and int(b), b)),
         _once(p.lineup for p in in_env),
         sorted({p.replicate for p in in_env}),
     )

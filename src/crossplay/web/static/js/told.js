@@ -69,18 +69,20 @@ function inside(tick) {
 
 const BORROWED = { shared: "an equal request of this run was answered before; nothing was sent", hit: "the answer of another cassette", given: "put there by hand" };
 
-/** Prompt and answer of each call of a tick. */
-export function prompts(calls) {
+/** Prompt and answer of each call of a tick. tick: its trace, which knows the members of teams by their place. */
+export function prompts(calls, tick) {
   if (!calls.length) return null;
+  const few = calls.length <= 2; // of many, the answers are seen at once and the prompts are folded
+  const member = (c) => tick.inside.find((i) => i.kind === "post" && i.seat === c.seat && i.path.join() === c.path.join())?.data?.member;
   return [h("h2", {}, calls.length === 1 ? "What was asked and answered" : `What was asked and answered (${calls.length} calls)`), calls.map((c) => {
     const facts = [
       c.borrowed ? BORROWED[c.borrowed] : c.wait_ms !== null && `answered after ${duration(c.wait_ms / 1000)}`, (c.tok_in > 0 || c.tok_out > 0) && `${number(c.tok_in)} tokens in, ${number(c.tok_out)} out`,
       c.cached > 0 && `${number(c.cached)} of them from the endpoint's cache`, c.finish && `ended by ${c.finish}`, c.sent > 1 && `sent ${c.sent} times`, c.doubtful > 0 && `${c.doubtful} sendings possibly paid twice`,
     ].filter(Boolean).join("; ");
     return h("section.panel.call", {},
-      h("h3", {}, `${c.seat}: ${c.kind === "model" ? "" : `${c.kind} `}${c.name}`, c.path.length > 0 && h("small.quiet", {}, ` at ${c.path.join(".")}`)), h("p.quiet", {}, facts),
+      h("h3", {}, `${c.seat}${member(c) && member(c) !== c.seat ? `, ${member(c)}` : ""}: ${c.kind === "model" ? "" : `${c.kind} `}${c.name}`, c.path.length > 0 && h("small.quiet", {}, ` at ${c.path.join(".")}`)), h("p.quiet", {}, facts),
       c.missing && h("p.quiet", {}, `The prompt is not known: ${c.missing}.`),
-      c.prompt.map((m, i) => h("details.turn", { open: i === c.prompt.length - 1 }, h("summary", {}, m.role), h("pre.saying", {}, m.text), m.images.map(([high, wide]) => h("small.quiet", {}, `with a picture of ${wide} x ${high} pixels`)), m.tool_calls.length > 0 && h("pre", {}, JSON.stringify(m.tool_calls, null, 1)))),
+      c.prompt.map((m, i) => h("details.turn", { open: few && i === c.prompt.length - 1 }, h("summary", {}, m.role), h("pre.saying", {}, m.text), m.images.map(([high, wide]) => h("small.quiet", {}, `with a picture of ${wide} x ${high} pixels`)), m.tool_calls.length > 0 && h("pre", {}, JSON.stringify(m.tool_calls, null, 1)))),
       c.arguments !== null && h("pre.saying", {}, body(c.arguments)),
       h("div.answer", {}, h("small", {}, c.error ? "No answer" : "Answer"), h("pre.saying", { class: c.error ? "error" : null }, c.error || c.answer || "(empty)"), c.wanted.length > 0 && h("pre", {}, JSON.stringify(c.wanted, null, 1))),
       Object.keys(c.settings).length > 0 && h("details", {}, h("summary", {}, "Settings"), h("dl.facts", {}, Object.entries(c.settings).map(([k, v]) => [h("dt", {}, k), h("dd", {}, body(v))]))));

@@ -102,7 +102,7 @@ export async function show(root, { parts, query }) {
     if (!found?.inside.some((i) => i.call) || now !== tick) return;
     try {
       const { calls } = await get(`${base}/calls`, { tick: now });
-      if (now === tick) fill(asked, prompts(calls));
+      if (now === tick) fill(asked, prompts(calls, found));
     } catch (error) {
       fill(asked, h("p.error", {}, error.message));
     }
