@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from crossplay.kernel import make_env as make_env
     from crossplay.kernel import play as play
     from crossplay.study.ablate import ablate as ablate
+    from crossplay.study.api import episode as episode
     from crossplay.study.api import open_run as open_run
     from crossplay.study.api import result as result
     from crossplay.study.api import run as run
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from crossplay.study.spec import parse_study as parse_study
     from crossplay.study.tables import Result as Result
     from crossplay.study.verify import verify as verify
+    from crossplay.study.widgets import Episode as Episode
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,7 @@ _WHERE = {
     "Conduct": "kernel",
     "CrossplayError": "kernel",
     "Env": "kernel",
+    "Episode": "study.widgets",
     "Fault": "kernel",
     "Lineup": "kernel",
     "Msg": "kernel",
@@ -67,6 +70,7 @@ _WHERE = {
     "batch": "kernel",
     "check": "envs.check",
     "columns": "kernel",
+    "episode": "study.api",
     "load_study": "study.spec",
     "loop": "kernel",
     "make_agent": "agents",

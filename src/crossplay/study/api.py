@@ -1,4 +1,4 @@
-"""Studies from Python: `run`, `result`, `open_run`, as the package `crossplay` offers them.
+"""Studies from Python: `run`, `result`, `episode`, `open_run`, as the package `crossplay` offers them.
 
 Each does what the command of that name does, without printing.
 """
@@ -18,8 +18,9 @@ from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
 from crossplay.study.tables import Result, result_of
 from crossplay.study.verify import load_run
+from crossplay.study.widgets import Episode
 
-__all__ = ["open_run", "result", "run"]
+__all__ = ["episode", "open_run", "result", "run"]
 
 T = TypeVar("T")
 
@@ -63,6 +64,11 @@ def result(folder: str | Path) -> Result:
 def open_run(folder: str | Path) -> RunFolder:
     """A run, open to read: `episodes()` and `frame()` are Polars tables, `events(id)` one episode."""
     return RunFolder.open(folder)
+
+
+def episode(folder: str | Path, asked: str = "") -> Episode:
+    """An episode of a run, to look at. asked: its id or the beginning, LINEUP:BLOCK, or "" for the first of the baseline."""
+    return Episode(folder, asked)
 
 
 def _study(study: Study | Mapping[str, Any] | str | Path) -> Study:

@@ -143,6 +143,18 @@ class Result(msgspec.Struct):
         """Plain data for --json."""
         return msgspec.to_builtins(self)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from crossplay.study.widgets import result_html
+
+        return result_html(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """The same, and as text for those that show no HTML."""
+        from crossplay.study.widgets import result_text
+
+        return {"text/plain": result_text(self), "text/html": self._repr_html_()}
+
 
 class _Episode(msgspec.Struct):
     """What tables need of one episode."""
