@@ -78,7 +78,7 @@ async function one(root, study) {
     return h("div.stack", {},
       waiting.length > 1 && h("div.row", {}, h("button", { onclick: () => copy(waiting.map((s) => location.origin + s.link).join("\n"), `${waiting.length} links`) }, `Copy ${waiting.length} unused links`)),
       h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Participants" }, h("table", {},
-        h("thead", {}, h("tr", {}, ["Participant", "State", "How far", "Episodes", "Begun anew", "Link", ""].map((t, i) => h(i === 3 || i === 4 ? "th.number" : "th", { scope: "col" }, t)))),
+        h("thead", {}, h("tr", {}, ["Participant", "State", "Link", "How far", "Episodes", "Begun anew", ""].map((t, i) => h(i === 4 || i === 5 ? "th.number" : "th", { scope: "col" }, t)))),
         h("tbody", {}, view.sessions.map(line)))));
   }
 
@@ -87,12 +87,12 @@ async function one(root, study) {
     const going = s.status === "going" || s.status === "invited";
     return h("tr", {},
       h("th", { scope: "row", title: s.order.join(" \u2192 ") }, s.participant),
-      h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", s.here && h("span.badge.good", {}, "here now")),
+      h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", going && s.here && h("span.badge.good", {}, "here now")),
+      h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`), "aria-label": `Copy the link of ${s.participant}` }, "Copy")),
       h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`)) : h("small", {}, s.doing)),
       h("td.number", {}, `${s.episodes} of ${view.attendance.episodes}`),
       h("td.number", {}, s.again || ""),
-      h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`) }, "Copy link")),
-      h("td", {}, going && h("button.danger", { onclick: (e) => ending(s, e.target) }, "End")));
+      h("td", {}, going && h("button.danger", { onclick: (e) => ending(s, e.target), "aria-label": `End the session of ${s.participant}` }, "End")));
   }
 
   function ending(s, button) {

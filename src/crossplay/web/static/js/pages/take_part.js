@@ -13,6 +13,7 @@ export async function show(root, { parts }) {
   const here = location.pathname;
   let leave = null, timer = 0, gone = false, part = null;
   root.classList.add("part");
+  document.body.classList.add("taking-part");
 
   function after() {
     clearTimeout(timer);
@@ -121,7 +122,7 @@ export async function show(root, { parts }) {
         history.replaceState({}, "", here);
       }
       if (gone) return after();
-      wait(step, next);
+      wait(step, next, space);
     } catch (problem) {
       said.textContent = problem.message;
       button.disabled = false;
@@ -130,13 +131,16 @@ export async function show(root, { parts }) {
   }
 
   // The game is over when the server says that another step is due.
-  function wait(step, next) {
+  function wait(step, next, space) {
     timer = setTimeout(async () => {
       try {
         const now = await get(at);
         if (gone) return;
         if (now.at !== step || now.kind === "over") {
           const button = h("button.main", { onclick: () => look() }, now.kind === "play" && now.partner === part.partner ? "Next game" : "Go on");
+          after();
+          space.classList.add("over");
+          document.title = part.title;
           fill(next, h("strong", {}, "The game is over."), button);
           document.body.dataset.part = "played";
           button.focus({ preventScroll: true });
@@ -149,7 +153,7 @@ export async function show(root, { parts }) {
           return;
         }
       }
-      wait(step, next);
+      wait(step, next, space);
     }, LOOK_MS);
   }
 
@@ -225,6 +229,17 @@ export async function show(root, { parts }) {
     box.showModal();
   }
 
-  await look();
-  return () => { gone = true; after(); };
+  const done = () => {
+    gone = true;
+    after();
+    document.body.classList.remove("taking-part");
+    delete document.body.dataset.part;
+  };
+  try {
+    await look();
+  } catch (problem) {
+    done();
+    throw problem;
+  }
+  return done;
 }
