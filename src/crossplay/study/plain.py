@@ -238,14 +238,13 @@ def _data(value: Any, prop: Mapping[str, Any], place: Place) -> Iterator[Problem
 
 
 def _may_be(value: Any, prop: Mapping[str, Any]) -> bool:
-    if prop.get("holds") == "words":
-        return _worded(value)
+    words = {"holds": "words"} if prop.get("holds") == "words" else {}
     if isinstance(value, str):
-        return value in prop.get("enum", ())
+        return bool(words) or value in prop.get("enum", ())
     if isinstance(value, (list, tuple)):
-        return all(_may_be(v, prop.get("items", {})) for v in value)
+        return all(_may_be(v, words or prop.get("items", {})) for v in value)
     if isinstance(value, Mapping):
-        return all(_may_be(v, prop.get("properties", {}).get(k, {})) for k, v in value.items())
+        return all(_may_be(v, words or prop.get("properties", {}).get(k, {})) for k, v in value.items())
     return value is None or isinstance(value, (bool, int, float))
 
 
