@@ -156,7 +156,9 @@ def _said(result: Result, env: str) -> list[Said]:
     for r in rows:
         if r.comparison is not None:
             c = r.comparison
-            plain = sentence(c).removeprefix("Yes: ").removeprefix("No: ").removeprefix("Not shown: ")
+            plain = sentence(c)
+            for prefix in ("Yes: ", "No: ", "Not shown: ", "No answer: "):  # nothing was asked
+                plain = plain.removeprefix(prefix)
             said.append(Said(env, "comparison", plain, "", c.verdict, verdict_words(c), c.candidate, list(c.marks)))
     best = max(r.summary.mean.value for r in rows)
     for r in (r for r in rows if r.summary.mean.value == best):
