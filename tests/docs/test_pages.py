@@ -14,7 +14,7 @@ from doc_pages import DOCS, ROOT, pages, rows
 
 SOURCE = ROOT / "src" / "crossplay"
 TESTS = ROOT / "tests"
-PLANNED = ("society", "search", "web")
+PLANNED = ("society", "search")
 MOSAIC = DOCS / "mosaic.md"
 TABLES = (
     "Workers",
