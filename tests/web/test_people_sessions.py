@@ -420,3 +420,62 @@ def test_routes_answer_and_guests_need_no_more_than_their_link(folder):
 def test_the_example_is_a_study():
     example = Path(__file__).parents[2] / "examples" / "people.toml"
     assert load_study(example).people.participants == 12
+
+
+def test_a_partner_may_be_another_person(folder):
+    """Somebody with a partner's link agrees, waits, and is called to the games of every participant."""
+    text = FILE.replace('nasty = "strategy:always_hare"', 'nasty = "person"').replace("participants = 6", "participants = 2")
+    (folder / "hunt.toml").write_text(text.replace("[people]\n", '[people]\nparticipant = "me"\n'))
+    desk = Desk(folder)
+
+    async def beside(name, games):
+        """The partner: plays what they are called to."""
+        for _ in range(games):
+            while (part := await take_part(desk, name)).kind != "play":
+                await asyncio.sleep(0.01)
+            await Simulated(desk, 99, name).play(part)
+
+    async def work():
+        view = invite_participants(desk, "hunt.toml", Inviting(2))
+        (partner,) = view.beside
+        name = partner.link.rpartition("/")[2]
+        assert (partner.agent, (await take_part(desk, name)).kind) == ("nasty", "consent")
+        with pytest.raises(Conflict, match="nobody needs a partner now"):
+            await seat_of_part(desk, name, Doing(0))
+        assert (await do_step(desk, name, Doing(0, True))).kind == "waiting"
+        people = [Simulated(desk, s.number, ticket(s)) for s in view.sessions]
+        await asyncio.gather(*(p.whole() for p in people), beside(name, 4))
+        assert (await take_part(desk, name)).kind == "waiting"
+
+    go(work())
+    desk.close()
+    found = result(folder / "hunt")
+    assert found.attendance.complete == 2
+    with RunFolder.open(folder / "hunt") as run:
+        mine = [r for r in run.records() if r.lineup == "me+nasty"]
+        assert len(mine) == 4
+        assert {e.origin for r in mine for e in run.events(r.id) if e.kind == "act"} == {"own"}
+    assert verify(folder / "hunt").ok
+
+
+def test_a_game_whose_participant_is_gone_for_too_long_begins_anew(folder):
+    (folder / "hunt.toml").write_text(FILE.replace("patience = 60", "patience = 1"))
+    desk = Desk(folder)
+
+    async def work():
+        view = invite_participants(desk, "hunt.toml", Inviting(1))
+        person = Simulated(desk, 1, ticket(view.sessions[0]))
+        await person.whole(until=("practice", 1))
+        part = await take_part(desk, person.ticket)
+        given = await seat_of_part(desk, person.ticket, Doing(part.at))
+        await person.play(part, moves=2)
+        room = hall(desk).rooms[given.room]
+        await asyncio.wait_for(room.closed(), 10)
+        assert "nobody was there" in room.why
+        part = await take_part(desk, person.ticket)
+        await person.play(part)
+        assert (await take_part(desk, person.ticket)).at == part.at + 1
+        assert people_study(desk, "hunt").sessions[0].again == 1
+
+    go(work())
+    desk.close()

@@ -78,11 +78,15 @@ class Sessions:
         self._cassette, self._root = cassette, root
         self._lock = threading.RLock()
         self._all: dict[int, Session] = {}
+        self._agreed: set[str] = set()  # people who are partners, by the name of their agent
         for row in cassette.of_env(PLACE):
             if row.status != "answered" or row.reply is None or row.call.address[0] != root:
                 continue
             number, step = row.call.address[2], row.call.address[4]
             reply = unpack(row.reply)
+            if isinstance(number, str):
+                self._agreed.add(number)
+                continue
             session = self._all.setdefault(number, Session(number, 0, {}))
             session.answers[step] = reply
             if step == INVITED:
@@ -122,13 +126,28 @@ class Sessions:
             session = self._all[number]
             if step in session.answers:
                 raise CrossplayError(f"{name_of(number)}: {step} is answered already")
-            who = f"person:{name_of(number)}"
-            request = pack({"person": name_of(number), "step": step, "question": question})
-            digest = hashlib.blake2b(request, digest_size=16).digest()
-            address = (self._root, PLACE, number, 0, step, 0, ())
-            row = self._cassette.intend(Call(call_key(digest, address, 0), digest, who, address, 0, request)).result()
-            self._cassette.answer(row, pack(dict(answer)), Usage()).result()
+            self._write(number, name_of(number), step, answer, question)
             session.answers[step] = dict(answer)
+
+    def agreed(self, agent: str) -> bool:
+        """Whether the person who plays this agent, a partner, has agreed to the consent."""
+        return agent in self._agreed
+
+    def agree(self, agent: str, question: Any = None) -> None:
+        """Keep that they have."""
+        with self._lock:
+            if agent not in self._agreed:
+                self._write(agent, agent, "consent", {"agree": True}, question)
+                self._agreed.add(agent)
+
+    def _write(self, place: int | str, name: str, step: str, answer: Mapping[str, Any], question: Any) -> None:
+        """One call with its answer; committed when this returns."""
+        request = pack({"person": name, "step": step, "question": question})
+        digest = hashlib.blake2b(request, digest_size=16).digest()
+        address = (self._root, PLACE, place, 0, step, 0, ())
+        call = Call(call_key(digest, address, 0), digest, f"person:{name}", address, 0, request)
+        row = self._cassette.intend(call).result()
+        self._cassette.answer(row, pack(dict(answer)), Usage()).result()
 
 
 # -- what tables say -------------------------------------------------------------------------------------

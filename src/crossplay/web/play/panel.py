@@ -70,6 +70,9 @@ class Panel:
         self.practice_run: RunFolder | None = None
         self.practice_done: set[Any] = set()
         self.rooms: dict[int, Room] = {}
+        self.beside: dict[
+            str, tuple[int, Room | None]
+        ] = {}  # agent of a partner who is a person: games so far, the room now
         self.seen: dict[int, float] = {}
         self.breaks: dict[tuple[int, str], float] = {}  # when a break was first shown
         self.busy: set[int] = set()
@@ -131,6 +134,24 @@ class Panel:
         plays = room.game.plays
         return room if plays and (plays[0].cell.key, plays[0].at.block) == (step.cell, step.block) else None
 
+    @property
+    def people_beside(self) -> list[str]:
+        """The agents that are people and not the participant."""
+        mine = {s for c in self.cells for s in c.seats}
+        return [n for n, a in self.study.agents.items() if is_person(a) and n in mine and n != self.people.participant]
+
+    def room_beside(self, agent: str) -> tuple[int, Room | None]:
+        """(how many games this partner has been called to, the one they are called to now, if any)."""
+        count, room = self.beside.get(agent, (0, None))
+        if room is not None and room.status not in ("over", "stopped"):
+            return count, room
+        for one in self.rooms.values():
+            wanted = any(s.agent == agent and s.line is None for s in one.seats.values())
+            if wanted and one.status not in ("over", "stopped") and one is not room:
+                self.beside[agent] = (count + 1, one)
+                return self.beside[agent]
+        return count, None
+
     async def play(self, session: Session, step: Step) -> tuple[Room, str]:
         """(the room of an episode, the participant's seat in it); made where there is none. On the event loop."""
         room = self.room_of(session.number, step)
@@ -186,10 +207,16 @@ class Panel:
                     del self.rooms[number]
                     gone.pop(number, None)
                     continue
-                if all(s.line is not None for s in room.seats.values() if s.agent == self.people.participant):
+                if not self._left_alone(room):
                     gone.pop(number, None)
                 elif now - gone.setdefault(number, now) > self.people.patience:
                     room.close("nobody was there for too long", final=True)
+
+    def _left_alone(self, room: Room) -> bool:
+        """Whether the participant is gone, or somebody in the middle of a game."""
+        me = self.people.participant
+        missing = [s for s in room.seats.values() if s.person and s.line is None]
+        return any(s.agent == me or room.status == "playing" for s in missing)
 
     @property
     def playing(self) -> bool:
@@ -239,13 +266,18 @@ def ticket_of(key: bytes, run: str, who: str) -> str:
     return base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
+def partner_ticket(key: bytes, run: str, agent: str) -> str:
+    """The ticket of a person who is a partner."""
+    return ticket_of(key, run, f"partner {agent}")
+
+
 class Panels:
     """All panels of a server, opened by the owner, or by a participant who comes back after it was started again."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.open: dict[str, Panel] = {}
-        self.tickets: dict[str, tuple[str, int]] = {}
+        self.tickets: dict[str, tuple[str, int | str]] = {}
         self.knocks = Buckets(5.0, 60.0)
         self.wrong = Buckets(1.0, 30.0)
         self._lock = threading.RLock()
@@ -329,7 +361,16 @@ class Panels:
 
     # -- participants ------------------------------------------------------------------------------------
     def session(self, ticket: str) -> tuple[Panel, Session]:
-        """The session of a ticket; opens its panel where the server was started anew. `NotFound`, `TooMany`."""
+        """The session of a participant's ticket. `NotFound`, `TooMany`."""
+        panel, who = self.guest(ticket)
+        if isinstance(who, str):
+            raise NotFound("this is the link of a partner, who has no session")
+        return panel, who
+
+    def guest(self, ticket: str) -> tuple[Panel, Session | str]:
+        """Whose ticket it is: a participant's session, or the agent whom a partner plays. Opens the panel where the server was
+        started anew.
+        """
         if not self.knocks.take(ticket[:40]):
             raise TooMany("too fast; wait a moment")
         with self._lock:
@@ -341,6 +382,8 @@ class Panels:
                 raise NotFound("this link leads to no session; please ask whoever sent it to you")
             run, number = self.tickets[ticket]
             panel = self.panel(run, make=True)
+            if isinstance(number, str):
+                return panel, number
             session = panel.sessions.get(number)
             if session is None:
                 raise NotFound("this link leads to no session (any more)")
@@ -361,12 +404,15 @@ class Panels:
                 file = folder / "cassette" / "cassette.sqlite"
                 if file.is_file():
                     with Cassette(file, mode="strict") as cassette:
-                        self.learn(run, Sessions(cassette, study.root).all())
+                        self.learn(run, study, Sessions(cassette, study.root).all())
         for panel in self.open.values():
-            self.learn(panel.name, panel.sessions.all())
+            self.learn(panel.name, panel.study, panel.sessions.all())
 
-    def learn(self, run: str, sessions: list[Session]) -> None:
-        """Remember the tickets of these sessions."""
+    def learn(self, run: str, study: Study, sessions: list[Session]) -> None:
+        """Remember the tickets of these sessions, and of partners who are people."""
+        for agent, spec in study.agents.items():
+            if is_person(spec) and study.people is not None and agent != study.people.participant:
+                self.tickets[partner_ticket(self.key, run, agent)] = (run, agent)
         for session in sessions:
             self.tickets[ticket_of(self.key, run, str(session.number))] = (run, session.number)
 
@@ -380,13 +426,3 @@ class Panels:
 def panels(desk: Desk) -> Panels:
     """The panels of a desk."""
     return desk.part("people", Panels)
-
-
-def seats_of(panel: Panel, cell: Cell) -> list[str]:
-    """The seats of a cell that other people than the participant take."""
-    seats = panel.stage.seats[cell.env]
-    return [
-        s
-        for s, a in zip(seats, cell.seats, strict=True)
-        if is_person(panel.study.agents[a]) and a != panel.people.participant
-    ]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from crossplay.kernel import CrossplayError
-from crossplay.study.people import Ask, Step, order_of, partners, read_answers
+from crossplay.study.people import Ask, Step, is_person, order_of, partners, read_answers
 from crossplay.study.runner import run_study
 from crossplay.study.sessions import Attendance, Session, attendance_of, name_of, opened
 from crossplay.study.spec import Study
@@ -21,7 +21,7 @@ from crossplay.study.stage import Stage
 from crossplay.study.verify import load_run
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, NotFound
-from crossplay.web.play.panel import Panel, Panels, panels
+from crossplay.web.play.panel import Panel, Panels, panels, partner_ticket
 from crossplay.web.play.rooms import link_of
 
 __all__ = ["ROUTES"]
@@ -74,10 +74,18 @@ class SessionView(msgspec.Struct):
     link: str
 
 
+class PartnerLink(msgspec.Struct):
+    """A partner who is a person. agent: whom they play. here: in a game now. link: their way in, without the host."""
+
+    agent: str
+    here: bool
+    link: str
+
+
 class PeopleView(msgspec.Struct):
     """A study with people, as its owner sees it. run: the name of its run, once it is there. open: whether participants can
     come. attendance: who took part. rest, resting: episodes without people that are still to be played; whether they
-    are being played now. invite: how many more participants can be invited. problem: why it cannot be opened, or "".
+    are being played now. invite: how many more participants can be invited. problem: why it cannot be opened, or "". beside: partners who are people.
     """
 
     name: str
@@ -94,6 +102,7 @@ class PeopleView(msgspec.Struct):
     resting: bool
     invite: int
     problem: str = ""
+    beside: list[PartnerLink] = []
 
 
 class Inviting(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,7 +176,7 @@ def invite_participants(desk: Desk, study: str, body: Inviting) -> PeopleView:
     panel = here.panel(study, make=True)
     try:
         for _ in range(body.count):
-            here.learn(panel.name, [panel.sessions.invite(panel.people.participants)])
+            here.learn(panel.name, panel.study, [panel.sessions.invite(panel.people.participants)])
     except CrossplayError as error:
         raise Conflict(str(error)) from error
     return _view(desk, study)
@@ -277,7 +286,19 @@ def _view(desk: Desk, name: str) -> PeopleView:
         resting=going,
         invite=max(0, people.participants - taken),
         problem=problem,
+        beside=_beside(here, run, study, panel),
     )
+
+
+def _beside(here: Panels, run: str, study: Study, panel: Panel | None) -> list[PartnerLink]:
+    people, found = study.people, []
+    for agent, spec in study.agents.items():
+        if people is None or not is_person(spec) or agent == people.participant:
+            continue
+        room = panel.beside.get(agent, (0, None))[1] if panel is not None else None
+        there = room is not None and any(s.agent == agent and s.line is not None for s in room.seats.values())
+        found.append(PartnerLink(agent, there, f"/take-part/{partner_ticket(here.key, run, agent)}"))
+    return found
 
 
 def _done(here: Panels, run: str, panel: Panel | None, there: bool) -> set[Any]:
@@ -343,13 +364,14 @@ class Question(msgspec.Struct):
 
 
 class Part(msgspec.Struct):
-    """Where a participant is. kind: what to do now; "over" when the session has ended. at, steps: how far. text: to be read.
+    """Where a participant is. kind: what to do now; "over" when the session has ended; "waiting": a partner who is a person, until
+    a participant needs them (they have no steps: steps = 0). at, steps: how far. text: to be read.
     partner, partners: which partner it is; game, games: which episode with this one. seconds: that a break lasts at least, from
     now. leave: whether the session can be ended here.
     """
 
     title: str
-    kind: Literal["consent", "instructions", "practice", "play", "questions", "break", "thanks", "over"]
+    kind: Literal["consent", "instructions", "practice", "play", "questions", "break", "thanks", "over", "waiting"]
     at: int
     steps: int
     text: str = ""
@@ -383,14 +405,19 @@ class SeatGiven(msgspec.Struct):
 
 async def take_part(desk: Desk, ticket: str) -> Part:
     """Where the session of this ticket is, and what comes next."""
-    return await asyncio.to_thread(lambda: _part(*panels(desk).session(ticket)))
+    panel, who = await asyncio.to_thread(panels(desk).guest, ticket)
+    return _partner(panel, who) if isinstance(who, str) else await asyncio.to_thread(_part, panel, who)
 
 
 async def do_step(desk: Desk, ticket: str, body: Doing) -> Part:
     """Do what is due: agree, go on, answer. Answers with what comes next."""
 
     def work() -> Part:
-        panel, session = panels(desk).session(ticket)
+        panel, session = panels(desk).guest(ticket)
+        if isinstance(session, str):
+            if body.agree:
+                panel.sessions.agree(session, panel.people.consent)
+            return _partner(panel, session)
         at, script = panel.at(session)
         if body.at == at and session.status in ("invited", "going"):
             _do(panel, session, script[at], body)
@@ -401,7 +428,9 @@ async def do_step(desk: Desk, ticket: str, body: Doing) -> Part:
 
 async def seat_of_part(desk: Desk, ticket: str, body: Doing) -> SeatGiven:
     """The seat in the game that is due: a new link, the one before is worth nothing from now on."""
-    panel, session = await asyncio.to_thread(panels(desk).session, ticket)
+    panel, session = await asyncio.to_thread(panels(desk).guest, ticket)
+    if isinstance(session, str):
+        return _seat_beside(panel, session)
     at, script = await asyncio.to_thread(panel.at, session)
     step = script[at]
     if session.status != "going" or body.at != at or step.kind not in ("play", "practice"):
@@ -418,6 +447,26 @@ async def leave_part(desk: Desk, ticket: str) -> Part:
         await asyncio.to_thread(panel.sessions.note, session.number, "left", {"by": "participant"})
         panel.end(session)
     return await asyncio.to_thread(_part, panel, session)
+
+
+def _partner(panel: Panel, agent: str) -> Part:
+    """Where a partner is who is a person."""
+    title, people = panel.people.title or "Study", panel.people
+    if not panel.sessions.agreed(agent):
+        return Part(title, "consent", 0, 0, people.consent, leave=False)
+    count, room = panel.room_beside(agent)
+    if room is None:
+        return Part(title, "waiting", 2 * count + 1, 0, "You are called when somebody needs a partner.", leave=False)
+    return Part(title, "play", 2 * count, 0, people.instructions, leave=False)
+
+
+def _seat_beside(panel: Panel, agent: str) -> SeatGiven:
+    _, room = panel.room_beside(agent)
+    if room is None or not panel.sessions.agreed(agent):
+        raise Conflict("nobody needs a partner now")
+    seat = next(s for s, one in room.seats.items() if one.agent == agent)
+    token = room.invite(seat)
+    return SeatGiven(room.name, seat, token, link_of(room.name, seat, token))
 
 
 def _do(panel: Panel, session: Session, step: Step, body: Doing) -> None:

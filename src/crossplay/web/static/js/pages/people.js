@@ -70,7 +70,11 @@ async function one(root, study) {
     const order = h("details", { open: opened.has("orders"), ontoggle: (e) => opened[e.target.open ? "add" : "delete"]("orders") },
       h("summary", {}, `Orders of partners (${number(view.orders.length)})`),
       h("ol", {}, view.orders.map((o) => h("li", {}, o.join(" \u2192 ")))));
-    fill(more, order);
+    const beside = view.beside.length > 0 && h("div.stack", {}, h("h2", {}, "Partners who are people"),
+      h("p.quiet", {}, "Whoever opens the link waits, and is called to each game in which a participant meets this partner."),
+      view.beside.map((b) => h("div.panel.row.apart", {}, h("span", {}, h("strong", {}, b.agent), " ", b.here && h("span.badge.good", {}, "in a game")),
+        h("button", { onclick: () => copy(location.origin + b.link, `the link of ${b.agent}`) }, "Copy link"))));
+    fill(more, beside, order);
   }
 
   function table() {

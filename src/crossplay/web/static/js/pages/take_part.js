@@ -45,10 +45,10 @@ export async function show(root, { parts }) {
     const over = part.kind === "over" || part.kind === "thanks";
     fill(root, h("div.part-top", {},
       h("span", {}, part.title),
-      !over && h("span.row", {}, h("progress", { value: part.at, max: part.steps, "aria-label": `Step ${part.at + 1} of ${part.steps}` }), h("small", {}, `Step ${part.at + 1} of ${part.steps}`))),
+      !over && part.steps > 0 && h("span.row", {}, h("progress", { value: part.at, max: part.steps, "aria-label": `Step ${part.at + 1} of ${part.steps}` }), h("small", {}, `Step ${part.at + 1} of ${part.steps}`))),
     heading, body,
     part.leave && part.kind !== "consent" && h("p.part-leave", {}, h("button.danger", { onclick: stop }, "Stop here")));
-    const make = { consent, instructions: text, break: pause, practice: game, play: game, questions, thanks: end, over: end }[part.kind];
+    const make = { consent, instructions: text, break: pause, practice: game, play: game, questions, thanks: end, over: end, waiting }[part.kind];
     make(body);
     document.title = part.title;
     document.body.dataset.part = part.kind;
@@ -61,7 +61,8 @@ export async function show(root, { parts }) {
       case "consent": return "Before you begin";
       case "instructions": return "How it works";
       case "practice": return part.games > 1 ? `Practice game ${part.game} of ${part.games}` : "Practice game";
-      case "play": return part.games > 1 ? `Partner ${part.partner} of ${part.partners}, game ${part.game} of ${part.games}` : `Partner ${part.partner} of ${part.partners}`;
+      case "waiting": return "Waiting for the next game";
+      case "play": return !part.steps ? "A game is waiting for you" : part.games > 1 ? `Partner ${part.partner} of ${part.partners}, game ${part.game} of ${part.games}` : `Partner ${part.partner} of ${part.partners}`;
       case "questions": return part.partner ? `About partner ${part.partner}` : "Some last questions";
       case "break": return "A break";
       case "thanks": return "Thank you";
@@ -100,8 +101,8 @@ export async function show(root, { parts }) {
 
   function game(body) {
     const said = error(), step = part.at;
-    const note = part.text && h("p", {}, part.text);
-    const hint = part.kind === "play" && part.game === 1 ? h("p", {}, part.partner === 1 ? "You play with your first partner now." : "You play with another partner now.") : null;
+    const note = part.text && reading();
+    const hint = part.steps && part.kind === "play" && part.game === 1 ? h("p", {}, part.partner === 1 ? "You play with your first partner now." : "You play with another partner now.") : null;
     const start = h("button.main", { onclick: () => play(body, step, said, start) }, part.kind === "practice" ? "Open the practice game" : "Open the game");
     fill(body, note, hint, said, start);
   }
@@ -212,6 +213,23 @@ export async function show(root, { parts }) {
       focus = () => buttons[0].focus();
     }
     return { q, element, value, mark, focus };
+  }
+
+  function waiting(body) {
+    const said = h("p.error");
+    fill(body, reading(), h("p.quiet", { role: "status" }, "This page goes on by itself."), said);
+    const again = async () => {
+      try {
+        const now = await get(at);
+        if (gone) return;
+        if (now.at !== part.at) { look(now); return; }
+        said.textContent = "";
+      } catch (problem) {
+        said.textContent = problem.message;
+      }
+      timer = setTimeout(again, LOOK_MS);
+    };
+    timer = setTimeout(again, LOOK_MS);
   }
 
   function end(body) {
