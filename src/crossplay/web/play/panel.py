@@ -289,6 +289,8 @@ class Panels:
     def key(self) -> bytes:
         """What tickets are made with; made once, readable by nobody else."""
         with self._lock:
+            if (self.desk.root / "manifest.sqlite").is_file():
+                raise Conflict("one run is served here; serve the folder above it to have people take part")
             if self._key is None:
                 path = self.desk.root / KEY
                 with contextlib.suppress(FileExistsError):
@@ -305,10 +307,13 @@ class Panels:
         """The study file of that name below the served folder ("~" between parts), or None. `NotFound` for ways out of it."""
         if not name.endswith(".toml") or "\0" in name:
             return None
-        path = self.desk.root.joinpath(*name.split("~")).resolve()
-        if self.desk.root not in path.parents or not path.is_file():
-            raise NotFound(f'there is no study "{name[:80]}"')
-        return path
+        try:
+            path = self.desk.root.joinpath(*name.split("~")).resolve()
+            if self.desk.root in path.parents and path.is_file():
+                return path
+        except (OSError, ValueError):
+            pass  # a name that no file can have
+        raise NotFound(f'there is no study "{name[:80]!a}"')
 
     def study_of(self, name: str) -> tuple[Study, str, Path]:
         """(study with people, name of its run, folder of its run) of a study file or a run; the run may not be there yet."""
@@ -381,7 +386,10 @@ class Panels:
             if ticket not in self.tickets:
                 raise NotFound("this link leads to no session; please ask whoever sent it to you")
             run, number = self.tickets[ticket]
-            panel = self.panel(run, make=True)
+            try:
+                panel = self.panel(run, make=True)
+            except CrossplayError as error:  # what is wrong names files, and partners
+                raise Conflict("the study cannot be opened now; please tell whoever sent you the link") from error
             if isinstance(number, str):
                 return panel, number
             session = panel.sessions.get(number)

@@ -184,6 +184,9 @@ class Room:
         line = Line(views)
         self.watchers.add(line)
         line.tell(self.told())
+        if self.episode is not None and self.status == "playing":
+            self.watched = True
+            line.show(self._world(self.episode.env, self.episode.tick, list(self.episode.totals)))
         return line
 
     def show_again(self, line: Line, name: str = "") -> None:
@@ -290,15 +293,16 @@ class Room:
             await self._changed.wait()
 
     # -- what is told --------------------------------------------------------------------------------------------
-    def told(self, name: str | None = None) -> dict[str, Any]:
-        """The room in words that everybody in it may know; with the form of answer of one seat."""
+    def told(self, name: str | None = None, *, whole: bool = True) -> dict[str, Any]:
+        """The room in words that everybody in it may know. whole: with the rules and the form of answer of a seat,
+        which stay the same.
+        """
         env, spec = self.env, self.spec
         found: dict[str, Any] = {
             "kind": "room",
             "room": self.name,
-            "title": spec.title or self.game.stage.study.name,
+            "title": spec.title or env.name.replace("_", " "),
             "environment": env.name,
-            "rules": env.rules,
             "clock": env.clock,
             "pace": self.pace,
             "speed": self.speed,
@@ -321,12 +325,14 @@ class Room:
         }
         if name is None:
             return {**found, "watching": True}
-        seat, form = self.seats[name], env.spec(name)
+        seat = self.seats[name]
+        found |= {"seat": name, "agreed": seat.consent, "takeover": spec.takeover == "people"}
+        if not whole:
+            return found
+        form = env.spec(name)
         found |= {
-            "seat": name,
+            "rules": env.rules,
             "consent": spec.consent,
-            "agreed": seat.consent,
-            "takeover": spec.takeover == "people",
             "answer": {
                 "kind": form.kind,
                 "names": list(form.names),
@@ -347,7 +353,7 @@ class Room:
         self._changed.set()
         for seat in self.seats.values():
             if seat.line is not None and seat.line is not but:
-                seat.line.tell(self.told(seat.name))
+                seat.line.tell(self.told(seat.name, whole=False))
         for line in self.watchers:
             line.tell(self.told())
         self._keep_soon()
