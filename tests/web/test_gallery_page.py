@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from crossplay.gallery import shelf
 from crossplay.gallery.checking import Checked
 from crossplay.gallery.entry import Finding
-from crossplay.kernel import CrossplayError
+from crossplay.kernel import CrossplayError, registry
 from crossplay.web.app import make_app
 from crossplay.web.desk import Conflict, Desk, NotFound
 from crossplay.web.readme import sections
@@ -31,6 +31,44 @@ def started(monkeypatch):
     found = []
     monkeypatch.setattr(service.tasks, "start", lambda desk, *given, **more: found.append((given, more)))
     return found
+
+
+TINY = """
+import time
+import msgspec
+from crossplay.gallery.entry import Claim, Entry, Finding, Mechanism
+
+class Settings(msgspec.Struct):
+    on: bool = True
+
+def check(s):
+    time.sleep(0.3)
+    one = Finding("adds", "one and one is two", (1 + s.on) == 2, 1.0 + s.on, "2", "arithmetic")
+    return [one, Finding("nothing", "nothing is added", True, 0.0, "0", "arithmetic", null=True)]
+
+ENTRY = Entry("tiny", "Tiny", "nobody", "Adds.", (Claim("One and one is two.", (0,)),), (), Settings, check,
+              (Mechanism("adding", {"on": False}, ("adds",)),))
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """An entry of another package, here and in what is started: quick to check."""
+    place = tmp_path / "site"
+    (place / "tiny-1.0.dist-info").mkdir(parents=True)
+    (place / "tiny_entry").mkdir()
+    (place / "tiny_entry" / "__init__.py").touch()
+    (place / "tiny_entry" / "claim.py").write_text(TINY)
+    (place / "tiny_entry" / "README.md").write_text("# Tiny\n\nIt adds.\n")
+    (place / "tiny-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+    (place / "tiny-1.0.dist-info" / "entry_points.txt").write_text(
+        "[crossplay.gallery]\ntiny = tiny_entry.claim:ENTRY\n"
+    )
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    registry._group.cache_clear()
+    yield "tiny"
+    registry._group.cache_clear()
 
 
 def over(desk, name, seconds=90.0):
@@ -110,13 +148,13 @@ def test_a_folder_that_is_one_run_takes_no_trials(tmp_path):
         run_entry(Desk(tmp_path), "mallm", RunAsked(tier=1, replay=True))
 
 
-def test_a_check_runs_and_its_result_stays(desk):
-    made = check_entry(desk, "static_dra", CheckAsked())
-    with pytest.raises(Conflict, match="gallery static_dra"):
-        check_entry(desk, "static_dra", CheckAsked())
-    assert next(e for e in gallery(desk).entries if e.name == "static_dra").going.id == made.id
+def test_a_check_runs_and_its_result_stays(desk, tiny):
+    made = check_entry(desk, "tiny", CheckAsked())
+    with pytest.raises(Conflict, match="gallery tiny"):
+        check_entry(desk, "tiny", CheckAsked())
+    assert next(e for e in gallery(desk).entries if e.name == "tiny").going.id == made.id
     assert over(desk, made.id).state == "done"
-    told = gallery_entry(Desk(desk.root), "static_dra")  # another server on the same folder
+    told = gallery_entry(Desk(desk.root), "tiny")  # another server on the same folder
     assert told.head.going is None and told.head.check.ok
     assert told.head.check.holds == told.head.check.findings == len(told.checked.findings) > 0
     assert list(told.checked.off) == told.head.mechanisms
