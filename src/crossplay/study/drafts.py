@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +27,8 @@ __all__ = [
     "agent_forms", "check_draft", "draft_of_text", "env_form", "families", "long_form", "model_forms", "study_form", "to_toml",
 ]  # fmt: skip
 
+DEEPEST = 32
+"""Nesting of a study at most."""
 CLOCK = {
     "type": "string",
     "default": "wait",
@@ -306,11 +308,27 @@ def draft_of_text(text: str) -> Draft:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         return Draft([Problem([], f"not valid TOML: {error}")], {}, text)
+    if too_deep(data):
+        return Draft([Problem([], f"tables are nested {DEEPEST} deep at most")], {}, text)
     return Draft(problems(data), long_form(data), text)
+
+
+def too_deep(data: Any) -> bool:
+    """Whether tables and lists are nested deeper than `DEEPEST`."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [v for one in level for v in _inner(one) if isinstance(v, (dict, list))]
+    return bool(level)
+
+
+def _inner(data: Any) -> Iterable[Any]:
+    return data.values() if isinstance(data, dict) else data
 
 
 def check_draft(data: Mapping[str, Any], plan: bool = True) -> Draft:
     """All that can be said of a study before it is played. Nothing but plain data is accepted (`study.plain`)."""
+    if too_deep(data):
+        return Draft([Problem([], f"tables are nested {DEEPEST} deep at most")], {})
     draft = Draft(problems(data), long_form(data), to_toml(data))
     if draft.problems:
         draft.seats = _seats(draft.study["environments"])

@@ -48,6 +48,8 @@ def launch(desk: Desk, body: Launch) -> Started:
         raise CrossplayError(
             "people play this study, so it is not started but opened: its seats wait for them at this page"
         )
+    if "\n" in body.name:  # which the end of a pattern lets pass
+        raise CrossplayError("the name of a run is one line")
     if (desk.root / "manifest.sqlite").is_file():
         raise Conflict("the page shows one run; serve the folder that runs are in, to start others there")
     folder, file = desk.root / body.name, desk.root / f"{body.name}.toml"

@@ -22,7 +22,7 @@ const slug = (name) => String(name || "").toLowerCase().replace(/[^a-z0-9_.-]+/g
 
 class Page {
   constructor(root, families, kinds, shapes) {
-    Object.assign(this, { root, families, kinds, shapes, fields: new Fields(), forms: {}, draft: null, asked: 0 });
+    Object.assign(this, { root, families, kinds, shapes, fields: new Fields(), forms: {}, made: new Map(), draft: null, asked: 0 });
     this.typed = ""; // text that somebody wrote, as long as the form has not changed it
     this.check = calm(() => this.validate(), 250);
     this.read = calm(() => this.readText(), 400);
@@ -82,21 +82,13 @@ class Page {
   async draw() {
     const d = this.data;
     for (const part of ["study", "environments", "agents", "lineups"]) d[part] ||= {};
-    await Promise.all(Object.values(d.environments).map((e) => this.formOf(e.name)));
+    // Only what the check could make has a form; what is wrong with the others it says.
+    await Promise.all(Object.entries(d.environments).filter(([label, e]) => this.made.get(label) === e.name && !this.forms[e.name]).map(async ([, e]) => {
+      this.forms[e.name] = await get(`/schemas/environments/${encodeURIComponent(e.name)}`);
+    }));
     this.fields.clear();
     fill(this.form, this.head(), this.environments(), this.agents(), this.lineups(), this.rest());
     if (this.draft) this.fields.say(this.draft.problems);
-  }
-
-  async formOf(name) {
-    if (!name || this.forms[name]) return;
-    try {
-      this.forms[name] = await get(`/schemas/environments/${encodeURIComponent(name)}`);
-    } catch (error) {
-      if (error.status !== 400 && error.status !== 404) throw error;
-      this.forms[name] = null; // what is wrong with the name is said by the check
-      setTimeout(() => delete this.forms[name], 0);
-    }
   }
 
   /** Something was set: write the text anew and check it. */
@@ -273,14 +265,13 @@ class Page {
     try {
       const draft = await post("/studies/validate", this.typed ? { toml: this.typed } : { study: trimmed(this.data) });
       if (mine !== this.asked) return;
-      const seats = JSON.stringify(Object.values(this.draft?.seats || {})[0]), metrics = String(this.draft?.metrics);
-      const before = JSON.stringify(this.draft?.lineups?.map((l) => l.name));
+      const drawn = this.draft && shape(this.draft, this.made);
       this.draft = draft;
+      this.made = new Map(Object.keys(draft.seats).map((label) => [label, draft.study.environments[label].name]));
       if (!this.typed) this.text.value = draft.toml;
       this.tellProblems();
       const editing = this.form.contains(document.activeElement) && document.activeElement !== document.body;
-      const differs = JSON.stringify(Object.values(draft.seats)[0]) !== seats || String(draft.metrics) !== metrics || JSON.stringify(draft.lineups.map((l) => l.name)) !== before;
-      if (differs) await this.redraw(editing);
+      if (shape(draft, this.made) !== drawn) await this.redraw(editing);
       this.fields.say(draft.problems);
     } catch (error) {
       if (mine === this.asked) fill(this.said, h("p.error", { role: "alert" }, error.message));
@@ -431,6 +422,9 @@ class Page {
 
 // -- words ---------------------------------------------------------------------------------------------------------------
 const full = (family, name) => (/^[a-z0-9_-]+$/i.test(name) && !/-v\d/.test(name) ? `${family}/${name}` : `${family}:${name}`);
+
+/** What of a draft the form is drawn from. */
+const shape = (draft, made) => JSON.stringify([draft.seats, draft.metrics, draft.lineups.map((l) => l.name), [...made]]);
 
 function split(kind) {
   const at = kind.search(/[:/]/);
