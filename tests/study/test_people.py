@@ -435,3 +435,27 @@ def test_parts_of_a_study_are_joined_with_their_sessions(finished, tmp_path):
 
 def test_names_are_numbers():
     assert [name_of(n) for n in (1, 12, 123)] == ["p01", "p12", "p123"]
+
+
+def test_the_report_and_the_terminal_show_participants(finished, capsys):
+    from crossplay.cli.studies import show
+    from crossplay.study.report import report_html
+
+    run, made = load_run(finished)
+    with run:
+        page = report_html(run, made)
+    assert 'id="people"' in page
+    assert "trust (1 to 5): mean over participants" in page
+    assert "over 12 blocks of 6 participants" in page
+    assert show(finished) == 0
+    said = capsys.readouterr().out
+    assert "Asked: mean of 2 answers (trust, 1 to 5)" in said
+    assert "note: 6 of 6 participants took part: 6 complete" in said
+    assert "people are needed" not in said
+
+
+def test_running_such_a_study_says_that_people_are_needed(tmp_path, capsys):
+    from crossplay.cli.studies import play_study
+
+    assert play_study(study(), tmp_path / "run") == 0
+    assert "people are needed for the rest: crossplay serve" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from crossplay.study.evidence import again, price_note, provenance, replays
 from crossplay.study.inside_page import inside_teams
 from crossplay.study.named import agent_words, lineup_words
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
+from crossplay.study.people_page import participants
 from crossplay.study.plots import (
     ALONE,
     VERDICTS,
@@ -31,7 +32,7 @@ from crossplay.study.plots import (
     verdict_words,
 )
 from crossplay.study.spec import Study
-from crossplay.study.tables import Answer, Payoff, Result, Row, result_of
+from crossplay.study.tables import Answer, Payoff, Result, Row, over, result_of
 from crossplay.study.verify import load_run
 
 __all__ = ["report_html", "write_report"]
@@ -76,6 +77,7 @@ def report_html(run: RunFolder, study: Study) -> str:
         "asked": ("What was asked", _asked(study, result, agents, run)),
         "scores": ("Scores", _scores(result, study, agents)),
         "differences": ("Paired differences, block by block", _differences(result)),
+        "people": ("Participants", participants(result)),
         "payoff": ("Payoff matrix", "".join(_payoff(p, result) for p in result.payoffs)),
         "distinct": ("Distinct episodes", _distinct(result)),
         "faults": ("Fallbacks and invalid actions", _faults(result, study)),
@@ -102,19 +104,19 @@ def report_html(run: RunFolder, study: Study) -> str:
 def _verdict(c: Comparison, digits: int) -> str:
     """What a comparison says, as a sentence in HTML."""
     a, b = f"<b>{escape(c.candidate)}</b>", f"<b>{escape(c.baseline)}</b>"
-    by, over = f"{difference_words(c, digits)} {escape(c.metric)}", f"over {c.blocks} blocks"
+    by, blocks = f"{difference_words(c, digits)} {escape(c.metric)}", over(c)
     match c.verdict:
         case _ if c.adjusted_interval is None:
-            said = f"{a} and {b} differ by {by} {over}, without an interval: their episodes do not vary."
+            said = f"{a} and {b} differ by {by} {blocks}, without an interval: their episodes do not vary."
         case "better":
-            said = f"{a} is better than {b}: {by} {over}."
+            said = f"{a} is better than {b}: {by} {blocks}."
         case "worse":
-            said = f"{a} is worse than {b}: {by} {over}."
+            said = f"{a} is worse than {b}: {by} {blocks}."
         case "tied":
-            said = f"{a} and {b} are tied within the margin of {c.margin:g}: {by} {over}."
+            said = f"{a} and {b} are tied within the margin of {c.margin:g}: {by} {blocks}."
         case _:
             need = f" About {c.episodes_needed:,} episodes per lineup would settle it." if c.episodes_needed else ""
-            said = f"{a} and {b} cannot be told apart: {by} {over}.{need}"
+            said = f"{a} and {b} cannot be told apart: {by} {blocks}.{need}"
     marks = "".join(f" {badge(m)}" for m in c.marks)
     return f"{_word(c)} {said}{marks}"
 

@@ -324,7 +324,8 @@ def _session(
     from crossplay.web.play.panel import ticket_of
 
     begun = [name.rpartition("/")[2] for name in s.answers if name.startswith("begun/")]
-    at, steps, doing = 0, 0, s.status
+    at, steps = 0, 0
+    doing: str = s.status
     if panel is not None:
         at, script = panel.at(s)
         steps = len(script) - 1
