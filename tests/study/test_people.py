@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import tomllib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +26,8 @@ from crossplay.records.cassette import Cassette
 from crossplay.study.chunks import record_of
 from crossplay.study.people import (
     Ask,
+    Breaks,
+    Practice,
     order_of,
     partners,
     people_of,
@@ -459,3 +463,14 @@ def test_running_such_a_study_says_that_people_are_needed(tmp_path, capsys):
 
     assert play_study(study(), tmp_path / "run") == 0
     assert "people are needed for the rest: crossplay serve" in capsys.readouterr().out
+
+
+def test_the_page_lists_every_key_of_a_question():
+    text = (Path(__file__).parents[2] / "docs" / "people.md").read_text()
+    table = text.split("`[[people.questions]]`:")[1].split("\n## ")[0]
+    keys = [
+        k for line in table.splitlines() if line.startswith("| `") for k in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    assert keys == list(Ask.__struct_fields__)
+    for name in (*Practice.__struct_fields__, *Breaks.__struct_fields__):
+        assert f"`{name}`" in text

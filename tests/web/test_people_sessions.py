@@ -342,6 +342,7 @@ def test_a_session_goes_on_after_a_reload_and_after_the_server_was_started_again
     again.close()
     with RunFolder.open(folder / "hunt") as run:
         assert sorted(r.extra["begun"] for r in run.records()) == [1, 1, 1, 1, 1, 2]
+    assert any("begun anew" in note and note.endswith(": 1") for note in result(folder / "hunt").notes)
     assert verify(folder / "hunt").ok
 
 
@@ -424,7 +425,9 @@ def test_the_example_is_a_study():
 
 def test_a_partner_may_be_another_person(folder):
     """Somebody with a partner's link agrees, waits, and is called to the games of every participant."""
-    text = FILE.replace('nasty = "strategy:always_hare"', 'nasty = "person"').replace("participants = 6", "participants = 2")
+    text = FILE.replace('nasty = "strategy:always_hare"', 'nasty = "person"').replace(
+        "participants = 6", "participants = 2"
+    )
     (folder / "hunt.toml").write_text(text.replace("[people]\n", '[people]\nparticipant = "me"\n'))
     desk = Desk(folder)
 

@@ -58,8 +58,14 @@ def people(a: Attendance) -> list[str]:
     if a.incomplete:
         listed = ", ".join(f"{name} {k}" for name, k in a.incomplete.items())
         notes.append(f"incomplete sessions, with how many of {a.episodes} episodes each are in the tables: {listed}")
+    if a.again:
+        notes.append(
+            f"episodes with participants that were begun anew after an interruption (what was cut off is not kept): {a.again}"
+        )
     if a.complete % a.rows:
-        notes.append(f"the orders of partners are balanced after every {a.rows} complete sessions; there are {a.complete}")
+        notes.append(
+            f"the orders of partners are balanced after every {a.rows} complete sessions; there are {a.complete}"
+        )
     return notes
 
 

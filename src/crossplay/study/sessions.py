@@ -71,6 +71,12 @@ class Session(msgspec.Struct):
         return "going" if agreed else "invited"
 
 
+    @property
+    def again(self) -> int:
+        """Episodes that were begun anew after an interruption."""
+        return sum(name.startswith("begun/") and not name.endswith("/1") for name in self.answers)
+
+
 class Sessions:
     """The sessions of a run. cassette: open in mode "record", or "strict" to read. root: of the study. Thread-safe."""
 
@@ -154,7 +160,7 @@ class Sessions:
 class Attendance(msgspec.Struct):
     """Who took part. wanted: complete sessions that the study plans. took_part: agreed. complete, going, left, invited,
     declined: how many. incomplete: pseudonym -> finished episodes of those that counted, of `episodes` each.
-    rows: participants after which the orders are balanced.
+    rows: participants after which the orders are balanced. again: episodes that were begun anew after an interruption.
     """
 
     wanted: int
@@ -167,6 +173,7 @@ class Attendance(msgspec.Struct):
     incomplete: dict[str, int]
     episodes: int
     rows: int
+    again: int = 0
 
 
 class AskedRow(msgspec.Struct):
@@ -225,6 +232,7 @@ def attendance_of(study: Study, sessions: Sequence[Session], done: Iterable[tupl
         incomplete={name_of(s.number): finished.get(s.number, 0) for s in sorted(wanting, key=lambda s: s.number)},
         episodes=episodes_each(study),
         rows=rows_of(len(met), people.order),
+        again=sum(s.again for s in sessions),
     )
 
 

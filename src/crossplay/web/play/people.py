@@ -323,7 +323,6 @@ def _session(
 ) -> SessionView:
     from crossplay.web.play.panel import ticket_of
 
-    begun = [name.rpartition("/")[2] for name in s.answers if name.startswith("begun/")]
     at, steps = 0, 0
     doing: str = s.status
     if panel is not None:
@@ -342,7 +341,7 @@ def _session(
         steps=steps,
         order=orders[s.slot] if s.slot < len(orders) else [],
         episodes=finished,
-        again=sum(k != "1" for k in begun),
+        again=s.again,
         here=panel is not None and panel.here(s.number),
         link=f"/take-part/{ticket_of(here.key, run, str(s.number))}",
     )
