@@ -131,3 +131,6 @@ export class Trace {
     return kept.ticks[n % CHUNK];
   }
 }
+
+/** Resolves when the browser draws next; soon where it draws nothing, because the page is not on top. */
+export const frame = () => new Promise((done) => (document.hidden ? setTimeout(done, 30) : requestAnimationFrame(done)));

@@ -42,6 +42,7 @@ export function scrub({ last, marks = {}, speed = 10, go, play, stop }) {
     stop();
   }
   function playing(now) {
+    if (on === now && runs.firstChild) return;
     on = now;
     fill(runs, on ? "Pause" : "Play");
     runs.setAttribute("aria-pressed", on);

@@ -3,7 +3,7 @@
 import { get, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { go as goTo, keep } from "../main.js";
-import { Player, Trace } from "../player.js";
+import { Player, Trace, frame } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
 import { origin, score } from "../told.js";
@@ -27,7 +27,7 @@ export async function show(root, { parts, query }) {
     if (now === tick) lanes.forEach((l, i) => l.tell(ticks[i], ticks[0]));
   }
   const rest = () => keep({ step: tick });
-  const frame = () => new Promise((done) => requestAnimationFrame(done));
+  const look = (t) => { turn++; return shown(t).then(rest); };
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
   async function play(from, speed) {
@@ -45,13 +45,13 @@ export async function show(root, { parts, query }) {
     rest();
   }
 
-  const bar = scrub({ last, marks: found.at.length ? { apart: found.at } : {}, go: (t) => { turn++; shown(t); rest(); }, play, stop: () => { turn++; rest(); } });
+  const bar = scrub({ last, marks: found.at.length ? { apart: found.at } : {}, go: look, play, stop: () => { turn++; rest(); } });
   const one = found.lanes[0];
   fill(root,
     crumbs(["/", "Runs"], [path`/runs/${run}`, run], [null, "Compare"]),
     h("h1", {}, `Block ${found.block}, side by side`),
     h("p.quiet", {}, `${found.env}. The others are compared with ${named(one, found)}. Moves that differ from its own are marked with \u2260.`),
-    choice(run, found, query), parted(found, (t) => { turn++; bar.playing(false); shown(t); rest(); }),
+    choice(run, found, query), parted(found, (t) => { bar.playing(false); look(t); }),
     bar.element, h("div.lanes", {}, lanes.map((l) => l.element)), differences(found));
   lanes.forEach((l) => l.begin());
   await shown(tick);

@@ -3,7 +3,7 @@
 import { get, link, path } from "../api.js";
 import { calm, fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { Player, Trace } from "../player.js";
+import { Player, Trace, frame } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
 import { crumbs, duration, number, tell } from "../ui.js";
@@ -78,11 +78,15 @@ export async function show(root, { parts, query }) {
   const said = h("section.panel.told", { "aria-label": "What happened at this tick" });
   const asked = h("div");
   const tickTitle = h("h2", {}, "Tick 0");
-  let latest = 0;
+  let latest = 0, coming = null;
 
-  /** A tick is on the screen: the trace beside it, the address, the bar. */
-  async function arrived(now) {
+  /** A tick is on the screen: the trace beside it and the bar follow, as fast as the browser draws. */
+  function arrived(now) {
     tick = now;
+    coming ??= frame().then(() => { coming = null; return draw(); });
+    return coming;
+  }
+  async function draw() {
     const mine = ++latest;
     bar.at(tick);
     const found = await trace.tick(tick).catch((error) => { tell(error.message, "bad"); return null; });
