@@ -108,6 +108,6 @@ def _cell(value: object) -> str:
     return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
-def figure(caption: str, plot: str, numbers: str = "", after: str = "") -> str:
+def figure(caption: str, plot: str, numbers: str = "") -> str:
     """A plot with what it shows in words (HTML) above, and its numbers below."""
-    return f"<figure><figcaption>{caption}</figcaption>\n{plot}\n{after}{numbers}</figure>"
+    return f"<figure><figcaption>{caption}</figcaption>\n{plot}\n{numbers}</figure>"

@@ -42,6 +42,7 @@ POINTS = 400  # blocks of a strip that are drawn one by one
 THRESHOLDS = 120  # of a profile; fewer distinct scores are all taken, and the curve is exact
 DRAWS = 4_000_000  # draws of blocks that a band may cost
 REPS = 2000
+BOUNDS = ("control: floor", "control: ceiling")
 
 
 class Plot(msgspec.Struct):
@@ -221,9 +222,11 @@ def cost_plot(result: Result, env: str) -> Plot | None:
     for r in rows:
         cost = spent(r.costs) / max(1, r.summary.episodes)
         dots.append(svg.Dot(r.lineup, cost, r.summary.mean.value, *_ends(r.summary.mean), _tone(r, result)))
-    best = [int(i) for i in staircase([d.cost for d in dots], [d.score for d in dots])]
+    # Floor and ceiling are there to be seen beside the others: a script that costs nothing is no bargain.
+    own = [k for k, r in enumerate(rows) if r.role not in BOUNDS]
+    best = [own[i] for i in staircase([dots[k].cost for k in own], [dots[k].score for k in own])] if own else []
     title = f"{env}: {result.metric} against {unit}"
-    said = f"{title}. Dashed: the frontier; what lies below and to the right of it costs no less and scores no more than another."
+    said = f"{title}. Dashed: the frontier (floor and ceiling apart); what lies below and to the right of it costs no less and scores no more than another."
     numbers = [(d.label, d.cost, d.score, d.low, d.high, "yes" if k in best else "") for k, d in enumerate(dots)]
     columns = ("lineup", unit, result.metric, "low", "high", "on the frontier")
     drawn = svg.cost_score(dots, title, unit, result.metric, best)

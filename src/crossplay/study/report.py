@@ -267,9 +267,8 @@ def _drawn(plot: Plot | None, before: str = "", after: str = "") -> str:
     """A plot in its figure, with its numbers to keep."""
     if plot is None:
         return ""
-    legend = '<ol class="legend">' + "".join(f"<li>{escape(t)}</li>" for t in plot.legend) + "</ol>"
     numbers = download(f"{plot.env} {FILES[plot.name]}", plot.columns, plot.rows)
-    return figure(escape(plot.said), before + plot.svg + after, numbers, legend if plot.legend else "")
+    return figure(escape(plot.said), before + plot.svg + after, numbers)
 
 
 def _foldable(rows: int, plot: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 __all__ = [
@@ -275,7 +276,7 @@ def _short(name: str, room: int) -> str:
 
 
 def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str, frontier: Sequence[int] = ()) -> str:
-    """Cost against score: dots with intervals, numbered in the order given (the legend is beside it).
+    """Cost against score: dots with intervals, numbered in the order given, with their labels below.
 
     frontier: which of them, by rising cost, a dashed staircase joins: each is the best score for its cost.
     """
@@ -319,11 +320,24 @@ def cost_score(dots: Sequence[Dot], title: str, cost_unit: str, score_unit: str,
         right = x < 85
         place = 'dx="9" text-anchor="start"' if right else 'dx="-9" text-anchor="end"'
         parts.append(f'<text class="mark" x="{x:.2f}%" y="{word + 4:.1f}" {place}>{k}</text>')
-    return _svg(title, bottom + 40, parts)
+    parts += _legend([d.label for d in dots], bottom + 44)
+    return _svg(title, bottom + 44 + LINE * len(dots), parts)
+
+
+def _legend(labels: Sequence[str], top: float, lines: bool = False) -> list[str]:
+    """The labels of numbered marks, one a line; with a piece of their curve where the marks are curves."""
+    found = []
+    for k, label in enumerate(labels, 1):
+        y = top + LINE * (k - 1)
+        found.append(f'<text class="mark" x="0" y="{y + 13}">{k}</text>')
+        if lines:
+            found.append(f'<line class="s{k} line" x1="18" x2="54" y1="{y + 9}" y2="{y + 9}"/>')
+        found.append(f'<text class="note" x="{62 if lines else 24}" y="{y + 13}">{escape(_cut(label))}</text>')
+    return found
 
 
 def curves(rows: Sequence[Curve], title: str, unit: str, share_unit: str) -> str:
-    """Falling steps with bands, numbered in the order given (the legend is beside it); `SERIES` of them at most."""
+    """Falling steps with bands, numbered in the order given, with their labels below; `SERIES` of them at most."""
     across = _Scale([v for r in rows for v in r.tau], left=12.0)
     top, bottom = 22.0, 262.0
     tall = bottom - top
@@ -351,7 +365,8 @@ def curves(rows: Sequence[Curve], title: str, unit: str, share_unit: str) -> str
         taken.append((x, y))
         words.append(f'<text class="mark" x="{x:.2f}%" y="{y - 5:.1f}" dx="3">{k}</text>')
     drawn = f'<svg {box} preserveAspectRatio="none" overflow="visible">{"".join(bands)}{"".join(lines)}</svg>'
-    return _svg(title, bottom + 40, [*parts, drawn, *words])
+    legend = _legend([r.label for r in rows[:SERIES]], bottom + 44, lines=True)
+    return _svg(title, bottom + 44 + LINE * len(rows[:SERIES]), [*parts, drawn, *words, *legend])
 
 
 def _steps(xs: Sequence[float], shares: Sequence[float], tall: float) -> list[str]:
@@ -371,7 +386,8 @@ def _room(places: Sequence[tuple[float, float]], taken: Sequence[tuple[float, fl
     """The place of a curve, nearest to its middle, where a number stands clear of the others."""
     heights = [y for _, y in places]
     middle = (min(heights) + max(heights)) / 2
-    for x, y in sorted(places, key=lambda p: abs(p[1] - middle)):
+    falls = [(x, y + share * (z - y)) for (_, y), (x, z) in pairwise(places) for share in (0.5, 0.35, 0.65, 0.2, 0.8)]
+    for x, y in sorted([*places, *falls], key=lambda p: abs(p[1] - middle)):
         if all(abs(a - x) > 3 or abs(b - y) > 13 for a, b in taken):
             return x, y
     return places[len(places) // 2]

@@ -7,6 +7,7 @@ import { crumbs, duration, number, pagedTable } from "../ui.js";
 
 export async function show(root, { parts, query }) {
   style("results");
+  root.classList.add("results");
   const { run } = parts;
   const here = `/runs/${encodeURIComponent(run)}`;
   const only = { lineup: query.lineup || "", env: query.env || "", status: query.status || "" };

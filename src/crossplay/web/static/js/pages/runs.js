@@ -10,6 +10,7 @@ const STATES = [["", "any state"], ["going", "going"], ["open", "unfinished"], [
 
 export async function show(root, { query }) {
   style("results");
+  root.classList.add("results");
   const shown = new Map(); // run -> what shows it, to be changed as it goes on
   const ticked = new Set();
   const state = h("select", { onchange: () => { keep({ state: state.value }); table.again({ offset: 0 }); } }, STATES.map(([value, text]) => h("option", { value, selected: value === (query.state || "") }, text)));
@@ -34,8 +35,10 @@ export async function show(root, { query }) {
     load: async (asked) => {
       shown.clear();
       const found = await get("/runs", { ...asked, state: state.value });
-      where.textContent = found.total || asked.search || state.value ? "" : `${found.root} holds no run.`;
-      start.hidden = Boolean(found.total || asked.search || state.value);
+      const some = Boolean(found.total || asked.search || state.value);
+      where.textContent = some ? "" : `${found.root} holds no run.`;
+      start.hidden = some;
+      tools.hidden = table.element.hidden = !some;
       return found;
     },
     sort: "changed", down: true, limit: 50, caption: "", empty: "No run fits.",
@@ -59,8 +62,9 @@ export async function show(root, { query }) {
   const start = h("div.panel.stack", { hidden: true }, h("h2", {}, "How to begin"),
     h("p", {}, "Make a study and play it: ", h("a", { href: "/new" }, "New study"), "."),
     h("p", {}, "Or from the command line: ", h("code", {}, "crossplay demo"), " plays a small one in a few minutes, ", h("code", {}, "crossplay run study.toml"), " one of your own."));
+  const tools = h("div.row.tools", {}, h("label", {}, "State", state));
   fill(root, h("div.row.apart", {}, h("h1", {}, "Runs"), compare), where, start,
-    h("div.row.tools", {}, h("label", {}, "State", state)), table.element);
+    tools, table.element);
   count();
 
   const again = calm(() => table.again(), 500);

@@ -8,6 +8,7 @@ import { plainTable, spentOf, verdict } from "./parts/results.js";
 
 export async function show(root) {
   style("results");
+  root.classList.add("results");
   const asked = new URLSearchParams(location.search);
   const runs = asked.getAll("runs");
   const body = h("div");

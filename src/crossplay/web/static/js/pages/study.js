@@ -4,7 +4,7 @@ import { get, link, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
 import { crumbs, duration, figure, number, tabs } from "../ui.js";
-import { legendOf, plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
+import { plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
 import { teamsTab } from "./parts/teams.js";
 
 const PLOTS = [["scores", "Scores"], ["differences", "Differences"], ["payoff", "Payoff"], ["profiles", "Profiles"], ["cost", "Cost"], ["faults", "Fallbacks"]];
@@ -12,6 +12,7 @@ const AGAIN = 4000; // milliseconds between two looks at a run that goes on
 
 export async function show(root, { parts, query }) {
   style("results");
+  root.classList.add("results");
   const { run } = parts;
   const here = `/runs/${encodeURIComponent(run)}`;
   let head = await get(path`/runs/${run}`);
@@ -107,7 +108,6 @@ export async function show(root, { parts, query }) {
     if (!found.svg) return h("div", {}, h("p.quiet", {}, found.said), table);
     const drawn = figure(found.said, found.svg, { name: `${run}-${plot}`, csv: link(path`/runs/${run}/plots/${plot}.csv`, asked) });
     const svg = drawn.querySelector("svg");
-    svg.after(legendOf(found.legend, plot === "profiles") || "");
     if (plot === "payoff") { // wider than a phone: it scrolls by itself
       const box = h("div.heatbox", { tabIndex: 0, role: "region", "aria-label": found.title });
       svg.replaceWith(box);
@@ -161,7 +161,9 @@ export async function show(root, { parts, query }) {
     due = 0;
     const began = performance.now();
     head = await get(path`/runs/${run}`).catch(() => head);
-    loading = null;
+    const fresh = get(path`/runs/${run}/result`, { metric: chosen.metric });
+    await fresh.catch(() => null); // what was shown stays until this is there
+    loading = fresh;
     const kept = holder.contains(document.activeElement) || !document.getSelection().isCollapsed;
     if (!kept) await draw();
     heading();

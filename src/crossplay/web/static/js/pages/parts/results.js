@@ -42,21 +42,6 @@ export function ago(at) {
 /** A verdict as a label: a word, a colour besides. */
 export const verdict = (kind, word) => word && h("span.badge", { class: kind === "underpowered" ? "" : kind }, word);
 
-/** The marks of a drawing in order; with a piece of their line where the drawing has lines. */
-export function legendOf(words, lines) {
-  if (!words.length) return null;
-  const dash = (i) => {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    for (const [k, v] of [["width", 34], ["height", 10], ["aria-hidden", "true"]]) svg.setAttribute(k, v);
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    line.setAttribute("d", "M1 5H33");
-    line.setAttribute("class", `line s${i + 1}`);
-    svg.append(line);
-    return svg;
-  };
-  return h("ol.legend", {}, words.map((word, i) => h("li", {}, lines && dash(i), word)));
-}
-
 /** A table of plain rows. columns: [[title, number?]]; the first cell of a row is its heading. */
 export function plainTable(caption, columns, rows) {
   return h("div.scroll", { tabIndex: 0, role: "region", "aria-label": caption }, h("table", {},
