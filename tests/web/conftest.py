@@ -68,6 +68,40 @@ DILEMMA = {
     "environments": {"game": {"name": "matrix/prisoners_dilemma", "options": {"rounds": 8}}},
     "agents": {"tft": "strategy:tit_for_tat", "bad": "strategy:always_defect", "coin": "strategy:random"},
 }
+PEOPLE = """
+[environments.kitchen]
+name = "kitchen/cramped_room"
+options = { horizon = 40 }
+[study]
+name = "partners"
+description = "With whom do people cook best?"
+margin = 5
+baseline = "me+chef"
+[agents]
+me = "person"
+chef = "chef"
+policy = "policy:kitchen/cramped_room-1"
+[lineups]
+"me+chef" = ["me", "chef"]
+"me+policy" = ["me", "policy"]
+[people]
+participants = 4
+blocks = 1
+title = "Cooking together"
+consent = "Your moves are recorded, without your name."
+instructions = "Cook onion soup: three onions, a plate, and to the counter."
+practice = { seats = ["me", "chef"], blocks = 1 }
+[[people.questions]]
+name = "fair"
+ask = "My partner did a fair share."
+[[people.questions]]
+name = "again"
+ask = "With whom would you cook again?"
+kind = "choice"
+choices = "partners"
+when = "end"
+"""
+"""A study with people, as a file in the folder of runs."""
 STUDIES = {"kitchen": KITCHEN, "team": TEAM, "fallbacks": FALLBACKS, "games~dilemma": DILEMMA}
 """Runs by the names that they have in addresses."""
 
@@ -76,6 +110,7 @@ def make_runs(folder: Path) -> Path:
     """Play the studies of `STUDIES` into a folder; about ten seconds."""
     for name, study in STUDIES.items():
         crossplay.run(study, out=folder.joinpath(*name.split("~")))
+    (folder / "partners.toml").write_text(PEOPLE)
     return folder
 
 

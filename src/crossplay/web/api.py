@@ -111,13 +111,18 @@ def _query(request: Request, kind: Any) -> Any:
     """The query as a Struct: names that it does not have are refused, lists are given by repeating a name."""
     found: dict[str, Any] = {}
     fields = msgspec.structs.fields(kind)
-    lists = {f.encode_name for f in fields if typing.get_origin(f.type) in (list, tuple)}
+    lists = {f.encode_name for f in fields if typing.get_origin(_plain(f.type)) in (list, tuple)}
     known = {f.encode_name for f in fields}
     for name in request.query_params:
         if name not in known:
             raise msgspec.ValidationError(f"unknown option {name[:40]!r}; there are {', '.join(sorted(known))}")
         found[name] = request.query_params.getlist(name) if name in lists else request.query_params[name]
     return msgspec.convert(found, kind, strict=False)
+
+
+def _plain(kind: Any) -> Any:
+    """A type without what `Annotated` says about it."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 def answered(answer: Any) -> Response:

@@ -67,7 +67,10 @@ class Desk:
             return [self.root.name]  # "." would vanish from addresses
         found = []
         for pattern in ("*/manifest.sqlite", "*/*/manifest.sqlite", "*/*/*/manifest.sqlite"):
-            found += ["~".join(p.parent.relative_to(self.root).parts) for p in self.root.glob(pattern)]
+            inside = [
+                p.parent for p in self.root.glob(pattern) if self.root in p.resolve().parents
+            ]  # not what links lead to
+            found += ["~".join(p.relative_to(self.root).parts) for p in inside]
         return sorted(name for name in found if _sayable(name))
 
     def part(self, name: str, make: Callable[[Desk], T]) -> T:

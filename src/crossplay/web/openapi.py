@@ -85,5 +85,6 @@ def _responses(route: Route, answer: Any) -> dict[str, Any]:
         good: dict[str, Any] = {"204": {"description": "done"}}
     else:
         schema = answer if answer is not None else {"type": "string", "format": "binary"}
-        good = {"200": {"description": "the answer", "content": {route.kind: {"schema": schema}}}}
+        said = {} if route.kind == "text/event-stream" else {"schema": schema}  # a stream has no schema in OpenAPI 3.1
+        good = {"200": {"description": "the answer", "content": {route.kind: said}}}
     return {**good, **dict.fromkeys(("400", "401", "403", "404", "409", "413", "415", "422", "429"), error)}
