@@ -5,7 +5,7 @@ Colours come from the Okabe-Ito palette (safe for colour-blind eyes); players al
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,19 +29,26 @@ def image(data: Any) -> np.ndarray:
 
     The strip below the map is the time left.
     """
-    height, width = len(data["rows"]), len(data["rows"][0])
-    out = np.zeros((height * TILE + 6, width * TILE, 3), np.uint8)
-    for y, row in enumerate(data["rows"]):
-        for x, letter in enumerate(row):
-            _tile(out, x, y)[:] = _terrain(letter)
+    width = len(data["rows"][0])
+    out = _ground(tuple(data["rows"])).copy()
     for p in data["pots"]:
         _pot(_tile(out, *p["at"]), p)
     for thing in data["counters"]:
         _item(_tile(out, *thing["at"]), thing["item"], 14, 14, 8)
     for i, p in enumerate(data["players"]):
-        _player(_tile(out, *p["at"]), i, p, i == data["you"])
+        _tile(out, *p["at"])[:] = _player(i, p["facing"], p["held"], i == data["you"])
     left = 1 - data["timestep"] / data["horizon"]
     out[-5:-1, : max(0, round(left * width * TILE))] = _GREEN
+    return out
+
+
+@lru_cache(64)
+def _ground(rows: tuple[str, ...]) -> np.ndarray:
+    """The map without what moves or fills, and the strip below it."""
+    out = np.zeros((len(rows) * TILE + 6, len(rows[0]) * TILE, 3), np.uint8)
+    for y, row in enumerate(rows):
+        for x, letter in enumerate(row):
+            _tile(out, x, y)[:] = _terrain(letter)
     return out
 
 
@@ -106,8 +113,11 @@ def _pot(tile: np.ndarray, pot: Any) -> None:
         tile[-5:-2, 2 : 2 + full] = _GREEN if pot["tick"] >= COOK_TIME else _SOUP
 
 
-def _player(tile: np.ndarray, index: int, player: Any, own: bool) -> None:
-    dx, dy = _STEP[player["facing"]]
+@lru_cache(256)
+def _player(index: int, facing: str, held: str | None, own: bool) -> np.ndarray:
+    """The tile of a player on the floor, where players always stand."""
+    tile = _terrain(".").copy()
+    dx, dy = _STEP[facing]
     if own:
         tile[_disc(14, 14, 13)] = _DARK
         tile[_disc(14, 14, 12)] = _WHITE
@@ -117,5 +127,6 @@ def _player(tile: np.ndarray, index: int, player: Any, own: bool) -> None:
         tile[13:15, 6:23] = _WHITE
     nose = _disc(14 + 10 * dx, 14 + 10 * dy, 3)
     tile[nose] = _DARK
-    if player["held"]:
-        _item(tile, player["held"], 14 + 5 * dx, 14 + 5 * dy, 6)
+    if held:
+        _item(tile, held, 14 + 5 * dx, 14 + 5 * dy, 6)
+    return tile
