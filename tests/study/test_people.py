@@ -243,17 +243,19 @@ def test_answers_are_checked_against_their_questions():
     assert read_answers(asked, {"again": 2, "age": 3}, met) == {"again": "me+nice", "age": 3}
     for wrong, said in (
         ({"age": 3}, "With whom again.* is not answered"),
-        ({"again": 3, "age": 3}, "none of 1 to 2"),
-        ({"again": 1, "age": 100}, "no number between 0 and 99"),
+        ({"again": 3, "age": 3}, "expected one of 1 to 2"),
+        ({"again": 1, "age": 100}, "expected a number between 0 and 99"),
+        ({"again": 1, "age": 10**5000}, "expected a number between 0 and 99"),
         ({"again": 1, "age": 1, "words": "x" * 5000}, "at most 4000"),
         ({"again": 1, "age": 1, "wrds": "x"}, 'no question "wrds". Did you mean "words"'),
-        ({"again": True, "age": 1}, "none of 1 to 2"),
+        ({"again": True, "age": 1}, "expected one of 1 to 2"),
+        ({"again": float("inf"), "age": 1}, "expected one of 1 to 2"),
     ):
         with pytest.raises(CrossplayError, match=said):
             read_answers(asked, wrong, met)
     likert = [Ask("a", "A?", labels=["no", "yes"])]
     assert read_answers(likert, {"a": 2}, ()) == {"a": 2}
-    with pytest.raises(CrossplayError, match="none of 1 to 2"):
+    with pytest.raises(CrossplayError, match="expected one of 1 to 2"):
         read_answers(likert, {"a": 0}, ())
 
 
@@ -474,3 +476,15 @@ def test_the_page_lists_every_key_of_a_question():
     assert keys == list(Ask.__struct_fields__)
     for name in (*Practice.__struct_fields__, *Breaks.__struct_fields__):
         assert f"`{name}`" in text
+
+
+def test_slices_and_comparisons_of_runs_count_participants_too(finished):
+    from crossplay.study.slices import Slice, slice_mean
+
+    found = result(finished)
+    rows = tuple(r for r in found.rows if r.lineup == "me+nasty")
+    mean = slice_mean(Slice("matrix/stag_hunt", "brain", "person", rows), found.scores)
+    assert mean.n == 6
+    assert mean.interval.low == pytest.approx(rows[0].summary.mean.interval.low)
+    scores = next(s for s in found.scores if s.lineup == "me+nasty")
+    assert scores.units()[0] == [1, 2, 3, 4, 5, 6]

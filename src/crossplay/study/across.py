@@ -165,13 +165,14 @@ def _changes(
     found = []
     for lineup, name, first in pairs:
         mine, base = scores[name][lineup], scores[first][lineup]
-        paired = runs[name].root == runs[first].root and bool(set(mine.blocks) & set(base.blocks))
-        if not paired and min(len(mine.blocks), len(base.blocks)) < 2:
+        (mine_units, mine_values), (base_units, base_values) = mine.units(), base.units()
+        paired = runs[name].root == runs[first].root and bool(set(mine_units) & set(base_units))
+        if not paired and min(len(mine_units), len(base_units)) < 2:
             continue
         result = runs[first].result
         (c,) = compare(
-            [Cell(name, mine.values, mine.blocks)],
-            Cell(first, base.values, base.blocks),
+            [Cell(name, mine_values, mine_units)],
+            Cell(first, base_values, base_units),
             margin,
             1 - (1 - result.level) / len(pairs),
             metric=result.metric,

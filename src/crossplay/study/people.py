@@ -48,6 +48,8 @@ PARTNERS = "partners"
 """As `choices`: the partners, in the order in which the participant met them."""
 WORDS = 4000
 """Characters of a text at most."""
+LARGEST = 2.0**53
+"""Numbers above are no answer to anything."""
 
 
 class Ask(msgspec.Struct, forbid_unknown_fields=True):
@@ -406,19 +408,19 @@ def read_answers(questions: Sequence[Ask], given: Mapping[str, Any], met: Sequen
 
 
 def _answer(q: Ask, value: Any, met: Sequence[str]) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
     if q.kind == "likert" or (q.kind == "choice" and q.choices == PARTNERS):
         high = len(q.labels) if q.kind == "likert" else len(met)
         if not number or value != int(value) or not 1 <= value <= high:
-            raise CrossplayError(f'"{q.ask}": {value!r:.40} is none of 1 to {high}')
+            raise CrossplayError(f'"{q.ask}": expected one of 1 to {high}')
         return int(value) if q.kind == "likert" else met[int(value) - 1]
     if q.kind == "number":
         low, high_ = q.low if q.low is not None else float("-inf"), q.high if q.high is not None else float("inf")
-        if not number or not low <= value <= high_ or abs(value) == float("inf"):
-            raise CrossplayError(f'"{q.ask}": {value!r:.40} is no number between {low:g} and {high_:g}')
+        if not number or not low <= value <= high_:
+            raise CrossplayError(f'"{q.ask}": expected a number between {low:g} and {high_:g}')
         return value
     if not isinstance(value, str) or len(value) > WORDS:
         raise CrossplayError(f'"{q.ask}": expected a text of at most {WORDS} characters')
     if q.kind == "choice" and value not in q.choices:
-        raise CrossplayError(f'"{q.ask}": {value!r:.40} is none of {", ".join(q.choices)}')
+        raise CrossplayError(f'"{q.ask}": expected one of {", ".join(q.choices)}')
     return value

@@ -73,9 +73,10 @@ def facet_value(agents: Sequence[Mapping[str, Any]], facet: str) -> str:
 def slice_mean(found: Slice, scores: Sequence[Scores], level: float = 0.95) -> Estimate | None:
     """The mean of a slice: its lineups averaged inside each block that all of them played, then t over blocks.
 
-    scores: block means per lineup, as a result holds them. None where its lineups share no block.
+    scores: block means per lineup, as a result holds them; where people took part, a participant stands for their blocks.
+    None where its lineups share no block.
     """
-    of = {s.lineup: dict(zip(s.blocks, s.values, strict=True)) for s in scores if s.env == found.env}
+    of = {s.lineup: dict(zip(*s.units(), strict=True)) for s in scores if s.env == found.env}
     mine = [of[name] for name in found.lineups if name in of]
     common = [b for b in mine[0] if all(b in other for other in mine)] if mine else []
     if not common:

@@ -111,6 +111,16 @@ class Scores(msgspec.Struct):
     lineup: str
     blocks: list[int | str]
     values: list[float]
+    clusters: list[int | str] = []  # of each block, where errors are shared: its participant
+
+    def units(self) -> tuple[list[int | str], list[float]]:
+        """(independent units, their means): participants where there are any, blocks elsewhere."""
+        if not self.clusters:
+            return self.blocks, self.values
+        of: dict[int | str, list[float]] = {}
+        for unit, value in zip(self.clusters, self.values, strict=True):
+            of.setdefault(unit, []).append(value)
+        return list(of), [sum(v) / len(v) for v in of.values()]
 
 
 class Result(msgspec.Struct):
@@ -345,7 +355,9 @@ def _scores(env: str, cell: StatCell) -> Scores:
     from crossplay.measure.stats.blocks import block_means
 
     means = block_means(cell.values, cell.blocks)
-    return Scores(env, cell.name, list(means.blocks), [float(v) for v in means.means])
+    of = {} if cell.clusters is None else dict(zip(cell.blocks, cell.clusters, strict=True))
+    clusters = [of[b] for b in means.blocks] if of else []
+    return Scores(env, cell.name, list(means.blocks), [float(v) for v in means.means], clusters)
 
 
 def _row(
