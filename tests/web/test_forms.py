@@ -174,6 +174,20 @@ def test_problems_have_places_and_hints(desk):
     assert draft.seats == {"k": ["p0", "p1"]}, "the form shows seats although something is wrong"
 
 
+def test_what_cannot_be_read_hides_nothing_else(desk):
+    study = {
+        "study": {"blocks": "many"},
+        "environments": {"k": {"name": "kitchen/cramped_rom"}, "odd": 3},
+        "agents": {"a": {"type": "worker", "command": "sh"}, "b": 3},
+        "lineups": {"a": {"seats": ["a", "nobody"]}},
+    }
+    found = {tuple(p.place): p.refused for p in forms.validate(desk, Written(study=study)).problems}
+    assert found.keys() == {
+        ("study", "blocks"), ("environments", "odd"), ("environments", "k", "name"), ("agents", "b"), ("agents", "a", "type"),
+    }  # fmt: skip
+    assert found["agents", "a", "type"]
+
+
 def test_text_fills_the_form_and_keeps_what_it_has_no_field_for(desk):
     text = """
 environments = ["spread"]

@@ -331,6 +331,7 @@ def check_draft(data: Mapping[str, Any], plan: bool = True) -> Draft:
         return Draft([Problem([], f"tables are nested {DEEPEST} deep at most")], {})
     draft = Draft(problems(data), long_form(data), to_toml(data))
     if draft.problems:
+        draft.problems += _of_the_rest(draft)
         draft.seats = _seats(draft.study["environments"])
         return draft
     try:
@@ -345,6 +346,20 @@ def check_draft(data: Mapping[str, Any], plan: bool = True) -> Draft:
     if not draft.seats:
         draft.seats = _seats(draft.study["environments"])
     return draft
+
+
+def _of_the_rest(draft: Draft) -> list[Problem]:
+    """What else is wrong in the environments, agents and models that can be read."""
+    bad = {tuple(p.place[:2]) for p in draft.problems}
+    kept = {
+        part: {k: v for k, v in _table(draft.study.get(part)).items() if (part, k) not in bad and (part,) not in bad}
+        for part in ("environments", "agents", "models", "controls")
+    }
+    kept["environments"] = kept["environments"] or {"any": {"name": "spread"}}
+    try:
+        return plain_problems(parse_study(kept))
+    except CrossplayError:
+        return []
 
 
 def _seats(environments: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -73,13 +73,13 @@ def environment(desk: Desk, name: str) -> EnvForm:
 
 def agents(desk: Desk) -> Agents:
     """The types of agents that are installed, their options as JSON schema; and the models of the catalogue."""
-    found = desk.kept("forms agents", 0, lambda: aside(desk, agent_forms))
+    found = desk.kept("forms agents", 0, agent_forms)
     return Agents(found, model_forms())
 
 
 def studies(desk: Desk) -> StudyForm:
     """Templates of lineups, studies to begin with, and JSON schemas of what else a study says."""
-    found: StudyForm = desk.kept("forms studies", 0, lambda: aside(desk, study_form))
+    found: StudyForm = desk.kept("forms studies", 0, study_form)
     return found
 
 

@@ -114,7 +114,8 @@ function fits(schema, value) {
  * known: {agents, models, protocols, topologies}: names that are offered where the schema says what it holds.
  */
 export function property(fields, place, name, schema, value, changed, known = {}) {
-  const about = `${schema.description || ""}${typeof schema.default === "string" && schema.default ? ` (default: ${schema.default})` : ""}`;
+  const told = typeof schema.default === "string" && schema.default && !schema.enum && !schema.holds;
+  const about = `${schema.description || ""}${told ? ` (default: ${schema.default})` : ""}`;
   const add = (make, more = {}) => fields.add(place, name.replaceAll("_", " "), make, { about, whole: schema.type === "array", ...more });
   if (schema.holds === "protocol" || schema.holds === "topology") return named(add, schema, value, changed, known[`${schema.holds === "protocol" ? "protocols" : "topologies"}`] || []);
   if (!fits(schema, value)) return null;

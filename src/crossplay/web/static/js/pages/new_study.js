@@ -12,17 +12,19 @@ const KEPT = "crossplay new study"; // of this tab, until it is started
 export async function show(root, { query }) {
   style("form");
   fill(root, h("h1", {}, "New study"), h("p.quiet", {}, "Looking at what is installed ..."));
-  const [envs, kinds, shapes] = await Promise.all([get("/schemas/environments"), get("/schemas/agents"), get("/schemas/studies")]);
-  const page = new Page(root, envs.families, kinds, shapes);
+  const envs = get("/schemas/environments"); // takes a moment when it is first asked for: libraries are loaded
+  const [kinds, shapes] = await Promise.all([get("/schemas/agents"), get("/schemas/studies")]);
+  const page = new Page(root, kinds, shapes);
   await page.begin(query);
+  envs.then((found) => page.offer(found.families), (error) => tell(error.message, "bad"));
   return () => page.leave();
 }
 
 const slug = (name) => String(name || "").toLowerCase().replace(/[^a-z0-9_.-]+/g, "-").replace(/^[^a-z0-9]+|-+$/g, "").slice(0, 80);
 
 class Page {
-  constructor(root, families, kinds, shapes) {
-    Object.assign(this, { root, families, kinds, shapes, fields: new Fields(), forms: {}, made: new Map(), draft: null, asked: 0 });
+  constructor(root, kinds, shapes) {
+    Object.assign(this, { root, families: null, kinds, shapes, fields: new Fields(), forms: {}, made: new Map(), draft: null, asked: 0 });
     this.typed = ""; // text that somebody wrote, as long as the form has not changed it
     this.check = calm(() => this.validate(), 250);
     this.read = calm(() => this.readText(), 400);
@@ -41,8 +43,14 @@ class Page {
     if (text) await this.readText();
     else {
       await this.draw();
-      await this.validate();
+      this.validate();
     }
+  }
+
+  /** The environments are known now. */
+  offer(families) {
+    this.families = families;
+    if (this.form.isConnected) this.redraw();
   }
 
   leave() {
@@ -75,7 +83,7 @@ class Page {
             h("div.row.apart", {}, h("h2", { id: "text-title" }, "The study file"), h("span.row", {}, h("button", { type: "button", onclick: () => this.copy() }, "Copy"), h("button", { type: "button", onclick: () => this.download() }, "Download"))),
             h("label.unseen", { for: "toml" }, "The study as TOML"), this.text,
             h("small.help", { id: "toml-help" }, "Paste or change text here: the form follows."), this.kept))));
-    this.run.value = this.name ||= slug(this.data.study?.name);
+    this.run.value = this.name ||= slug(this.data.study?.name) || "study";
   }
 
   // -- the form ------------------------------------------------------------------------------------------------------
@@ -122,7 +130,8 @@ class Page {
   }
 
   environments() {
-    const names = this.families.flatMap((f) => (f.names.length ? f.names.map((n) => full(f.family, n)) : f.error ? [] : [f.open ? `${f.family}:` : f.family]));
+    const families = this.families || [];
+    const names = families.flatMap((f) => (f.names.length ? f.names.map((n) => full(f.family, n)) : f.error ? [] : [f.open ? `${f.family}:` : f.family]));
     const cards = Object.entries(this.data.environments).map(([label, table]) => {
       const form = this.forms[table.name];
       const at = ["environments", label];
@@ -130,13 +139,13 @@ class Page {
       const options = form ? properties(this.fields, [...at, "options"], form.options, table.options, (name, value) => this.set(table.options, name, value), {}, form.elsewhere) : [];
       return this.card(`environment ${label}`, () => { delete this.data.environments[label]; this.changed(true); },
         this.fields.add([...at, "name"], "environment", (a) => { const found = type(a, table.name, () => {}, names); found.addEventListener("change", () => this.renameEnv(label, table, found.value.trim())); return found; }),
-        form && h("details.about", {}, h("summary", {}, `${form.seats.length} seats: ${form.seats.join(", ")}`), h("p", {}, form.about), h("p.quiet", {}, `views: ${Object.keys(form.views).join(", ")}; scores: ${Object.keys(form.scores).join(", ")}`)),
+        form && h("details.about", {}, h("summary", {}, `${many(form.seats.length, "seat")}: ${form.seats.join(", ")}`), h("p", {}, form.about), h("p.quiet", {}, `views: ${Object.keys(form.views).join(", ")}; scores: ${Object.keys(form.scores).join(", ")}`)),
         form && h("details", { open: Object.keys(table.options).length > 0 }, h("summary", {}, `Options (${Object.keys(form.options.properties).length})`), h("div.fields", {}, options),
           form.elsewhere.length > 0 && h("p.quiet", {}, `Only in a file on this machine: ${form.elsewhere.join(", ")}.`)),
         form && h("details", { open: Boolean(table.clock && table.clock !== "wait") }, h("summary", {}, `Clock: ${table.clock || "wait"}`), this.fields.add([...at, "clock"], "clock", (a) => type({ ...a, placeholder: "wait" }, table.clock, (v) => this.set(table, "clock", v), form.clock.examples), { about: form.clock.description })));
     });
-    const add = h("select", { id: "add-env", "aria-label": "Add an environment", onchange: () => this.addEnv(add.value) }, h("option", { value: "" }, "Add an environment ..."),
-      this.families.map((f) => h("optgroup", { label: f.error ? `${f.family} (not usable here)` : f.family }, (f.names.length ? f.names.slice(0, 400) : [""]).map((n) => { const name = n ? full(f.family, n) : f.open ? `${f.family}:` : f.family; return h("option", { value: name, disabled: Boolean(f.error) || (f.family === "agentgym") }, f.open && !n ? `${f.family}: any id` : name); }))));
+    const add = h("select", { id: "add-env", "aria-label": "Add an environment", disabled: !this.families, onchange: () => this.addEnv(add.value) }, h("option", { value: "" }, this.families ? "Add an environment ..." : "Looking at what is installed ..."),
+      families.map((f) => h("optgroup", { label: f.error ? `${f.family} (not usable here)` : f.family }, (f.names.length ? f.names.slice(0, 400) : [""]).map((n) => { const name = n ? full(f.family, n) : f.open ? `${f.family}:` : f.family; return h("option", { value: name, disabled: Boolean(f.error) || (f.family === "agentgym") }, f.open && !n ? `${f.family}: any id` : name); }))));
     return this.section("Environments", "", cards, cards.length === 0 && h("p.quiet", {}, "None yet: choose the world that is to be played."), add);
   }
 
@@ -171,7 +180,7 @@ class Page {
         h("div.fields", {},
           this.fields.add(at, "name", (a) => { const found = type(a, name, () => {}); found.addEventListener("change", () => this.renameAgent(name, found.value.trim())); return found; }),
           this.fields.add([...at, "type"], "type", (a) => choose(a, this.kinds.agents.map((k) => [k.type, k.plain ? k.type : `${k.type} (command line only)`, !k.plain]), kind, (v) => { this.data.agents[name] = { type: v }; this.changed(true); }), { about: form?.about || "" }),
-          form && form.after !== "nothing" && this.fields.add([...at, "type", "after"], { model: "model", agent: "agent", names: "which", words: "which" }[form.after], (a) => type(a, after, (v) => this.set(table, "type", v ? `${kind}:${v}` : kind), offered.length ? offered : null))),
+          form && form.after !== "nothing" && this.fields.add([...at, "type", "after"], { model: "model", agent: "agent", names: "variant", words: "variant" }[form.after], (a) => type(a, after, (v) => this.set(table, "type", v ? `${kind}:${v}` : kind), offered.length ? offered : null))),
         options.length > 0 && h("details", { open: given > 0 || kind === "team" }, h("summary", {}, `Options (${options.length})`), h("div.fields", {}, options,
           this.fields.add([...at, "skills"], "skills", (a) => tick(a, table.skills, (v) => set("skills", v || undefined)), { inline: true, about: "chooses among the environment's skills instead of single moves" })),
           form.elsewhere.length > 0 && h("p.quiet", {}, `Only in a file on this machine: ${form.elsewhere.join(", ")}.`)));
@@ -201,7 +210,7 @@ class Page {
 
   lineups() {
     const s = this.data.study;
-    const seats = Object.values(this.draft?.seats || {})[0] || Object.values(this.data.lineups)[0]?.seats || ["first", "second"];
+    const seats = Object.values(this.draft?.seats || {})[0] || (Object.values(this.data.lineups)[0]?.seats || ["", ""]).map((_, i) => `seat ${i + 1}`);
     const agents = Object.keys(this.data.agents);
     const template = this.fields.add(["study", "template"], "who plays with whom", (a) => choose(a, [["", "as listed below"], ...this.shapes.templates.map((t) => [t.name, `${t.name}: ${t.about}`])], s.template, (v) => { this.set(s, "template", v); this.draw(); }));
     const cards = Object.entries(this.data.lineups).map(([name, table]) => {
@@ -270,8 +279,7 @@ class Page {
       this.made = new Map(Object.keys(draft.seats).map((label) => [label, draft.study.environments[label].name]));
       if (!this.typed) this.text.value = draft.toml;
       this.tellProblems();
-      const editing = this.form.contains(document.activeElement) && document.activeElement !== document.body;
-      if (shape(draft, this.made) !== drawn) await this.redraw(editing);
+      if (shape(draft, this.made) !== drawn) await this.redraw();
       this.fields.say(draft.problems);
     } catch (error) {
       if (mine === this.asked) fill(this.said, h("p.error", { role: "alert" }, error.message));
@@ -281,7 +289,7 @@ class Page {
   }
 
   /** Draw the form anew without taking the field away from whoever types. */
-  async redraw(editing) {
+  async redraw(editing = this.form.contains(document.activeElement)) {
     const at = editing ? document.activeElement.closest("[data-place]")?.dataset.place : null;
     const range = editing && "selectionStart" in document.activeElement && document.activeElement.type === "text" ? [document.activeElement.selectionStart, document.activeElement.selectionEnd] : null;
     const open = [...this.form.querySelectorAll("details")].map((d) => d.open);
@@ -305,14 +313,14 @@ class Page {
         refused.length > 0 && h("p.quiet", {}, "Download the file and play it where you trust it: crossplay run FILE --trust"));
       fill(this.plan);
     } else {
-      fill(this.said, h("p", {}, h("span.badge.good", {}, "ready"), ` ${number(plan.episodes)} episodes.`));
+      fill(this.said, h("p", {}, h("span.badge.good", {}, "ready"), ` ${many(plan.episodes, "episode")}.`));
       fill(this.plan, plan ? planned(plan, lineups, this.draft) : null);
     }
     this.tellKept();
   }
 
   tellKept() {
-    const hidden = leaves(this.data).filter((place) => !this.fields.shows(place)).map((place) => place.slice(0, 3).join("."));
+    const hidden = leaves(this.data).filter((place) => !this.fields.shows(place)).map((place) => place.slice(0, Math.min(3, place.concat(0).findIndex((part) => typeof part === "number"))).join("."));
     fill(this.kept, hidden.length > 0 && `Kept, but to be changed only as text: ${[...new Set(hidden)].join(", ")}.`);
   }
 
@@ -344,7 +352,7 @@ class Page {
     if (draft.study.study) {
       const same = !this.name || this.name === slug(this.data.study?.name);
       this.data = draft.study;
-      if (same) this.run.value = this.name = slug(this.data.study.name);
+      if (same) this.run.value = this.name = slug(this.data.study.name) || "study";
       await this.draw();
     }
     this.keepDraft();
@@ -387,7 +395,7 @@ class Page {
   }
 
   async follow({ run, task }) {
-    const stop = h("button.danger", { type: "button", onclick: () => attempt(() => post(path`/runs/${run}/stop`), stop) }, "Stop");
+    const stop = h("button.danger", { type: "button", onclick: async () => { if (await attempt(() => post(path`/runs/${run}/stop`), stop)) Object.assign(stop, { disabled: true, textContent: "Stopping ..." }); } }, "Stop");
     const resume = h("button", { type: "button", onclick: async () => { const again = await attempt(() => post(path`/runs/${run}/resume`), resume); if (again) this.follow(again); } }, "Go on");
     const line = h("p", {}, `Starting ${run} ...`), bar = h("progress", { max: 1, "aria-label": `progress of ${run}` }), log = h("pre", { hidden: true });
     const buttons = h("div.row", {}, h("a.button", { href: `/runs/${encodeURIComponent(run)}` }, "Open the run"), stop);
@@ -420,6 +428,8 @@ class Page {
   }
 }
 
+const many = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
+
 // -- words ---------------------------------------------------------------------------------------------------------------
 const full = (family, name) => (/^[a-z0-9_-]+$/i.test(name) && !/-v\d/.test(name) ? `${family}/${name}` : `${family}:${name}`);
 
@@ -443,7 +453,7 @@ function planned(plan, lineups, draft) {
   return [
     h("dl.facts", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
     plan.warnings.map((w) => h("p.quiet", {}, w)),
-    h("details", {}, h("summary", {}, `${number(plan.rows.length)} cells of ${number(lineups.length)} lineups`), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "lineup"), h("th", { scope: "col" }, "role"), h("th.number", { scope: "col" }, "episodes"), h("th.number", { scope: "col" }, "calls"))),
+    h("details", {}, h("summary", {}, `${many(plan.rows.length, "cell")} of ${many(lineups.length, "lineup")}`), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "lineup"), h("th", { scope: "col" }, "role"), h("th.number", { scope: "col" }, "episodes"), h("th.number", { scope: "col" }, "calls"))),
       h("tbody", {}, plan.rows.map((r) => h("tr", {}, h("td", {}, r.cell), h("td", {}, r.role || roles[r.lineup] || ""), h("td.number", {}, number(r.episodes)), h("td.number", {}, number(r.calls)))))))),
     h("details", {}, h("summary", {}, "The study as it is resolved"), h("pre", {}, draft.resolved)),
   ];
