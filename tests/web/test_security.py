@@ -431,6 +431,23 @@ def test_beyond_this_machine_it_is_not_served_without_a_token(tmp_path, words, t
     assert "Traceback" not in errors
 
 
+def test_interrupted_in_the_middle_of_a_game_it_ends_in_order(tmp_path):
+    process = command(tmp_path, "--port", "0")
+    try:
+        where = re.search(r"http://[\d.:]+/", process.stdout.readline()).group()
+        kitchen = {"environment": "kitchen/cramped_room", "seats": {"p0": "person"}}
+        request = urllib.request.Request(
+            f"{where}api/v1/rooms", msgspec.json.encode(kitchen), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            made = msgspec.json.decode(answer.read())
+        assert made["room"]["status"] == "waiting"
+    finally:
+        process.send_signal(2)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0 and not errors
+
+
 def test_the_command_serves_on_loopback_and_tells_no_token(tmp_path):
     process = command(tmp_path, "--port", "0", "--token-env", "CROSSPLAY_TOKEN", token=TOKEN)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any, Literal
 
 import msgspec
@@ -25,6 +26,8 @@ KEPT = 100
 """Rooms that are remembered after their end."""
 WRONG = 10.0
 """What a wrong token counts, in joins."""
+PATIENCE_S = 3.0
+"""Until rooms are kept as they stand, when the server ends."""
 
 
 class Hall:
@@ -35,6 +38,7 @@ class Hall:
         self.rooms: dict[str, Room] = {}
         self.joins = Buckets(4.0, 120.0)
         self.opening = 0
+        self.loop: asyncio.AbstractEventLoop | None = None  # on which the rooms live
         desk.closing.append(self.close)
 
     def room(self, name: str) -> Room:
@@ -45,7 +49,7 @@ class Hall:
 
     def add(self, room: Room) -> Room:
         """Remember a room; of those that are over, the oldest are forgotten."""
-        self.rooms[room.name] = room
+        self.rooms[room.name], self.loop = room, asyncio.get_running_loop()
         over = [n for n, r in self.rooms.items() if r.status in ("over", "stopped")]
         for name in over[: max(0, len(over) - KEPT)]:
             del self.rooms[name]
@@ -74,7 +78,19 @@ class Hall:
         return found
 
     def close(self) -> None:
-        """The server ends: every episode that is being played is kept as it stands."""
+        """The server ends: every episode that is being played is kept as it stands. From any thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # another thread than that of the rooms
+            if self.loop is not None and self.loop.is_running():  # else they have ended with it
+                done = threading.Event()
+                self.loop.call_soon_threadsafe(self._close)
+                self.loop.call_soon_threadsafe(done.set)
+                done.wait(PATIENCE_S)
+            return
+        self._close()
+
+    def _close(self) -> None:
         for room in self.rooms.values():
             room.close("the server ended")
 
