@@ -11,6 +11,7 @@ from crossplay.kernel import Action, Agent, Block, Held, Lineup, loop, make_env,
 from crossplay.records import RunFolder
 from crossplay.study.verify import verify
 from crossplay.web.desk import Conflict, Desk, Forbidden
+from crossplay.web.play.lines import apart
 from crossplay.web.play.record import RoomSpec, unfinished
 from crossplay.web.play.room import Room
 
@@ -32,8 +33,8 @@ class Guest:
         while messages := await self.line.next():
             for message in messages:
                 if isinstance(message, bytes):
-                    self.pictures.append(message)
-                    continue
+                    message, picture = apart(message)
+                    self.pictures.append(picture)
                 told = json.loads(message)
                 self.seen.append(told)
                 if told["kind"] != "state":

@@ -15,6 +15,7 @@ from crossplay.web.app import make_app
 from crossplay.web.desk import Desk
 from crossplay.web.play import sockets
 from crossplay.web.play.clock import Buckets
+from crossplay.web.play.lines import apart
 from crossplay.web.play.rooms import hall
 
 MOVES = ("north", "interact", "west", "south", "east", "stay")
@@ -51,10 +52,11 @@ class Player:
             message = self.socket.receive()
             if message["type"] == "websocket.close":
                 raise WebSocketDisconnect(message["code"], message.get("reason"))
+            said = message.get("text")
             if message.get("bytes") is not None:
-                self.pictures.append(message["bytes"])
-                continue
-            told = json.loads(message["text"])
+                said, picture = apart(message["bytes"])
+                self.pictures.append(picture)
+            told = json.loads(said)
             if told["kind"] == "state":
                 self.states.append(told)
             if told["kind"] in kinds:

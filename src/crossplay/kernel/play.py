@@ -101,8 +101,8 @@ class Episode(Book):
             "world": [self.chain.digest, self.chain.pending],
             "mind": self.mind,
             "agents": [a.name for a in self.agents],
-            "events": [list(e) for e in self.events],
-            "late": [list(e) for e in self.late_rows],
+            "events": self.events,  # tuples are packed as lists are, without a copy of each
+            "late": self.late_rows,
         }
         try:
             return pack(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -15,10 +16,13 @@ from crossplay.agents.open_turn import plain
 from crossplay.web.pictures import Encoder
 from crossplay.web.play.seats import Shot
 
-__all__ = ["VIEWS", "Line"]
+__all__ = ["BOTH", "MOMENT", "VIEWS", "Line", "apart"]
 
 VIEWS = ("image", "text", "data")
 """The views that can be asked for."""
+MOMENT = struct.Struct("<BxxxI")
+BOTH = 2
+"""A binary message that holds both: u8 kind (2), three zeros, u32 length of the JSON, JSON, picture."""
 WAITING = 512
 """Messages that wait for a reader at most; whoever reads none of so many is let go."""
 SLOW_S = 0.003
@@ -85,23 +89,29 @@ class Line:
         return words
 
     async def _drawn(self, shot: Shot) -> list[str | bytes]:
-        """A moment as messages: a picture first, so that what is told of the turn finds it there."""
+        """A moment as one message: JSON, or JSON and picture in one, because every message costs a wake-up of the other side."""
         views = self.views or tuple(v for v in VIEWS if _has(shot, v))[:1]
         message = {"kind": "state", "tick": shot.tick, "turn": shot.number or None, **shot.facts}
-        out: list[str | bytes] = []
+        drawn = b""
         for view in views:
             if not _has(shot, view):
                 continue
             if view == "image":
                 picture = await _picture(shot)
                 if picture is not None:
-                    out.append(self._encoder.encode(picture, shot.tick))
+                    drawn = self._encoder.encode(picture, shot.tick)
             elif view == "text":
                 message["text"] = shot.text if shot.world else shot.env.view_text(shot.data)
             else:
                 message["data"] = plain(shot.data)
-        out.append(msgspec.json.encode(message).decode())
-        return out
+        told = msgspec.json.encode(message)
+        return [MOMENT.pack(BOTH, len(told)) + told + drawn if drawn else told.decode()]
+
+
+def apart(message: bytes) -> tuple[bytes, bytes]:
+    """(JSON, picture) of a binary message."""
+    _, size = MOMENT.unpack_from(message)
+    return message[MOMENT.size : MOMENT.size + size], message[MOMENT.size + size :]
 
 
 def _has(shot: Shot, view: str) -> bool:

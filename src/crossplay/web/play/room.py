@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -401,6 +402,11 @@ class Room:
         if seconds:
             self._tell_all({"kind": "countdown", "seconds": seconds})
             await asyncio.sleep(seconds)
+        if self.pace == "tick":
+            # Each room beats at a moment of its own, so that the ticks of many do not wait for each other.
+            period, now = 1.0 / self.speed, asyncio.get_running_loop().time()
+            phase = zlib.crc32(self.name.encode()) / 2**32 * period
+            await asyncio.sleep((phase - now) % period)
 
     async def _one(self, this: Play) -> None:
         """One episode: played, committed, told; void ones are played again in the same block."""

@@ -8,14 +8,14 @@ First message of the client, within ten seconds: {"seat": "p0", "token": "...", 
     {"say": "text", "to": "*"}           said with the next move
     {"views": ["image", "text"]}         what to be shown from now on
 
-The server sends JSON texts, told apart by "kind", and pictures as binary messages (web/pictures.py):
+The server sends JSON texts, told apart by "kind". A state with its picture comes as one binary message: u8 2, three zeros,
+u32 length of the JSON (little-endian), JSON, and the picture as web/pictures.py makes it.
 
     room      how the room stands: status, seats, the form of answer of one's own seat; again whenever that changes
     countdown seconds until the first tick
     state     a moment: tick, turn (null where it is not one's turn), legal (names, where not all are), last (what was
               played for the seat, and whether it was its own answer), reward, total, left (seconds, clock deadline), text,
-              data, tally (what became of the answers that came). Its picture comes before it. Of moments that
-              wait to be sent only the newest is.
+              data, tally (what became of the answers that came). Of moments that wait to be sent only the newest is.
     heard     what somebody said to this seat; said: what one said is waiting for the next move
     refused   why an answer was not taken; it is counted, and nothing was played
     end       how an episode ended
@@ -49,6 +49,8 @@ LARGEST = 32 << 10
 """Characters of one message at most."""
 FIRST_S = 10.0
 """Seconds for the first message."""
+LINGER_S = 1.0
+"""After the last game: what is still on its way is heard, until the client leaves."""
 RATE, BURST = 40.0, 120.0
 """Messages a second in the long run, and at once; those above are refused and counted."""
 PATIENCE = 200
@@ -89,6 +91,8 @@ async def serve_room(desk: Desk, socket: WebSocket) -> None:
         hearing = asyncio.create_task(_hear(socket, room, line, seat))
         try:
             await asyncio.wait({sending, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            if line.closed is not None and line.closed[0] == 1000:
+                await asyncio.wait({hearing}, timeout=LINGER_S)  # keys on their way are counted, as refused
         finally:
             room.leave(line)
             for task in (sending, hearing):

@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 const words = (name) => name.replaceAll("_", " ");
 const SQUARE = /^([a-z])(\d{1,2})$/i, PATH = /^([a-z]\d{1,2})([a-z]\d{1,2})(.*)$/i, CELL = /\(\s*(\d+)\s*,\s*(\d+)\s*\)/, COLUMN = /^column_(\d+)$/;
 const ROWS = ["top", "centre", "bottom"], COLUMNS = ["left", "middle", "right"];
-const PIECES = { k: "\u265a", q: "\u265b", r: "\u265c", b: "\u265d", n: "\u265e", p: "\u265f" };
+const PIECES = { k: "\u265a", q: "\u265b", r: "\u265c", b: "\u265d", n: "\u265e", p: "\u265f", K: "\u2654", Q: "\u2655", R: "\u2656", B: "\u2657", N: "\u2658", P: "\u2659" };
 
 /** Whether the names of actions are those of a board that can be clicked. */
 export function isBoard(names) {
@@ -56,7 +56,7 @@ export function board(play, { chess = false } = {}) {
     const at = `${r},${c}`, here = moves.get(at), goal = from !== null ? moves.get(from)?.to?.get(at) : null;
     const can = Boolean(goal || here);
     const empty = mark === "." || mark === "-" || mark === "_";
-    const shown = empty ? "" : chess && PIECES[mark.toLowerCase()] ? PIECES[mark.toLowerCase()] : mark;
+    const shown = empty ? "" : chess && PIECES[mark] ? PIECES[mark] : mark;
     const name = `row ${r + 1}, column ${c + 1}: ${empty ? "empty" : mark}${can ? ", can be played" : ""}`;
     const click = () => {
       if (goal) { from = null; choose(goal); }

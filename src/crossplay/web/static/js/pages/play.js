@@ -59,12 +59,17 @@ class Page {
       this.line.send(JSON.stringify(this.seat ? { seat: this.seat, token: this.token, views: wanted } : { watch: true, views: ["image", "text"] }));
     };
     this.line.onmessage = ({ data }) => {
+      let told = data;
       if (typeof data !== "string") {
-        this.picture.hidden = false;
-        this.screen.show(data).catch(() => null);
-        return;
+        // A moment: u8 2, three zeros, u32 length of the JSON, JSON, picture.
+        const size = new DataView(data).getUint32(4, true);
+        told = new TextDecoder().decode(new Uint8Array(data, 8, size));
+        if (data.byteLength > 8 + size) {
+          this.picture.hidden = false;
+          this.screen.show(data.slice(8 + size)).catch(() => null);
+        }
       }
-      const message = JSON.parse(data);
+      const message = JSON.parse(told);
       this[`on_${message.kind}`]?.(message);
     };
     this.line.onclose = ({ code, reason }) => {
@@ -228,6 +233,7 @@ class Page {
     this.end(status === "over" ? "All games are over. Thank you!" : `The room was closed: ${why}.`);
     if (this.result) fill(this.lobby, this.result, this.owner && h("p", {}, h("a.button", { href: "/" }, "To the runs")));
     document.body.dataset.over = status;
+    this.line.close();
   }
 
   // -- answering ----------------------------------------------------------------------------------------------
