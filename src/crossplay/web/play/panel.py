@@ -218,10 +218,15 @@ class Panel:
         missing = [s for s in room.seats.values() if s.person and s.line is None]
         return any(s.agent == me or room.status == "playing" for s in missing)
 
+    def in_room(self, number: int) -> bool:
+        """Whether a participant has a game open."""
+        room = self.rooms.get(number)
+        return room is not None and room.status not in ("over", "stopped")
+
     @property
     def playing(self) -> bool:
         """Whether a game is open."""
-        return any(room.status not in ("over", "stopped") for room in self.rooms.values())
+        return any(self.in_room(number) for number in self.rooms)
 
     def here(self, number: int) -> bool:
         """Whether a participant was heard of lately."""

@@ -15,7 +15,7 @@ import msgspec
 from crossplay.kernel import CrossplayError
 from crossplay.study.people import Ask, Step, is_person, order_of, partners, read_answers
 from crossplay.study.runner import run_study
-from crossplay.study.sessions import Attendance, Session, attendance_of, name_of, opened
+from crossplay.study.sessions import Asked, Attendance, Session, asked_of, attendance_of, name_of, opened
 from crossplay.study.spec import Study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import load_run
@@ -58,7 +58,8 @@ class PeopleStudies(msgspec.Struct):
 class SessionView(msgspec.Struct):
     """A participant. status: invited, declined, going, left, complete. doing: in words. done, steps: of their session.
     order: the partners as they meet them. episodes: finished ones that count. again: episodes that were begun anew after
-    an interruption. here: heard of in the last seconds. link: their way in, without the host.
+    an interruption. here: heard of in the last seconds. link: their way in, without the host. room: where they play now, to be
+    watched (which is noted in the record).
     """
 
     participant: str
@@ -72,6 +73,7 @@ class SessionView(msgspec.Struct):
     again: int
     here: bool
     link: str
+    room: str = ""
 
 
 class PartnerLink(msgspec.Struct):
@@ -85,7 +87,7 @@ class PartnerLink(msgspec.Struct):
 class PeopleView(msgspec.Struct):
     """A study with people, as its owner sees it. run: the name of its run, once it is there. open: whether participants can
     come. attendance: who took part. rest, resting: episodes without people that are still to be played; whether they
-    are being played now. invite: how many more participants can be invited. problem: why it cannot be opened, or "". beside: partners who are people.
+    are being played now. invite: how many more participants can be invited. problem: why it cannot be opened, or "". beside: partners who are people. asked: what participants answered so far.
     """
 
     name: str
@@ -103,6 +105,7 @@ class PeopleView(msgspec.Struct):
     invite: int
     problem: str = ""
     beside: list[PartnerLink] = []
+    asked: list[Asked] = []
 
 
 class Inviting(msgspec.Struct, forbid_unknown_fields=True):
@@ -287,6 +290,7 @@ def _view(desk: Desk, name: str) -> PeopleView:
         invite=max(0, people.participants - taken),
         problem=problem,
         beside=_beside(here, run, study, panel),
+        asked=asked_of(study, sessions),
     )
 
 
@@ -344,6 +348,7 @@ def _session(
         again=s.again,
         here=panel is not None and panel.here(s.number),
         link=f"/take-part/{ticket_of(here.key, run, str(s.number))}",
+        room=panel.rooms[s.number].name if panel is not None and panel.in_room(s.number) else "",
     )
 
 
