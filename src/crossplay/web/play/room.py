@@ -108,6 +108,7 @@ class Room:
         self._keeping: asyncio.Task[None] | None = None
         self._last: Shelved | None = None  # the newest snapshot that is not on disk yet
         self._dirty = False
+        self._timer: asyncio.TimerHandle | None = None  # of a snapshot
         self._kept_at = self._watched_at = float("-inf")
         self._shelved: Shelved | None = None  # to go on from
         self._again: bytes | None = None  # a snapshot of this very tick, to be asked anew
@@ -428,6 +429,7 @@ class Room:
             self.episode = self._playing = None
             for seat in self.seats.values():
                 seat.close_turn()
+        self._last = None
         record = record_of(stage, this.cell, this.at, outcome, this.attempt, time.perf_counter() - began)
         record.extra |= {**this.extra, **({"watched": True} if self.watched else {})}
         await asyncio.to_thread(self._commit, record)
@@ -503,12 +505,21 @@ class Room:
                 self._open(episode, seat, asked.get(name))
         if self.watchers:
             self._show_world(episode, now)
-        if self._keeper is not None and now - self._kept_at >= SNAPSHOT_S[self.pace]:
-            self._kept_at = now
-            self._last = self.shelved()
-            self._keep_soon()
+        if self._keeper is not None and self._timer is None:
+            wait = self._kept_at + SNAPSHOT_S[self.pace] - now
+            if wait <= 0:
+                self._snap()
+            elif self.pace != "tick":  # somebody may think for long about this very turn
+                self._timer = asyncio.get_running_loop().call_later(wait, self._snap)
         if self.beat is not None:
             self.beat.shown(episode.tick, asyncio.get_running_loop().time())
+
+    def _snap(self) -> None:
+        """Keep the episode as it stands."""
+        self._timer, self._kept_at = None, asyncio.get_running_loop().time()
+        if self.status == "playing":
+            self._last = self.shelved() or self._last
+            self._keep_soon()
 
     def _open(self, episode: Episode, seat: Seat, obs: Any) -> None:
         """A tick as one person may know it."""
@@ -638,6 +649,8 @@ class Room:
 
     async def _put_away(self) -> None:
         """Free the run and the models."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._keeping is not None:
             await asyncio.wait({self._keeping})
         if self.game.own:
