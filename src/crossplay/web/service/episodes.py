@@ -213,7 +213,7 @@ def episode_ticks(desk: Desk, run: str, episode: str, query: TicksQuery) -> Tick
     """What happened from one tick to another: moves and their origin, words, faults, calls, rewards."""
     story = story_of(desk, run, episode)
     if query.last < query.first:
-        raise msgspec.ValidationError("`to` comes before `from`")
+        raise CrossplayError(f"`to` ({query.last}) comes before `from` ({query.first})")
     names, _ = names_of(desk, story)
     last = max(story.ticks, default=0)
     stop = min(query.last, query.first + AT_ONCE - 1, last)
