@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from crossplay.kernel import CrossplayError, nearest
+from crossplay.study.progress import stamp_of
 from crossplay.study.tables import LINKS, metric_of, metrics_of
 from crossplay.study.verify import load_run
 
@@ -50,7 +51,7 @@ class _Ended(NamedTuple):
 
     cell: str
     status: str
-    score: dict[str, float]
+    score: dict[str, float | None]
     totals: list[float]
 
 
@@ -70,11 +71,15 @@ class Listing:
         self.metric = ""
         self._digest = ""
         self._last = 0
+        self._stamp: object = None
 
     def update(self) -> pl.DataFrame:
         """Read what is new; the whole table. Raises CrossplayError where the run cannot be read."""
         import polars as pl
 
+        stamp = stamp_of(self.folder)
+        if self.frame is not None and stamp == self._stamp:
+            return self.frame
         run, study = load_run(self.folder)
         with run:
             if run.study_digest != self._digest:
@@ -85,6 +90,7 @@ class Listing:
                 self.frame = new if self.frame is None else pl.concat([self.frame, new], how="diagonal")
                 self._last = found[-1][0] if found else self._last
             self.metric = study.metric or next(iter(metrics_of(run)))
+        self._stamp = stamp
         return self.frame
 
     def page(
@@ -146,59 +152,35 @@ def _frame(found: Iterable[tuple[Any, ...]], cells: dict[str, Any], value_of: An
     """New rows of the table."""
     import polars as pl
 
-    columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, "order.block", "text")}
+    rows: list[tuple[Any, ...]] = []
     scores: dict[str, list[float | None]] = {}
-    add = {name: values.append for name, values in columns.items()}
-    said: dict[str, tuple[str, str, str, str, str]] = {}
-    for n, (
-        seq,
-        id_,
-        name,
-        block,
-        replicate,
-        attempt,
-        status,
-        detail,
-        score,
-        totals,
-        ticks,
-        counts,
-        wall_s,
-    ) in enumerate(found):
-        cell = cells[name]
+    said: dict[str, tuple[str, ...]] = {}
+    for seq, id_, name, block, replicate, attempt, status, detail, score, totals, ticks, counts, wall_s in found:
         if name not in said:
-            env, group = str(cell.extra.get("env", cell.env_id)), str(cell.extra.get("group", cell.lineup))
-            said[name] = (
-                env,
-                group,
-                cell.lineup,
-                str(cell.extra.get("role") or ""),
-                f"{env} {group} {cell.lineup}".lower(),
-            )
+            said[name] = _played(cells[name])
         env, group, order, role, words = said[name]
         mine = _scores.decode(score)
-        for k, v in mine.items():
-            if k not in scores:
-                scores[k] = [None] * n
-            scores[k].append(v)
-        for values in scores.values():
-            if len(values) == n:
-                values.append(None)
-        ended = _Ended(name, status, mine, [float("nan") if t is None else t for t in _totals.decode(totals)])  # type: ignore[arg-type]
+        for k in mine.keys() - scores.keys():
+            scores[k] = [None] * len(rows)
+        for k, values in scores.items():
+            values.append(mine.get(k))
+        earned = [float("nan") if t is None else t for t in _totals.decode(totals)]
         spent: dict[str, int] = {}
         for per_seat in _counts.decode(counts).values():
             for k, c in per_seat.items():
                 spent[k] = spent.get(k, 0) + c
-        row = (
-            seq, id_, env, group, order, role, str(block), replicate, attempt, status, detail, value_of(ended),
-            ticks, wall_s, spent.get("decisions", 0), spent.get("calls", 0), spent.get("tok_in", 0),
-            spent.get("tok_out", 0), spent.get("cpu_us", 0) / 1e6, sum(spent.get(k, 0) for k in LINKS),
-            spent.get("invalid", 0),
+        told = spent.get
+        rows.append(
+            (
+                seq, id_, env, group, order, role, str(block), replicate, attempt, status, detail,
+                value_of(_Ended(name, status, mine, earned)), ticks, wall_s, told("decisions", 0), told("calls", 0),
+                told("tok_in", 0), told("tok_out", 0), told("cpu_us", 0) / 1e6, sum(told(k, 0) for k in LINKS),
+                told("invalid", 0), block if isinstance(block, int) else None,
+                f"{words} {id_} {status} {detail.lower()} {block}",
+            )
         )  # fmt: skip
-        for k, v in zip(COLUMNS, row, strict=True):
-            add[k](v)
-        add["order.block"](block if isinstance(block, int) else None)
-        add["text"](f"{words} {id_} {status} {detail.lower()} {block}")
+    names = (*COLUMNS, "order.block", "text")
+    columns = zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True)
     kinds = {
         **dict.fromkeys(
             (
@@ -218,6 +200,12 @@ def _frame(found: Iterable[tuple[Any, ...]], cells: dict[str, Any], value_of: An
         ),
         **dict.fromkeys(("value", "wall_s", "cpu_s"), pl.Float64),
     }
-    series = [pl.Series(k, v, dtype=kinds.get(k, pl.String)) for k, v in columns.items()]
+    series = [pl.Series(k, v, dtype=kinds.get(k, pl.String)) for k, v in columns]
     series += [pl.Series(f"score.{k}", v, dtype=pl.Float64) for k, v in sorted(scores.items())]
     return pl.DataFrame(series)
+
+
+def _played(cell: Any) -> tuple[str, ...]:
+    """(environment, lineup, order, role, words to search) of a cell."""
+    env, group = str(cell.extra.get("env", cell.env_id)), str(cell.extra.get("group", cell.lineup))
+    return env, group, cell.lineup, str(cell.extra.get("role") or ""), f"{env} {group} {cell.lineup}".lower()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from crossplay.kernel import CrossplayError
+from crossplay.records import RunFolder
 from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged
 from crossplay.records.lock import written_now
@@ -98,18 +99,19 @@ class Watch:
         return Progress(state, episodes, planned, void, changed, self._costs, cells, self._why)
 
     def _read(self) -> None:
-        run, study = load_run(self.folder)
+        run = RunFolder.open(self.folder)
+        if self.study is None or run.study_digest != self._digest:  # the first look, or another run in this place
+            run.close()
+            run, self.study = load_run(self.folder)
+            self._digest, self._last, self._wall_s = run.study_digest, 0, 0.0
+            self._statuses, self._by_agent = {}, {}
         with run:
-            if run.study_digest != self._digest:  # another run in this place
-                self._digest, self._last, self._wall_s = run.study_digest, 0, 0.0
-                self._statuses, self._by_agent = {}, {}
-            self.study = study
             self.cells = {c.name: c for c in run.cells()}
             self.sources = run.sources()
             for seq, cell, status, counts, wall_s in run.stored(("cell", "status", "counts", "wall_s"), self._last):
                 self._add(cell, status, counts, wall_s)
                 self._last = seq
-        self._costs = costs_of(self._by_agent, self._wall_s, study, self._identity())
+        self._costs = costs_of(self._by_agent, self._wall_s, self.study, self._identity())
 
     def _add(self, name: str, status: str, counts: str, wall_s: float) -> None:
         cell = self.cells.get(name)
