@@ -211,6 +211,15 @@ backend = "scripted"
     assert one.problems == [] and one.digest == two.digest, "the long form is the same study"
 
 
+def test_a_resolved_study_is_said_shorter_and_stays_the_same(desk):
+    resolved = forms.validate(desk, Written(study=DILEMMA)).resolved
+    read = forms.parse(desk, Text(resolved)).study
+    assert read["study"]["blocks"] == 3 and not read["conduct"] and "questions" not in read
+    assert all(set(lineup) <= {"seats", "role"} for lineup in read["lineups"].values())
+    again = forms.validate(desk, Written(study=read))
+    assert again.problems == [] and again.resolved == resolved
+
+
 def test_text_that_is_no_toml_says_where(desk):
     draft = forms.parse(desk, Text("[study\nname = 1"))
     assert "not valid TOML" in draft.problems[0].text and "line 1" in draft.problems[0].text and draft.study == {}

@@ -412,9 +412,16 @@ def _set(data: Any) -> Any:
 
 
 def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same tables, each thing written out as forms show it; what has another form stays as it is."""
+    """The same study, each thing in the table where forms show it, without what is left at its default."""
     found: dict[str, Any] = dict(data)
     found["study"] = dict(_table(data.get("study")))
+    blocks = found["study"].get("blocks")
+    if isinstance(blocks, list) and blocks and blocks == list(range(len(blocks))):
+        found["study"]["blocks"] = len(blocks)
+    if isinstance(data.get("conduct"), Mapping):
+        found["conduct"] = {k: v for k, v in data["conduct"].items() if not _is(v, _CONDUCT.get(k, ...))}
+    if data.get("questions") == []:
+        del found["questions"]
     environments = data.get("environments")
     if isinstance(environments, str):
         environments = [environments]
@@ -429,10 +436,23 @@ def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(lineups, list):
         lineups = {str(name): str(name).split("+") for name in lineups}
     found["lineups"] = {
-        name: {"seats": table} if isinstance(table, list) else {"seats": name.split("+"), **_table(table)}
+        name: {"seats": table} if isinstance(table, list) else {"seats": name.split("+"), **_own(_table(table))}
         for name, table in _table(lineups).items()
     }
     return found
+
+
+_CONDUCT: dict[str, Any] = _set(msgspec.json.decode(msgspec.json.encode(Conduct())))
+_LINEUP = {"orders": "given", "shared_memory": False, "role": ""}
+
+
+def _is(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _own(lineup: Mapping[str, Any]) -> dict[str, Any]:
+    """A lineup without its defaults."""
+    return {k: v for k, v in lineup.items() if not _is(v, _LINEUP.get(k, ...))}
 
 
 def _agent(name: str, table: Any) -> dict[str, Any]:

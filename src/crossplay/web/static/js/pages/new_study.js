@@ -41,7 +41,9 @@ class Page {
     if (query.env) this.data.environments[query.env] = { name: query.env };
     this.frame();
     if (text) await this.readText();
-    else {
+    if (query.run) this.typed = ""; // a run keeps its study written out in full; the form says it shorter
+    if (query.run) this.validate();
+    if (!text) {
       await this.draw();
       this.validate();
     }

@@ -4,6 +4,7 @@ import { get, link, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
 import { crumbs, duration, figure, number, tabs } from "../ui.js";
+import { controlOf } from "./parts/control.js";
 import { plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
 import { teamsTab } from "./parts/teams.js";
 
@@ -23,7 +24,7 @@ export async function show(root, { parts, query }) {
   function heading() {
     fill(state, stateBadge(head.row), h("span.progress", {}, progressOf(head.row)), h("span.quiet", {}, "Spent: ", spentOf(head.row)));
     fill(top,
-      h("div.row.apart", {}, h("h1", {}, head.row.study), h("div.row", {}, h("a.button", { href: `${here}/episodes` }, "Episodes"), h("a.button", { href: `${here}/compare` }, "Compare in lock-step"))),
+      h("div.row.apart", {}, h("h1", {}, head.row.study), h("div.row", {}, h("a.button", { href: `${here}/episodes` }, "Episodes"), h("a.button", { href: `${here}/compare` }, "Compare in lock-step"), controlOf(head.row))),
       head.description && h("p", {}, head.description), state,
       head.marks.filter((m) => m.startsWith("damaged") || m.startsWith("unfinished")).map((m) => h("p.note", {}, m)));
   }
