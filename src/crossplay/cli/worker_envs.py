@@ -11,17 +11,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from crossplay.cli import out
+from crossplay.jobs.interpreters import FOLDER, NOTE, binary_of, interpreters
 
 __all__ = ["interpreter", "worker_env_create", "worker_env_list"]
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
-FOLDER = Path(".venvs")
-NOTE = "crossplay.json"  # in each environment: what it was made of
 OLDEST = (3, 9)
 KIT = "crossplay-worker"
 NEEDS = ("numpy>=1.21", "msgspec>=0.18")  # of the kit, where its files are copied
@@ -71,7 +70,7 @@ def worker_env_create(
         with out.progress(f"making {place}") as (_, say):
             say("environment")
             _run([binary, "-m", "venv", str(place)], lambda line: None, "the environment could not be made")
-            inside = str(_binary(place))
+            inside = str(binary_of(place))
             if wanted:
                 _pip(inside, wanted, say)
             kit = _install_kit(inside, place, say)
@@ -100,40 +99,16 @@ def worker_env_create(
 
 def worker_env_list(*, folder: Path = FOLDER, json: Json = False) -> int:
     """List the environments for workers."""
-    found = list(_environments(folder))
+    found = interpreters(folder)
     if json:
         out.print_json(found)
         return 0
-    rows = [
-        (e["name"], e["python"], e["state"], e["interpreter"], ", ".join(e["packages"]) or e["requirements"] or "-")
-        for e in found
-    ]
+    rows = [(e.name, e.python, e.state, e.interpreter, ", ".join(e.packages) or e.requirements or "-") for e in found]
     out.table("Environments of workers", ("name", "python", "state", "interpreter", "made for"), rows)
     out.line(
         'Next: crossplay worker env create NAME --package "stable-baselines3", or python = "INTERPRETER" in a study'
     )
     return 0
-
-
-def _environments(folder: Path) -> Iterator[dict[str, Any]]:
-    import msgspec
-
-    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not (place / "pyvenv.cfg").is_file():
-            continue
-        binary = _binary(place)
-        about: dict[str, Any] = {"python": "?", "packages": [], "requirements": "", "kit": "", "installed": {}}
-        note = place / NOTE
-        if note.is_file():
-            about |= msgspec.json.decode(note.read_bytes())
-        state = (
-            "ready"
-            if binary.exists() and about["kit"]
-            else "its interpreter is gone"
-            if about["kit"]
-            else "not made by Crossplay"
-        )
-        yield {**about, "name": place.name, "interpreter": str(binary), "state": state}
 
 
 def interpreter(python: str) -> tuple[str, str]:
@@ -183,10 +158,6 @@ def _version(file: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _binary(place: Path) -> Path:
-    return place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def _install_kit(inside: str, place: Path, say: Callable[[str], None]) -> str:

@@ -6,9 +6,14 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from crossplay.jobs.interpreters import interpreters
+from crossplay.jobs.registry import Spec
 from crossplay.kernel import CrossplayError, nearest
+from crossplay.kernel.registry import load
+from crossplay.study.plain import env_problems
+from crossplay.study.spec import EnvSpec
 
-__all__ = ["KNOWN", "command", "kit"]
+__all__ = ["KNOWN", "command", "installed", "kit"]
 
 KNOWN = {
     "sb3": "Stable-Baselines3 and SB3-Contrib",
@@ -47,3 +52,33 @@ def kit() -> dict[str, str]:
         return {}
     folder = Path(next(iter(found.submodule_search_locations))).parent
     return {} if folder.name in ("site-packages", "dist-packages") else {"PYTHONPATH": str(folder)}
+
+
+def installed(spec: Spec) -> str:
+    """What a job names beyond a trainer that is installed here and plain data; "" where that is all.
+
+    So a job that lies in a folder may be gone on with by whoever did not start it: nothing of its own is run.
+    """
+    known = {sys.executable, *(str(Path(i.interpreter).absolute()) for i in interpreters())}
+    modules = {f"crossplay_worker.frameworks.{name}" for name in KNOWN}
+    if (
+        len(spec.command) != 3
+        or spec.command[0] not in known
+        or spec.command[1] != "-m"
+        or spec.command[2] not in modules
+    ):
+        return "its command is its own"
+    if spec.variables not in ({}, kit()):
+        return "it sets variables of the environment"
+    if spec.fill is not None and not (isinstance(spec.fill, str) and _plain(spec.fill)):
+        return "agents that fill its seats may run code or read files"
+    problems = env_problems(EnvSpec(spec.env, spec.options))
+    return problems[0].text if problems else ""
+
+
+def _plain(agent: str) -> bool:
+    """Whether an agent by this name, without more, is made of what is installed."""
+    try:
+        return ":" not in agent and hasattr(load("agents", agent), "plain")
+    except CrossplayError:
+        return False

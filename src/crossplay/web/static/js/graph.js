@@ -138,6 +138,7 @@ export function words(decision, round, messages = spoken(decision, round)) {
 export function curve(series, { x = "", y = "", width = 560, height = 220, zero = false, log2 = false } = {}) {
   const points = series.flatMap((one) => one.points);
   if (!points.length) return null;
+  width = Math.max(260, Math.min(width, document.documentElement.clientWidth - 64)); // letters keep their size on a phone
   const [left, right, top, bottom] = [62, 14, 14, 40];
   const at = log2 ? Math.log2 : (v) => v;
   const range = (values, from0) => { const low = Math.min(...values, ...(from0 ? [0] : [])), high = Math.max(...values); return low === high ? [low - 1, high + 1] : [low, high]; };
