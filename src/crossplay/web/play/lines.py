@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -30,6 +31,15 @@ SLOW_S = 0.003
 
 _drawing = ThreadPoolExecutor(1, "crossplay-drawing")  # one: pictures of one environment are drawn one after the other
 _slow: dict[str, float] = {}  # name of an environment -> seconds that a picture took, smoothed
+_brushes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _brush() -> asyncio.Lock:
+    """Whoever draws holds it: one drawing at a time, so that under load pictures come later and ticks do not."""
+    loop = asyncio.get_running_loop()
+    if loop not in _brushes:
+        _brushes[loop] = asyncio.Lock()
+    return _brushes[loop]
 
 
 class Line:
@@ -80,12 +90,19 @@ class Line:
                 return []
             self._wake.clear()
             await self._wake.wait()
+        if self._shot is None:
+            return self._said()
+        async with _brush():
+            shot, self._shot = self._shot, None  # the newest, whatever came while others were drawn
+            place, words = self._place, self._said()
+            if shot is not None:
+                words[place:place] = await self._drawn(shot)
+            await asyncio.sleep(0)  # ticks that are due come before the next drawing
+        return words
+
+    def _said(self) -> list[str | bytes]:
         words: list[str | bytes] = [word.decode() for word in self._words]
         self._words.clear()
-        shot, self._shot = self._shot, None
-        if shot is not None:
-            place = self._place
-            words[place:place] = await self._drawn(shot)
         return words
 
     async def _drawn(self, shot: Shot) -> list[str | bytes]:
