@@ -69,3 +69,14 @@ def test_over_http(desk):
         assert client.get(where, params={"decision": "x"}).status_code == 404
         assert client.get(where.replace("nested:1", "nobody:1")).status_code == 404
         assert client.get(where.replace("/one/", "/..~one/")).status_code == 404
+
+
+def test_the_ledgers_of_a_run_score_nothing_again_that_reaches_further(desk, monkeypatch):
+    from crossplay.web.service import teams
+    from crossplay.web.service.study import show_teams
+
+    assert show_teams(desk, "one").teams[0].ledger.members[0].right is not None
+    monkeypatch.setitem(teams.OUTSIDE, "qa/synthetic", "nothing is run to be looked at")
+    desk._kept.clear()
+    ledger = show_teams(desk, "one").teams[0].ledger
+    assert ledger.members[0].right is None and "run to be looked at" in ledger.truth

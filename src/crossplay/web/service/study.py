@@ -23,6 +23,7 @@ from crossplay.study.verify import load_run
 from crossplay.teams.ledger import TeamLedger
 from crossplay.web.api import Download, Route
 from crossplay.web.desk import Desk, NotFound
+from crossplay.web.service.teams import unjudged
 
 __all__ = ["ROUTES", "Loaded", "load"]
 
@@ -264,7 +265,8 @@ def show_teams(desk: Desk, run: str) -> Teams:
     def read() -> Teams:
         opened, study = load_run(folder)
         with opened:
-            return Teams([Team(t, sentences(t)) for t in inside_of(opened, study)])
+            left = {label: why for label, spec in study.environments.items() if (why := unjudged(spec.name))}
+            return Teams([Team(t, sentences(t)) for t in inside_of(opened, study, unjudged=left)])
 
     with desk.part("study locks", _Locks).of(folder, "teams"):
         return desk.kept(("teams", folder), stamp_of(folder), read)

@@ -16,10 +16,10 @@ export async function teamsTab(run) {
   const rest = teams.filter((t) => !shown.includes(t));
   return h("div", {},
     h("p.quiet", {}, "Right: share of a member's last answers. Drift: share of the decisions whose standing answers score less than a round before. Agreement compares answers as votes do."),
-    shown.map(one), rest.length > 0 && h("details", {}, h("summary", {}, `${rest.length} controls that are teams`), rest.map(one)));
+    shown.map((t) => one(t, run)), rest.length > 0 && h("details", {}, h("summary", {}, `${rest.length} controls that are teams`), rest.map((t) => one(t, run))));
 }
 
-function one({ ledger: t, said }) {
+function one({ ledger: t, said }, run) {
   return h("section", {}, h("h2", {}, `${t.lineup}: ${t.team} in ${t.env}`),
     plainTable(`${number(t.decisions)} decisions, by member`,
       [["member"], ["asks", true], ["faults", true], ["words", true], ["share", true], ["calls", true], ["tokens in", true], ["cached", true], ["tokens out", true], ["USD", true], ["right", true], ["confidence", true], ["ECE", true]],
@@ -28,6 +28,7 @@ function one({ ledger: t, said }) {
       [["round"], ["answers", true], ["all agree", true], ["score", true], ["drift", true], ["right kept", true], ["right to wrong", true], ["wrong to right", true], ["wrong kept", true]],
       t.rounds.map((r) => [r.round, number(r.answers), percent(r.agreed), number(r.score), percent(r.drift), number(r.right_right), number(r.right_wrong), number(r.wrong_right), number(r.wrong_wrong)])),
     h("ul.notes", {}, said.map((s) => h("li", {}, s))),
+    h("p", {}, h("a", { href: `${path`/runs/${run}/episodes`}?${new URLSearchParams({ lineup: t.lineup })}` }, "Its episodes"), ", each with who was shown whose words, round by round."),
     t.last.length > 1 && h("details", {}, h("summary", {}, "Who agrees with whom"), pairs("First answers that are equal", t, t.first), pairs("Last answers that are equal", t, t.last)));
 }
 
