@@ -1,6 +1,7 @@
 """The pages of an episode and of a comparison in a real browser: what is on the screen is what was played."""
 
 import re
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from crossplay.study.verify import load_run
 pytestmark = pytest.mark.full
 
 PIXELS = """(canvas) => Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)"""
+UNPACK = """async ([packed, size]) => {
+  const { inflate } = await import("/static/js/inflate.js");
+  try { return Array.from(inflate(Uint8Array.from(packed), size)); } catch (error) { return `${error}`; }
+}"""
 COUNTER = """
 window.counted = { drawn: [], frames: [] };
 const put = CanvasRenderingContext2D.prototype.putImageData;
@@ -84,6 +89,24 @@ def test_what_is_on_the_screen_is_what_was_played(browse, address, films):
     at(page, 57)
     film.seek(57)
     np.testing.assert_array_equal(picture(page), film.picture())
+
+
+def test_what_python_packs_the_page_unpacks(browse, address):
+    """Random, structured and empty data, at all levels, with stored, fixed and own codes; and what is damaged is refused."""
+    page = browse(address).open("/runs/kitchen/episodes/policy+chef:1", "episode")
+    draw = np.random.default_rng(5)
+    datas = [b"", b"a", bytes(70_000), draw.integers(0, 256, 70_000, np.uint8).tobytes()]
+    datas += [draw.integers(0, high, n, np.uint8).tobytes() * 5 for high, n in ((2, 999), (9, 4000), (200, 33))]
+    datas += [bytes(draw.choice([0, 0, 0, 0, 255, 7], 20_000).astype(np.uint8))]
+    for data in datas:
+        for level in (0, 1, 6, 9):
+            for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY):
+                packer = zlib.compressobj(level, zlib.DEFLATED, -15, 8, strategy)
+                packed = packer.compress(data) + packer.flush()
+                found = page.evaluate(UNPACK, [list(packed), len(data)])
+                assert bytes(found) == data
+    for damaged, size in ((packed[:-9], len(data)), (packed, len(data) - 1), (packed, len(data) + 1), (b"\xff" * 9, 5)):
+        assert page.evaluate(UNPACK, [list(damaged), size]).startswith("RangeError")
 
 
 def test_a_link_leads_to_the_exact_step_and_seat(browse, address, films):

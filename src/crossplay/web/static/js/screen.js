@@ -1,5 +1,7 @@
 // Pictures of the binary messages that `web/pictures.py` makes, drawn on a canvas: enlarged by whole numbers, never blurred.
 
+import { inflate } from "./inflate.js";
+
 const HEADER = 20, PICTURE = 1, KEY = 1, DEFLATED = 2;
 
 /** What a message says about itself: {kind, key, deflated, screen, tick, width, height, box: [x, y, width, height]}. */
@@ -13,11 +15,6 @@ export function header(message) {
   };
 }
 
-async function inflated(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 /**
  * A canvas that shows what comes. Messages are drawn in the order in which they were given.
  * tallest: CSS pixels of height that it takes at most (default: 70 % of the window's).
@@ -28,19 +25,16 @@ export class Screen {
     Object.assign(this, { canvas, tallest, drawn: 0, tick: null, image: null });
     canvas.classList.add("screen");
     this.pen = canvas.getContext("2d", { alpha: false });
-    this.queue = Promise.resolve();
     this.watch = new ResizeObserver(() => this.fit());
     if (canvas.parentElement) this.watch.observe(canvas.parentElement);
   }
 
-  /** Draw a message (ArrayBuffer). Resolves to its tick when it is drawn. */
-  show(message) {
+  /** Draw a message (ArrayBuffer). Resolves to its tick. */
+  async show(message) {
     const said = header(message);
-    if (said.kind !== PICTURE) return Promise.resolve(this.tick);
+    if (said.kind !== PICTURE) return this.tick;
     const packed = new Uint8Array(message, HEADER);
-    const pixels = said.deflated ? inflated(packed) : packed; // begins at once; drawing waits for those before
-    this.queue = this.queue.then(async () => this.draw(said, await pixels));
-    return this.queue;
+    return this.draw(said, said.deflated ? inflate(packed, said.box[2] * said.box[3] * 3) : packed);
   }
 
   draw({ key, tick, width, height, box: [x, y, wide, high] }, pixels) {
