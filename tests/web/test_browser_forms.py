@@ -112,9 +112,13 @@ def test_a_run_is_stopped_and_gone_on_with(browse, own_address):
     expect(page.get_by_text(re.compile(r"long: [1-9]\d* of 3,000 episodes"))).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("long was stopped; what is finished is kept.")).to_be_visible(timeout=SLOW)
+    page.get_by_role("link", name="Open the run").click()
+    page.wait_for_selector('body[data-ready="study"]')
+    expect(page.get_by_role("link", name="New study from this")).to_have_attribute("href", "/new?run=long")
     page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("long was stopped; what is finished is kept.")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("button", name="Go on")).to_be_visible(timeout=SLOW)
 
 
 def test_a_study_begins_with_that_of_a_run(browse, own_address):

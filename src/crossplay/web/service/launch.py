@@ -44,6 +44,9 @@ def launch(desk: Desk, body: Launch) -> Started:
     """
     draft = checked(desk, Written(body.toml, body.study, plan=False))
     _fine(draft)
+    if not body.toml:  # what is judged is the text that will be played
+        draft = checked(desk, Written(toml=draft.toml, plan=False))
+        _fine(draft)
     if _has_people(draft):
         raise CrossplayError(
             "people play this study, so it is not started but opened: its seats wait for them at this page"
