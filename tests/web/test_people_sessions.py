@@ -25,21 +25,17 @@ from crossplay.web.app import make_app
 from crossplay.web.desk import Conflict, Desk, NotFound
 from crossplay.web.play.panel import KEY
 from crossplay.web.play.people import (
-    Doing,
     Inviting,
     close_sessions,
-    do_step,
     end_session,
     invite_participants,
-    leave_part,
     open_sessions,
     people_studies,
     people_study,
     play_rest,
-    seat_of_part,
-    take_part,
 )
 from crossplay.web.play.rooms import hall
+from crossplay.web.play.take_part import Doing, do_step, leave_part, seat_of_part, take_part
 
 FILE = """
 environments = ["matrix/stag_hunt"]

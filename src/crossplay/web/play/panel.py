@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from crossplay.kernel import Block, CrossplayError
+from crossplay.kernel.seeds import key
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.records.cassette import Cassette
 from crossplay.study.people import People, Step, is_person, order_of, partners, people_of, practice_study, steps
 from crossplay.study.runner import open_run
 from crossplay.study.sessions import Session, Sessions, name_of
-from crossplay.study.spec import Cell, Study, load_study, parse_study
+from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
 from crossplay.web.desk import Conflict, Desk, NotFound, TooMany
 from crossplay.web.play.clock import Buckets
@@ -47,43 +48,39 @@ PRACTICE = "practice"
 class Panel:
     """An open study with people. name: of its run. rooms: number of a participant -> the room they play in now."""
 
-    def __init__(self, desk: Desk, name: str, study: Study, folder: Path, key: bytes) -> None:
+    def __init__(self, desk: Desk, name: str, study: Study, folder: Path) -> None:
         """Opens the run for writing, or makes it; raises `CrossplayError` that says what is wrong with the study."""
-        self.desk, self.name, self.folder, self._key = desk, name, folder, key
+        self.desk, self.name, self.folder = desk, name, folder
         self.stage = Stage(study, folder)
         try:
             self.stage.check()
             self.run = open_run(self.stage, folder)
+            try:
+                self.sessions = Sessions(self.stage.door.cassette, self.stage.study.root)
+            except BaseException:
+                self.run.close()
+                raise
         except BaseException:
             self.stage.close()
             raise
         self.study = self.stage.study
         assert self.study.people is not None
         self.people: People = self.study.people
-        self.sessions = Sessions(self.stage.door.cassette, self.study.root)
         self.cells = [c for c in self.stage.cells if people_of(self.study, c)]
         self.rest = [c for c in self.stage.cells if not people_of(self.study, c)]
-        self.by_key: dict[str, Cell] = {c.key: c for c in self.cells}
         self.done = set(self.run.done())
         apart = practice_study(self.study)
         self.practice = Stage(apart) if apart is not None else None
         self.practice_run: RunFolder | None = None
         self.practice_done: set[Any] = set()
         self.rooms: dict[int, Room] = {}
-        self.beside: dict[
-            str, tuple[int, Room | None]
-        ] = {}  # agent of a partner who is a person: games so far, the room now
+        self.beside: dict[str, tuple[int, Room | None]] = {}  # partners who are people: games so far, the room now
         self.seen: dict[int, float] = {}
         self.breaks: dict[tuple[int, str], float] = {}  # when a break was first shown
         self.busy: set[int] = set()
         self.shut = False
         self._lock = threading.RLock()
         self._watching: asyncio.Task[None] | None = None
-
-    # -- tickets -----------------------------------------------------------------------------------------
-    def ticket(self, number: int) -> str:
-        """The ticket of a participant."""
-        return ticket_of(self._key, self.name, str(number))
 
     # -- where a participant is --------------------------------------------------------------------------
     def script(self, session: Session) -> list[Step]:
@@ -94,12 +91,7 @@ class Panel:
     def met(self, session: Session) -> list[str]:
         """The partners of a session in order."""
         names = partners(self.study)
-        return [names[i] for i in order_of(len(names), session.slot, self.people.order, self._order_key())]
-
-    def _order_key(self) -> bytes:
-        from crossplay.kernel.seeds import key
-
-        return key("people", self.study.root)
+        return [names[i] for i in order_of(len(names), session.slot, self.people.order, key("people", self.study.root))]
 
     def at(self, session: Session) -> tuple[int, list[Step]]:
         """(index of the step that is next, all steps); the last one stays when all is done."""
@@ -265,15 +257,15 @@ def _close(stage: Stage) -> None:
     thread.join()
 
 
-def ticket_of(key: bytes, run: str, who: str) -> str:
+def ticket_of(secret: bytes, run: str, who: str) -> str:
     """128 bits that only this server can make."""
-    digest = hmac.new(key, f"{run}\0{who}".encode(), hashlib.sha256).digest()
+    digest = hmac.new(secret, f"{run}\0{who}".encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
 
 
-def partner_ticket(key: bytes, run: str, agent: str) -> str:
+def partner_ticket(secret: bytes, run: str, agent: str) -> str:
     """The ticket of a person who is a partner."""
-    return ticket_of(key, run, f"partner {agent}")
+    return ticket_of(secret, run, f"partner {agent}")
 
 
 class Panels:
@@ -361,7 +353,7 @@ class Panels:
             if run not in self.open:
                 if not make:
                     raise Conflict("these sessions are not open; open them first")
-                self.open[run] = Panel(self.desk, run, study, folder, self.key)
+                self.open[run] = Panel(self.desk, run, study, folder)
             return self.open[run]
 
     def opened(self, name: str) -> Panel | None:
