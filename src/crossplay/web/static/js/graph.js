@@ -91,7 +91,7 @@ export function graph(decision, round, picked, pick) {
     const asked = now ? "" : ".rests";
     const low = y > SIZE / 2 + 1 || decision.members.length === 1;
     root.append(s(`g.member.is-${how}${asked}`, {
-      tabindex: 0, role: "button", "aria-pressed": picked === i, "aria-label": said, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
+      tabindex: 0, role: "button", "aria-pressed": String(picked === i), "aria-label": said, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
       onclick: () => pick(i),
       onkeydown: (e) => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pick(i); } },
     },
