@@ -458,6 +458,7 @@ def test_the_report_and_the_terminal_show_participants(finished, capsys):
     assert "Asked: mean of 2 answers (trust, 1 to 5)" in said
     assert "note: 6 of 6 participants took part: 6 complete" in said
     assert "people are needed" not in said
+    assert "few participants" in said
 
 
 def test_running_such_a_study_says_that_people_are_needed(tmp_path, capsys):

@@ -135,8 +135,8 @@ def _scores(result: Result, env: str, rows: list[Any]) -> None:
         marks = [m for m in s.marks if m != s.mean.mark]  # that one stands beside the value already
         if c is not None and c.episodes_needed:
             marks.append(f"needs {c.episodes_needed} episodes")
-        if s.blocks < 10 and s.mean.interval:
-            marks.append("few blocks")
+        if s.mean.n < 10 and s.mean.interval:
+            marks.append("few participants" if s.mean.n < s.blocks else "few blocks")
         lines.append(
             (
                 mark + r.lineup,
