@@ -72,6 +72,8 @@ def test_one_episode_is_put_beside_the_baseline(client, played):
 def test_a_lineup_by_its_name_in_the_study(client):
     found = client.get(KITCHEN, params={"block": 0, "lineups": ["policy+policy", "chef+policy"]}).json()
     assert found["lanes"][1]["group"] == "policy+chef"
+    typed = client.get(f"{KITCHEN}?block=0&lineups=policy+policy&lineups=chef+policy").json()  # "+" is a space there
+    assert typed == found
 
 
 @pytest.mark.parametrize(

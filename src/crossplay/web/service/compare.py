@@ -149,7 +149,10 @@ def _chosen(desk: Desk, run: str, played: list[_Played], query: CompareQuery, ba
     block = _known("block", query.block, _once(p.block for p in here))
     here = [p for p in here if p.block == block]
     groups = {p.group: p.lineup for p in reversed(here)}
-    lineups = [groups.get(n, n) if n not in {p.lineup for p in here} else n for n in query.lineups]
+    there = {p.lineup for p in here} | groups.keys()
+    # A plus that is typed into an address arrives as a space.
+    named = [n if n in there else n.replace(" ", "+") for n in query.lineups]
+    lineups = [n if n in {p.lineup for p in here} else groups.get(n, n) for n in named]
     if not lineups:
         order = sorted(_once(p.lineup for p in here), key=lambda n: n != groups.get(baseline))
         lineups = order if len(order) == 1 else order[:2]

@@ -9,7 +9,9 @@ import { scrub } from "../scrub.js";
 import { origin, score } from "../told.js";
 import { crumbs, number } from "../ui.js";
 
-const list = (text) => (text ? text.split(",").filter(Boolean) : []);
+// Names stand between commas in the address; those that hold one, or a %, are written as in a path.
+const list = (text) => (text ? text.split(",").filter(Boolean).map((name) => (/%2C|%25/.test(name) ? decodeURIComponent(name) : name)) : []);
+const written = (name) => (/[,%]/.test(name) ? name.replaceAll("%", "%25").replaceAll(",", "%2C") : name);
 
 export async function show(root, { parts, query }) {
   style("episode");
@@ -137,7 +139,7 @@ function choice(run, found, query) {
       // The first lane stays first: the others are compared with it.
       const first = found.lanes[0].lineup;
       lines.sort((a, b) => (b === first) - (a === first));
-      const asked = new URLSearchParams({ block: chosen.get("Block"), lineups: lines.join(",") });
+      const asked = new URLSearchParams({ block: chosen.get("Block"), lineups: lines.map(written).join(",") });
       if (reps.length) asked.set("replicates", reps.join(","));
       if (envs.length > 1) asked.set("env", chosen.get("Environment"));
       goTo(`${path`/runs/${run}/compare`}?${asked}`);
