@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import tomllib
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -256,6 +257,40 @@ def test_what_ends_its_process_is_an_error_and_the_next_is_answered(own, monkeyp
     assert aside(own, len, "abcd") == 4
     with pytest.raises(CrossplayError, match="ValueError"):
         aside(own, int, "x")
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from crossplay.web.aside import aside
+from crossplay.web.desk import Desk
+import os
+if __name__ == "__main__":
+    print(aside(Desk(Path(".")), os.getpid), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_process_beside_ends_with_a_server_that_is_killed(tmp_path):
+    import subprocess
+    import sys
+
+    file = tmp_path / "server.py"
+    file.write_text(SERVER)
+    with subprocess.Popen(
+        [sys.executable, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        other = int(server.stdout.readline())
+        os.kill(other, 0)
+        server.kill()
+    until(lambda: not alive(other))
+
+
+def alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 # -- starting ------------------------------------------------------------------------------------------------------
