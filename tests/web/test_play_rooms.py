@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 
 import pytest
 
@@ -502,6 +504,38 @@ def test_boards_are_played_in_turn(tmp_path):
     record, _ = record_of(tmp_path / "play-openspiel-tic_tac_toe")
     assert record.status == "terminal"
     assert record.totals[0] == 1.0
+
+
+def test_agents_that_think_for_long_hold_up_nobody(tmp_path, monkeypatch):
+    """A second room goes on ticking while an agent of the first one thinks, and its moves are its own."""
+    from crossplay.web.play import aside
+
+    monkeypatch.setattr(aside, "QUICK", frozenset())
+    where = []
+    chef = type(make_agent("chef"))
+    thinks = "act_batch" if hasattr(chef, "act_batch") else "act"
+    before = getattr(chef, thinks)
+
+    def slow(self, given):
+        where.append(threading.current_thread() is threading.main_thread())
+        time.sleep(0.005)
+        return before(self, given)
+
+    monkeypatch.setattr(chef, thinks, slow)
+
+    async def work():
+        room = await Room.create(Desk(tmp_path), kitchen(seats={"p0": "person", "p1": "chef"}))
+        Guest(room, "p0", moves=cycle(0))
+        room.ready("p0")
+        await over(room)
+
+    go(work)
+    assert where
+    assert not any(where)
+    monkeypatch.undo()
+    record, _ = record_of(tmp_path / "play-kitchen-cramped_room")
+    assert record.world == headless(kitchen(), [Script(0), make_agent("chef")]).world
+    assert record.counts["p1"]["decisions"] == 12
 
 
 def test_dialogue_is_played_in_words(tmp_path):

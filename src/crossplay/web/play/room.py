@@ -28,6 +28,7 @@ from typing import Any, Literal
 import msgspec
 
 from crossplay.kernel import (
+    Agent,
     CrossplayError,
     Episode,
     Lineup,
@@ -42,6 +43,7 @@ from crossplay.study.chunks import ATTEMPTS, record_of
 from crossplay.study.spec import Cell
 from crossplay.study.templates import expert_of
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound
+from crossplay.web.play.aside import beside
 from crossplay.web.play.clock import Beat
 from crossplay.web.play.lines import Line
 from crossplay.web.play.record import (
@@ -108,6 +110,7 @@ class Room:
         self._keeping: asyncio.Task[None] | None = None
         self._last: Shelved | None = None  # the newest snapshot that is not on disk yet
         self._dirty = False
+        self._agents: dict[str, Agent] = {}
         self._timer: asyncio.TimerHandle | None = None  # of a snapshot
         self._kept_at = self._watched_at = float("-inf")
         self._shelved: Shelved | None = None  # to go on from
@@ -178,6 +181,8 @@ class Room:
             line.tell({"kind": "heard", **said})
         if (shot := seat.now()) is not None:
             line.show(shot)
+        elif self.episode is not None and self.status == "playing":
+            self._open(self.episode, seat, None)  # whoever takes a seat sees where it stands before they play
         self.changed(but=line)
         return line
 
@@ -269,8 +274,8 @@ class Room:
                 self._again = self.episode.snapshot()  # the tick is asked again, the agent first
                 self._playing.cancel()
             elif self._sits(seat) or self._coming(seat):
-                self.episode.seat(name, self.game.stage.agent(seat.agent))
-        seat.taken, seat.token = False, ""
+                self.episode.seat(name, self._agent(seat.agent))
+        seat.taken, seat.token, seat.shot = False, "", None
         if seat.line is not None:
             seat.line.close(4001, "the seat was handed back to its agent")
             seat.line = None
@@ -458,13 +463,21 @@ class Room:
             seat = self.seats[name]
             seat.agent, seat.person = agent, stage.study.agents[agent].type in SEATED
 
+    def _agent(self, name: str) -> Agent:
+        """An agent of the study, as a room asks it: one object per name."""
+        if name not in self._agents:
+            stage = self.game.stage
+            self._agents[name] = beside(stage.agent(name), stage.study.agents[name].type)
+        return self._agents[name]
+
     async def _played(self, env: Any, this: Play, shelved: Shelved | None) -> Outcome:
         """The episode on the engine's driver; from the top again where a tick is to be asked anew."""
         stage, resume = self.game.stage, shelved.snapshot if shelved is not None else None
         seated = {s for s in shelved.taken if s in self.seats} if shelved is not None else set()
         while True:
             lineup = stage.lineup(this.cell)
-            sitting = {n: s.player if s.person or n in seated else lineup.seats[n] for n, s in self.seats.items()}
+            agents = {n: self._agent(s.agent) for n, s in self.seats.items() if not s.person}
+            sitting = {n: s.player if s.person or n in seated else agents[n] for n, s in self.seats.items()}
             episode = play(
                 env,
                 Lineup(sitting, lineup.shared_memory, lineup.name),
@@ -476,7 +489,7 @@ class Room:
                 if seat.taken and seat.line is not None and name not in seated:
                     episode.seat(name, seat.player)  # who had taken it before goes on
                 elif name in seated and not seat.taken:
-                    episode.seat(name, lineup.seats[name])
+                    episode.seat(name, agents[name])
             self.episode = episode
             self._playing = asyncio.get_running_loop().create_task(aio(episode, self._tick))
             try:
