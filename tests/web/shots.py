@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import statistics
 import sys
 import tempfile
@@ -22,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import httpx
 
-from conftest import BROWSER, QUIET, TOKEN, Window, make_runs, serving
+import crossplay
+from conftest import BROWSER, KITCHEN, QUIET, TOKEN, Window, make_runs, serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "pictures" / "page"
 WIDE, PHONE = 1280, 390
@@ -74,7 +76,7 @@ def pages(base: str, guarded: str) -> Iterator[Page]:
     )
     yield Page("compare", "/runs/kitchen/compare", "compare", settle)
     yield Page("team", f"/runs/team/episodes/{episode('team', 'debate')}/team", "team", settle)
-    yield Page("runs-compare", "/compare?runs=kitchen&runs=fallbacks", "runs_compare", docs=False)
+    yield Page("runs-compare", "/compare?runs=kitchen&runs=kitchen-again", "runs_compare", docs=False)
     yield Page("gallery", "/gallery", "gallery")
     yield Page("gallery-entry", "/gallery/agent_scaling", "gallery_entry")
     yield Page("models", "/models", "models", tall=900)
@@ -103,7 +105,7 @@ def pages(base: str, guarded: str) -> Iterator[Page]:
     if any(p["name"] == "partners.toml" for p in ask("GET", "/people")["studies"]):
         ask("POST", "/people/partners.toml/open")
         invited = ask("POST", "/people/partners.toml/invite", {"count": 2})
-        yield Page("people", "/people", "people_list", docs=False)
+        yield Page("people", "/people", "people", docs=False)
         yield Page("people-study", "/people/partners.toml", "people")
         yield Page("take-part", invited["sessions"][0]["link"], "take_part", settle)
     yield Page("login", f"{guarded}/", "login", docs=False)
@@ -191,6 +193,10 @@ def main() -> int:
     DOCS.mkdir(parents=True, exist_ok=True)
     troubles: list[str] = []
     folder = make_runs(Path(tempfile.mkdtemp(prefix="crossplay-shots-")))
+    crossplay.run(
+        {**KITCHEN, "study": {**KITCHEN["study"], "name": "kitchen-again", "root": 1}}, out=folder / "kitchen-again"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     ours = serving(folder)
     other = serving(folder, token=TOKEN)
     base, guarded = next(ours), next(other)
@@ -207,8 +213,8 @@ def main() -> int:
                 troubles += found
             sys.stdout.flush()
         browser.close()
-    ours.close()
-    other.close()
+    for served in (ours, other):
+        next(served, None)  # the server ends
     return 1 if troubles else 0
 
 

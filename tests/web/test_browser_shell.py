@@ -1,6 +1,7 @@
 """The shell of the page in a real browser: the menu by keyboard, what is not there, the token."""
 
 import pytest
+
 from conftest import TOKEN, serving
 
 pytestmark = pytest.mark.full
