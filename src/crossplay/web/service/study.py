@@ -48,12 +48,12 @@ def load(desk: Desk, run: str, metric: str = "") -> Loaded:
     Raises `NotFound`, and CrossplayError for a metric that it does not have or a run that cannot be read.
     """
     folder = desk.run_folder(run)
-    with desk.part("study locks", _Locks).of(folder, metric):  # whoever comes second waits and finds it made
+    with desk.part("study locks", _Locks).of(folder):  # whoever comes second waits and finds it made
         return desk.kept(("result", folder, metric), stamp_of(folder), lambda: _load(folder, metric))
 
 
 class _Locks:
-    """One lock per run and metric, so that a result that takes long is not made twice at once."""
+    """One lock per run, so that a result that takes long is not made twice at once."""
 
     def __init__(self, desk: Desk) -> None:
         self._lock = threading.Lock()
