@@ -130,9 +130,9 @@ def _table(env_id: str, of: Mapping[str, str], runs: Mapping[str, Played]) -> Ta
             if r.env == label:
                 m, i = r.summary.mean, r.summary.mean.interval
                 words = estimate_words(m, result.digits)
-                ends = (i.low, i.high) if i else (None, None)
+                low, high = (i.low, i.high) if i else (None, None)
                 s = r.summary
-                lines.append(Line(name, r.lineup, r.role, words, m.value, *ends, s.blocks, s.episodes, r.costs))
+                lines.append(Line(name, r.lineup, r.role, words, m.value, low, high, s.blocks, s.episodes, r.costs))
     order = list(dict.fromkeys(line.lineup for line in lines))
     lines.sort(key=lambda line: order.index(line.lineup))
     roots = {name: runs[name].root for name in of}
