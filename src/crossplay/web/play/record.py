@@ -11,11 +11,12 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from crossplay.kernel import Block, CrossplayError, entries, load, nearest, split_name
+from crossplay.kernel.conduct import parse_clock
 from crossplay.models.catalog import known as known_models
 from crossplay.records import RunFolder
 from crossplay.study.runner import open_run
@@ -49,6 +50,8 @@ REFUSED = ("python", "worker", "open", "person", "human", "a2a")
 """Types that run code, start processes, ask other machines or need a terminal."""
 SEATED = ("open", "person")
 """Types whose seats people take here: those of rooms, and those of studies with participants."""
+CLOCKS = {"deadline": (0.01, 86_400.0), "tick": (0.01, 60.0)}
+"""Seconds, and ticks a second, that a room may have."""
 LONGEST = 20_000  # characters of a consent text
 
 
@@ -64,19 +67,19 @@ class RoomSpec(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     the clock tick, else 0). takeover: who may take a seat from an agent: "owner", or "people" with a link of the room.
     """
 
-    environment: str
+    environment: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     options: dict[str, Any] = {}
-    clock: str = "wait"
+    clock: Annotated[str, msgspec.Meta(max_length=40)] = "wait"
     seats: dict[str, str | dict[str, Any]] = {}
-    block: int | str = 0
-    root: int = 0
-    episodes: int = 1
-    study: str = ""
-    title: str = ""
-    consent: str = ""
+    block: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] | Annotated[str, msgspec.Meta(max_length=200)] = 0
+    root: Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)] = 0
+    episodes: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    study: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    consent: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     conduct: dict[str, Any] = {}
     blind: bool = False
-    countdown_s: float | None = None
+    countdown_s: Annotated[float, msgspec.Meta(ge=0, le=60)] | None = None
     takeover: Literal["owner", "people"] = "owner"
 
 
@@ -165,12 +168,12 @@ def study_of(spec: RoomSpec, seats: tuple[str, ...], expert: str) -> Study:
     for seat in spec.seats:
         if seat not in seats:
             raise CrossplayError(f'seats: {spec.environment} has no seat "{seat[:40]}".{nearest(seat, seats)}')
-    if not 1 <= spec.episodes <= 1000:
-        raise CrossplayError(f"episodes = {spec.episodes}: 1 to 1000")
+    kind, speed = parse_clock(spec.clock)
+    slowest, fastest = CLOCKS.get(kind, (0.0, 0.0))
+    if not slowest <= speed <= fastest:
+        raise CrossplayError(f'clock "{spec.clock}": in rooms it is wait, deadline:0.01 to 86400, or tick:0.01 to 60')
     if isinstance(spec.block, str) and spec.episodes > 1:
         raise CrossplayError(f'block = "{spec.block[:40]}" names one block: episodes must be 1')
-    if len(spec.consent) > LONGEST or len(spec.title) > 200:
-        raise CrossplayError(f"a consent text has {LONGEST} characters at most, a title 200")
     agents: dict[str, Any] = {}
     filled = []
     for seat in seats:
@@ -188,7 +191,7 @@ def study_of(spec: RoomSpec, seats: tuple[str, ...], expert: str) -> Study:
     return parse_study(
         {
             "study": {
-                "name": (spec.study or "play-" + slug(spec.environment))[:100],
+                "name": spec.study or "play-" + slug(spec.environment),
                 "root": spec.root,
                 "blocks": blocks,
             },

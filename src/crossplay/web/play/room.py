@@ -403,7 +403,8 @@ class Room:
 
     async def _countdown(self) -> None:
         seconds = self.spec.countdown_s
-        seconds = (3.0 if self.pace == "tick" else 0.0) if seconds is None else min(60.0, max(0.0, seconds))
+        if seconds is None:
+            seconds = 3.0 if self.pace == "tick" else 0.0
         self.status = "starting"
         if seconds:
             self._tell_all({"kind": "countdown", "seconds": seconds})
@@ -675,10 +676,15 @@ class Room:
 def _game(root: Path, spec: RoomSpec) -> Game:
     """The study of a room in a folder of its own. In a thread."""
     allowed_env(spec.environment)
-    probe = make_env(spec.environment, spec.options, spec.clock)
     try:
-        seats = probe.seats
-    finally:
-        probe.close()
-    study = study_of(spec, seats, expert_of(spec.environment) or "random")
-    return game_of(study, free_folder(root, study.name))
+        probe = make_env(spec.environment, spec.options, spec.clock)
+        try:
+            seats = probe.seats
+        finally:
+            probe.close()
+        study = study_of(spec, seats, expert_of(spec.environment) or "random")
+        return game_of(study, free_folder(root, study.name))
+    except (CrossplayError, OSError):
+        raise
+    except Exception as error:  # worlds of others say in their own way that an option is wrong
+        raise CrossplayError(f"{spec.environment}: {type(error).__name__}: {error}"[:500]) from error

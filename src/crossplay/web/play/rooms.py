@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -378,7 +378,7 @@ def _choices() -> Choices:
 class Look(msgspec.Struct, forbid_unknown_fields=True):
     """An environment to look at, with its options."""
 
-    environment: str
+    environment: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     options: dict[str, Any] = {}
 
 
@@ -413,7 +413,12 @@ async def look_at_environment(desk: Desk, body: Look) -> Looked:
 def _looked(body: Look) -> Looked:
     allowed_env(body.environment)
     family, rest = split_name(body.environment)
-    env = make_env(body.environment, body.options)
+    try:
+        env = make_env(body.environment, body.options)
+    except CrossplayError:
+        raise
+    except Exception as error:  # worlds of others say in their own way that an option is wrong
+        raise CrossplayError(f"{body.environment}: {type(error).__name__}: {error}"[:500]) from error
     try:
         talks = False
         try:
