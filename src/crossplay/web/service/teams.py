@@ -42,7 +42,7 @@ class DecisionHead(msgspec.Struct, kw_only=True):
 class EpisodeTeam(msgspec.Struct, kw_only=True):
     """The decisions of the teams of an episode, and one of them whole. truth: why nobody knows which answers are right, or "".
 
-    decision is null where no team played. Prompts of its calls: GET /runs/{run}/episodes/{episode}/calls.
+    metric: of the study, a name in score or "reward". decision is null where no team played. Prompts of its calls: GET /runs/{run}/episodes/{episode}/calls.
     """
 
     episode: str
@@ -52,6 +52,7 @@ class EpisodeTeam(msgspec.Struct, kw_only=True):
     block: str
     status: str
     score: dict[str, float]
+    metric: str
     truth: str
     decisions: list[DecisionHead]
     decision: Decision | None
@@ -71,7 +72,7 @@ def episode_team(desk: Desk, run: str, episode: str, query: TeamQuery) -> Episod
     whole = desk.kept(("team", story.folder, story.record.id), story.stamp, lambda: _read(story))
     told = {name: getattr(whole, name) for name in EpisodeInside.__struct_fields__ if name != "decisions"}
     return EpisodeTeam(
-        **told, decisions=[_head(d) for d in whole.decisions], decision=_chosen(whole.decisions, query)
+        **told, metric=story.study.metric or "reward", decisions=[_head(d) for d in whole.decisions], decision=_chosen(whole.decisions, query)
     )  # fmt: skip
 
 

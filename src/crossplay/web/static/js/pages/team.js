@@ -20,7 +20,7 @@ export async function show(root, { parts: { run, episode }, query }) {
   const head = [
     crumbs(["/", "Runs"], [path`/runs/${run}`, run], [here, `Episode ${told.episode.slice(0, 8)}`], [null, "Team"]),
     h("h1", {}, "Inside the team"),
-    h("p.quiet", {}, `${told.lineup} in ${told.env}, block ${told.block}`, told.role ? `, ${told.role}` : "", `. ${Object.entries(told.score).slice(0, 1).map(([k, v]) => `${k} ${number(v)}`).join("")}`),
+    h("p.quiet", {}, `${told.lineup} in ${told.env}, block ${told.block}`, told.role ? `, ${told.role}` : "", told.metric in told.score ? `. ${told.metric} ${number(told.score[told.metric])}` : ""),
   ];
   if (!told.decision) {
     fill(root, head, h("p", {}, "No team played in this episode, so there is nobody inside a seat to look at."), h("p", {}, h("a", { href: here }, "To the episode")));
@@ -98,7 +98,7 @@ class View {
         h("button", { disabled: round === 0, "aria-label": "Round before", onclick: () => this.to(round - 1) }, "\u25c0"),
         h("strong.nowrap", {}, `Round ${round}`, h("span.quiet", {}, ` of 0 to ${d.rounds - 1}`)),
         h("button", { disabled: round === d.rounds - 1, "aria-label": "Next round", onclick: () => this.to(round + 1) }, "\u25b6"),
-        d.rounds > 2 && h("span.slide", {}, slider), h("small.quiet.wide-only", {}, "Arrow keys step"));
+        d.rounds > 2 && h("span.slide", {}, slider), d.rounds > 1 && h("small.quiet.wide-only", {}, "Arrow keys step"));
     } else this.stepper.querySelector("strong").firstChild.textContent = `Round ${round}`;
     fill(this.stage, graph(d, round, this.picked, (i) => this.pick(i)));
     if (place >= 0) this.stage.querySelectorAll("g.member")[place]?.focus();
