@@ -107,7 +107,7 @@ class _Tasks:
     def __init__(self, desk: Desk) -> None:
         self.lock = threading.Lock()
         self.found: dict[str, _Going] = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="crossplay-tasks-"))
+        self.folder: Path | None = None  # of the outputs, made for the first task
         desk.closing.append(self.close)
 
     def close(self) -> None:
@@ -122,7 +122,8 @@ class _Tasks:
             going.child.wait(max(0.0, until - time.monotonic()))
             going.child.signal()
             going.child.wait(2.0)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _tasks(desk: Desk) -> _Tasks:
@@ -156,6 +157,8 @@ def start(
         if len(busy) >= AT_ONCE:
             raise TooMany(f"{AT_ONCE} tasks are running, which is as many as there may be; wait for one, or stop one")
         name = secrets.token_hex(4)
+        if here.folder is None:
+            here.folder = Path(tempfile.mkdtemp(prefix="crossplay-tasks-"))
         out, errors = here.folder / f"{name}.out", here.folder / f"{name}.log"
         child = Child(
             [sys.executable, "-m", "crossplay", *args], {**os.environ, "PYTHONUNBUFFERED": "1"}, log=out, errors=errors
