@@ -23,6 +23,7 @@ EXTRAS = {
     "embed": ("wordllama",),
     "mcp": ("mcp",),
     "a2a": ("a2a",),
+    "web": ("starlette", "uvicorn", "websockets"),
     "jobs": ("tensorboardX",),
 }
 ADDS = {
@@ -37,6 +38,7 @@ ADDS = {
     "mcp": "tools of MCP servers, and seats for MCP clients",
     "a2a": "A2A agents in seats, and agents served to others",
     "jobs": "TensorBoard files of training jobs (crossplay train --worker)",
+    "web": "the page (crossplay serve)",
 }
 
 
