@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -26,7 +27,7 @@ import httpx
 import crossplay
 from conftest import BROWSER, KITCHEN, QUIET, TOKEN, Window, make_runs, serving
 
-DOCS = Path(__file__).parents[2] / "docs" / "pictures" / "page"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "page"
 WIDE, PHONE = 1280, 390
 VISITS = 5
 COLOURS = 64
@@ -189,6 +190,7 @@ def main() -> int:
     options.add_argument("--docs", action="store_true")
     options.add_argument("--time", action="store_true", help="times alone, no pictures")
     given = options.parse_args()
+    given.out = given.out.resolve()
     given.out.mkdir(parents=True, exist_ok=True)
     DOCS.mkdir(parents=True, exist_ok=True)
     troubles: list[str] = []
@@ -196,6 +198,7 @@ def main() -> int:
     crossplay.run(
         {**KITCHEN, "study": {**KITCHEN["study"], "name": "kitchen-again", "root": 1}}, out=folder / "kitchen-again"
     )
+    os.chdir(folder)  # interpreters of workers are looked for where the server was started
     logging.getLogger("httpx").setLevel(logging.WARNING)
     ours = serving(folder)
     other = serving(folder, token=TOKEN)

@@ -136,6 +136,7 @@ class Page {
 
   lobby_of(told) {
     if (!this.seat || !["waiting", "between"].includes(told.status)) {
+      if (!this.seat && told.status === "waiting") fill(this.lobby, h("p.quiet", {}, "Nothing is played yet: it begins when everybody is here and ready, or when you say so. The world is shown here then."));
       if (told.status === "playing" || told.status === "starting") { fill(this.lobby); if (told.status === "playing") this.result = null; }
       return;
     }
