@@ -110,7 +110,7 @@ class StaysAfterBye(Waited):
         time.sleep(60)
 
 
-@planted("kill")
+@planted("kill", "pipes")
 class NeverEndsAtEof(Waited):
     def gone(self):
         time.sleep(60)
