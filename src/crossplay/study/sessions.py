@@ -70,7 +70,6 @@ class Session(msgspec.Struct):
             return "left" if agreed else "declined"
         return "going" if agreed else "invited"
 
-
     @property
     def again(self) -> int:
         """Episodes that were begun anew after an interruption."""
