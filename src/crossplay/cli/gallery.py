@@ -107,7 +107,9 @@ def gallery_check(*names: str, once: Flag = False, json: Json = False) -> int:
 
 
 def _value(f: Any) -> str:
-    return f"{f.value:.4g}" + ("" if f.low is None else f" [{f.low:.4g}, {f.high:.4g}]")
+    return ("none" if f.value is None else f"{f.value:.4g}") + (
+        "" if f.low is None else f" [{f.low:.4g}, {f.high:.4g}]"
+    )
 
 
 def gallery_run(

@@ -30,14 +30,14 @@ class Finding(msgspec.Struct, frozen=True):
     """One statement that was checked.
 
     name: short, unique in the entry. says: the statement in words. value: what was measured, with its
-    interval where it has one. bound: what it had to be. reference: what it was compared with. null:
+    interval where it has one; no number (nan) is read back from JSON as None. bound: what it had to be. reference: what it was compared with. null:
     whether this is the case where the effect must vanish. n: units behind the value.
     """
 
     name: str
     says: str
     holds: bool
-    value: float
+    value: float | None
     bound: str
     reference: str
     low: float | None = None

@@ -168,4 +168,6 @@ def _parts(step: Step) -> list[tuple[str, tuple[float, float, float]]]:
 
 
 def _shown(f: Finding) -> str:
-    return f"{f.value:.3f}" + ("" if f.low is None else f" [{f.low:.3f}, {f.high:.3f}]")
+    return ("none" if f.value is None else f"{f.value:.3f}") + (
+        "" if f.low is None else f" [{f.low:.3f}, {f.high:.3f}]"
+    )
