@@ -232,5 +232,7 @@ def _until_interrupted() -> None:
     import contextlib
     import threading
 
+    never = threading.Event()
     with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
+        while not never.wait(0.5):  # a signal may reach another thread: this one must look up to hear of it
+            pass
