@@ -39,18 +39,18 @@ def test_cost_by_hand():
 
 def test_stored_tokens_are_priced_anew_with_the_cached_ones_apart():
     """The money column of a table: an agent's counts, at the price of today."""
-    from crossplay.study.tables import _money
+    from crossplay.study.tables import money_of
 
     identity = {
         "agents": {"a": {"models": ["m"]}},
         "models": {"m": {"priced": "m", "price": {"input": 2.0, "output": 8.0, "cache_read": 0.5}}},
     }
     counts = {"calls": 3, "tok_in": 1_000_000, "tok_out": 100_000, "tok_cached": 400_000}
-    assert _money("a", counts, identity) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
+    assert money_of("a", counts, identity) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
     identity["models"]["m"] = {"priced": "nobody-7b", "price": None}
-    assert _money("a", counts, identity) is None
+    assert money_of("a", counts, identity) is None
     identity["models"]["m"] = {"priced": "gpt-4o-mini", "price": None}
-    assert _money("a", counts, identity) == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.1 * 0.60)
+    assert money_of("a", counts, identity) == pytest.approx(0.6 * 0.15 + 0.4 * 0.075 + 0.1 * 0.60)
 
 
 def test_unknown_models_are_an_error_never_free():

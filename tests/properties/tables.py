@@ -331,7 +331,7 @@ def no_mean_is_shown_alone():
     assert len(found) > 12 and {e.mark for e in found} >= {"", ALONE, "n = 1"}
     for e in found:
         assert e.interval is not None or e.mark
-        shown = report._estimate(e, 1)
+        shown = report.estimate_words(e, 1)
         assert ("[" in shown) if e.interval else e.mark in shown
     text = _printed(result)
     for row in result.rows:

@@ -684,7 +684,7 @@ def the_terminal_shows_a_difference_alone(patch):
 
 @mutation(9, tables.no_mean_is_shown_alone)
 def the_report_shows_a_mean_alone(patch):
-    patch.setattr(report, "_estimate", lambda e, digits: f"{e.value:.{digits}f}")
+    patch.setattr(report, "estimate_words", lambda e, digits: f"{e.value:.{digits}f}")
 
 
 @mutation(9, tables.the_interquartile_mean_cuts_a_quarter_at_each_end)
