@@ -180,7 +180,7 @@ def test_a_seat_is_taken_over_and_handed_back(browse, there, folder, room):
     assert record.ticks == horizon
     episode = f"{there}/api/v1/runs/{view['run']}/episodes/{record.id:016x}"
     ticks = httpx.get(f"{episode}/ticks").json()["ticks"]
-    second = [next(m["value"] for m in t["moves"] if m["seat"] == "p1") for t in ticks[:horizon]]
+    second = [next(m["action"] for m in t["moves"] if m["seat"] == "p1") for t in ticks[:horizon]]
     assert second[4:8] == ["north"] * 4 and second[:3] + second[8:] != ["north"] * 7
     assert verify(folder / view["run"], "actions").ok
 

@@ -116,7 +116,7 @@ class NeverEndsAtEof(Waited):
         time.sleep(60)
 
 
-@planted("vanish")
+@planted("vanish", "pipes")
 class HangsInAFrameThatIsCutOff(Waited):
     def bodies(self):
         found = super().bodies()
