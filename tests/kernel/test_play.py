@@ -115,6 +115,22 @@ def test_handoff_takes_effect_at_the_next_tick_and_replays():
     assert loop(play(walk(), recorded(mixed.trace(), walk().seats), at)).world == mixed.world
 
 
+def test_of_several_handovers_in_one_tick_the_last_one_counts():
+    counter, others = Counter(), [Uniform(), Uniform()]
+
+    def hand(e):
+        if e._open and e._open[0].op == "act":
+            for agent in {4: [*others, counter], 10: [others[0], others[0]]}.get(e.tick, ()):
+                e.seat("b", agent)
+
+    agents = {"a": Uniform(), "b": counter, "c": Uniform()}
+    mixed, alone = (loop(play(walk(), agents, Block(2, 2)), on_tick) for on_tick in (hand, None))
+    assert [e.tick for e in mixed.trace() if e.kind == "seat" and e.origin == "handoff"] == [11]
+    assert mixed.counts["b"]["handoffs"] == 1
+    acts = [[e.value for e in o.trace() if e.kind == "act" and e.seat == 1 and e.tick <= 10] for o in (mixed, alone)]
+    assert acts[0] == acts[1], "who was handed the seat for no tick at all leaves no trace, and the memo stays"
+
+
 def test_shared_memory_is_one_memo_asked_in_seat_order():
     both = Counter()
     apart = loop(play(walk(), Lineup({"a": both, "b": both, "c": Uniform()}), Block(5)))

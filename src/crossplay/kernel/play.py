@@ -63,10 +63,16 @@ class Episode(Book):
 
     # -- public --------------------------------------------------------------------------------------
     def seat(self, seat: str, agent: Agent) -> None:
-        """Hand a seat over. Asked for during tick t, it takes effect at tick t + 1."""
+        """Hand a seat over. Asked for during tick t, it takes effect at tick t + 1.
+
+        Of several wishes for a seat in one tick the last one counts; whoever sits there by then stays, with their memo.
+        """
         if seat not in self.index:
             raise CrossplayError(f"{self.env.id}: no seat {seat!r}; it has {', '.join(self.env.seats)}")
-        self._handoffs.append((self.index[seat], agent))
+        i = self.index[seat]
+        self._handoffs = [wish for wish in self._handoffs if wish[0] != i]
+        if agent is not self.agents[i]:
+            self._handoffs.append((i, agent))
 
     @property
     def open(self) -> Sequence[Observation]:
