@@ -9,7 +9,7 @@ import pytest
 
 from crossplay.agents import make_agent
 from crossplay.agents.open_turn import Refused, plain
-from crossplay.kernel import Action, Agent, Block, Held, Lineup, loop, make_env, play, unpack
+from crossplay.kernel import Action, Agent, Block, Held, Lineup, load, loop, make_env, play, unpack
 from crossplay.records import RunFolder
 from crossplay.study.verify import verify
 from crossplay.web.desk import Conflict, Desk, Forbidden
@@ -508,9 +508,7 @@ def test_boards_are_played_in_turn(tmp_path):
 
 def test_agents_that_think_for_long_hold_up_nobody(tmp_path, monkeypatch):
     """A second room goes on ticking while an agent of the first one thinks, and its moves are its own."""
-    from crossplay.web.play import aside
-
-    monkeypatch.setattr(aside, "QUICK", frozenset())
+    monkeypatch.setattr(load("agents", "chef"), "quick", False)
     where = []
     chef = type(make_agent("chef"))
     thinks = "act_batch" if hasattr(chef, "act_batch") else "act"

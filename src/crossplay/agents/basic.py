@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import Context, options, plain
+from crossplay.agents.context import Context, options, plain, quick
 from crossplay.kernel import Agent, CrossplayError, Observation
 
 __all__ = ["FirstLegal", "Noop", "Random", "first_legal", "noop", "random"]
@@ -51,6 +51,7 @@ class FirstLegal(Agent):
 def _simple(make: type[Agent]) -> Any:
     @options()
     @plain()
+    @quick
     def factory(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
         if rest:
             raise CrossplayError(f'agent "{make.name}" takes nothing after its name, got "{rest}"')

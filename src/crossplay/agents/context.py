@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from crossplay.kernel import Agent
     from crossplay.models import Door, Model
 
-__all__ = ["HOLDS", "Context", "NeedsTrust", "options", "options_schema", "plain", "read_options"]
+__all__ = ["HOLDS", "Context", "NeedsTrust", "options", "options_schema", "plain", "quick", "read_options"]
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -97,6 +97,16 @@ def plain(
         return factory
 
     return mark
+
+
+def quick(factory: Factory) -> Factory:
+    """Declare that the agents of a factory answer within a millisecond or so, and wait for nothing.
+
+    Where people play in real time such agents are asked on the event loop itself, which costs less; all others think
+    in a thread of their own there, so that they hold up no other game.
+    """
+    factory.quick = True  # type: ignore[attr-defined]
+    return factory
 
 
 def options_schema(factory: Any) -> dict[str, Any]:

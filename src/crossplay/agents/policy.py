@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from crossplay.agents.context import Context, options, plain
+from crossplay.agents.context import Context, options, plain, quick
 from crossplay.kernel import Action, Agent, CrossplayError, Observation, key64, nearest, uniform
 
 __all__ = ["SHIPPED", "PolicyAgent", "flat", "policy", "shipped"]
@@ -217,6 +217,7 @@ def find(name: str, folder: Path) -> Path:
     },
 )
 @plain(shipped)
+@quick
 def policy(rest: str, options: Mapping[str, Any], context: Context) -> PolicyAgent:
     """`policy:kitchen/cramped_room-1` or {"type": "policy", "path": "runs/mine"}."""
     given = [n for n in (rest, options.get("path") or "") if n]

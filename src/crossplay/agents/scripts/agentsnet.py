@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -368,6 +368,7 @@ def _read(body: Any) -> dict[str, str]:
     },
 )
 @plain(METHODS)
+@quick
 def node(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A scripted player of `agentsnet`; rest: local (default), gather, random or constant."""
     method = rest or "local"

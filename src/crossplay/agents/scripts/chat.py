@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -197,6 +197,7 @@ def _rate(what: str) -> dict[str, Any]:
     silent=_rate("chance to say nothing"),
 )
 @plain(tuple(PROFILES))
+@quick
 def speaker(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A scripted participant of `chat`; rest: mixed (default), planner, architect, friend, guardian, quiet, mirror, contrary or error."""
     name = rest or "mixed"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossplay.agents.context import options as takes
-from crossplay.agents.context import plain
+from crossplay.agents.context import plain, quick
 from crossplay.envs.einstein.board import COMMON, DESTINATIONS, OWN, reaches
 from crossplay.envs.einstein.verify import can_share, certain, communication, possible
 from crossplay.kernel.agent import Agent
@@ -129,6 +129,7 @@ def _guess(data: Data) -> tuple[int, int] | None:
     noise={"type": "number", "minimum": 0, "maximum": 1, "default": 0.0, "description": "chance of a random action"},
 )
 @plain(("guess",))
+@quick
 def reasoner(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The direct planner of `einstein`; rest "guess" is the option."""
     if rest not in ("", "guess"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crossplay.agents.context import Context, options, plain
+from crossplay.agents.context import Context, options, plain, quick
 from crossplay.envs.kitchen.layouts import FLOOR, POT
 from crossplay.envs.kitchen.rules import COOK_TIME, DISH, NOTHING, ONION, SOUP
 from crossplay.envs.kitchen.scene import INTERACT, STAY, Scene, approach, passing, walk
@@ -62,6 +62,7 @@ class Chef(Agent):
 
 @options()
 @plain()
+@quick
 def chef(rest: str, options: Mapping[str, Any], context: Context | None = None) -> Chef:
     """The agent `chef`; it has neither variants nor options."""
     if rest:

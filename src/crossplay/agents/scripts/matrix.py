@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -152,6 +152,7 @@ class Strategy(Agent):
 
 @options(p={"default": None, "description": "the chance of generous_tit_for_tat or random, in 0..1"})
 @plain("words")
+@quick
 def strategy(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A classic strategy for `matrix`: `strategy:tit_for_tat`, `strategy:always_defect`, `strategy:random(0.3)`.
 

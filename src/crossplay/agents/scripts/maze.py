@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from crossplay.agents.context import options as takes
-from crossplay.agents.context import plain
+from crossplay.agents.context import plain, quick
 from crossplay.envs.maze.grade import agreed_path, claims_end, read, said
 from crossplay.envs.maze.grid import HIDDEN, OPEN, STEPS, WALL, Cell, distances, step
 from crossplay.envs.maze.views import cell_words
@@ -240,6 +240,7 @@ def _talk_state(data: Mapping[str, Any]) -> tuple[Cell, tuple[str, int] | None, 
     }
 )
 @plain(tuple(LEVELS))
+@quick
 def talker(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """A walker of `maze` whose only skill is grounding: `talker:strong`, `talker:weak`."""
     if rest and rest not in LEVELS:
@@ -253,6 +254,7 @@ def talker(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
 
 @takes()
 @plain()
+@quick
 def grader(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The built-in reader in the seat `grader` of `maze/talk`."""
     return Grader()

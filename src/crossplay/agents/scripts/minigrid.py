@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -236,6 +236,7 @@ def _fits(cell: tuple[int, int, int], kind: int, colour: int) -> bool:
 
 @options()
 @plain()
+@quick
 def explorer(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The scripted player of MiniGrid and the simpler BabyAI missions; takes no options."""
     if rest or options:

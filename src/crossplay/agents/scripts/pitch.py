@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.envs.pitch import moves
 from crossplay.envs.pitch.skills import guard, walk
 from crossplay.envs.pitch.words import Facts, Person, facts
@@ -63,6 +63,7 @@ class Striker(Agent):
 
 @options()
 @plain()
+@quick
 def striker(rest: str, options: Mapping[str, Any], context: Any = None) -> Striker:
     """The agent `striker`; it has neither variants nor options."""
     if rest or options:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.envs.qa import arithmetic, choice, synthetic
 from crossplay.kernel import Action, Agent, CrossplayError, Fault, Observation
 from crossplay.kernel.seeds import uniform
@@ -295,6 +295,7 @@ _CORRELATION = {
 
 @options()
 @plain()
+@quick
 def scholar(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """The scripted expert of qa/synthetic, qa/arithmetic and qa/choice; takes no options."""
     if rest:
@@ -322,6 +323,7 @@ def scholar(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     },
 )
 @plain("words")
+@quick
 def answerer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic answerer for qa/synthetic: `answerer`, or `answerer:3` for channel 3."""
     settled = dict(options)
@@ -356,6 +358,7 @@ def answerer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     },
 )
 @plain("words")
+@quick
 def believer(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic agent with a belief that posts move, for qa/synthetic: `believer`, or `believer:3` for channel 3."""
     return Believer(**{**options, "channel": _channel("believer", rest, options["channel"])})

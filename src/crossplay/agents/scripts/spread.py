@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.kernel.agent import Agent
 from crossplay.kernel.obs import Observation
 from crossplay.kernel.registry import nearest
@@ -118,6 +118,7 @@ def _steer(goal: np.ndarray, velocity: np.ndarray) -> np.ndarray:
 
 @options()
 @plain()
+@quick
 def scout(rest: str, options: Mapping[str, Any], context: Any = None) -> Agent:
     """The scripted expert of `spread`; takes no options."""
     if rest or options:

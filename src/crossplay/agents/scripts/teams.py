@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossplay.agents.context import options, plain
+from crossplay.agents.context import options, plain, quick
 from crossplay.agents.scripts.qa import _answer, _channel, _posts, _source
 from crossplay.kernel import Action, Agent, Fault, Observation, uniform
 
@@ -121,6 +121,7 @@ _CHANNEL = {
     asks={"type": "integer", "minimum": 1, "default": 1, "description": "Judgements in a round, where there are several channels."},
 )  # fmt: skip
 @plain("words")
+@quick
 def reflector(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic judge of exchanges, for qa/synthetic: `reflector`, or `reflector:5` for channel 5."""
     return Reflector(**{**options, "channel": _channel("reflector", rest, options["channel"])})
@@ -131,6 +132,7 @@ def reflector(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     openness={"type": "number", "minimum": 0.0, "maximum": 1.0, "default": 0.5, "description": "Chance to take over an answer that it is shown."},
 )  # fmt: skip
 @plain("words")
+@quick
 def debater(rest: str, options: Mapping[str, Any], context: Any) -> Agent:
     """A synthetic member that others talk round by chance: `debater`, or `debater:3` for channel 3."""
     return Debater(**{**options, "channel": _channel("debater", rest, options["channel"])})

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from crossplay.agents.context import Context, options, plain
+from crossplay.agents.context import Context, options, plain, quick
 from crossplay.kernel import Agent, CrossplayError, Observation
 
 __all__ = ["Offered", "offered"]
@@ -46,6 +46,7 @@ class Offered(Agent):
 
 @options()
 @plain()
+@quick
 def offered(rest: str, options: Mapping[str, Any], context: Context) -> Agent:
     """The random player of moves in brackets."""
     if rest:

@@ -43,7 +43,6 @@ from crossplay.study.chunks import ATTEMPTS, record_of
 from crossplay.study.spec import Cell
 from crossplay.study.templates import expert_of
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound
-from crossplay.web.play.aside import beside
 from crossplay.web.play.clock import Beat
 from crossplay.web.play.lines import Line
 from crossplay.web.play.record import (
@@ -63,6 +62,7 @@ from crossplay.web.play.record import (
     study_of,
 )
 from crossplay.web.play.seats import Seat, Shot
+from crossplay.web.play.threaded import threaded
 
 __all__ = ["Room", "Status"]
 
@@ -86,17 +86,20 @@ class Room:
         game: Game,
         spec: RoomSpec,
         *,
-        keep: bool = True,
+        keep: bool | Keeper = True,
+        shelved: Shelved | None = None,
         on_record: Callable[[EpisodeRecord], Any] | None = None,
     ) -> None:
-        """keep: whether it can go on after a kill. The seats for people are those of the first episode's cell."""
+        """keep: whether it can go on after a kill, or who keeps what that needs. shelved: from where the first episode goes on.
+        The seats for people are those of the first episode's cell.
+        """
         self.name, self.game, self.spec, self.on_record = name, game, spec, on_record
         first = game.plays[0].cell if game.plays else game.stage.cells[0]
         self.env = game.stage.probes[first.env]
         agents = game.stage.study.agents
         self.seats = {s: Seat(s, agents[a].type in SEATED, a) for s, a in zip(self.env.seats, first.seats, strict=True)}
         self.status: Status = "waiting"
-        self.why = ""
+        self.why = self.broken = ""  # why it was stopped; what people in seats are told instead
         self.pace, self.speed = parse_clock(self.env.clock)
         self.beat = Beat(self.speed) if self.pace == "tick" else None
         self.watchers: set[Line] = set()
@@ -106,14 +109,14 @@ class Room:
         self.results: list[dict[str, Any]] = []
         self.final = False  # closed for good: nobody is offered to go on
         self.made = time.time()
-        self._keeper = Keeper(game.run.path) if keep else None
+        self._keeper = keep if isinstance(keep, Keeper) else Keeper(game.run.path) if keep else None
         self._keeping: asyncio.Task[None] | None = None
         self._last: Shelved | None = None  # the newest snapshot that is not on disk yet
         self._dirty = False
         self._agents: dict[str, Agent] = {}
         self._timer: asyncio.TimerHandle | None = None  # of a snapshot
         self._kept_at = self._watched_at = float("-inf")
-        self._shelved: Shelved | None = None  # to go on from
+        self._shelved = shelved  # to go on from
         self._again: bytes | None = None  # a snapshot of this very tick, to be asked anew
         self._playing: asyncio.Task[Outcome] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -166,11 +169,16 @@ class Room:
         self.changed()
         return token
 
-    def join(self, name: str, token: str, views: Sequence[str] = ()) -> Line:
-        """A connection of whoever holds the seat's token; an older one of the same seat ends. `Forbidden` otherwise."""
+    def check(self, name: str, token: str) -> Seat:
+        """The seat of this name, for whoever holds its token. `Forbidden` otherwise."""
         seat = self.seats.get(name)
         if seat is None or not seat.knows(token):
             raise Forbidden("this link is not valid for a seat of this room (any more)")
+        return seat
+
+    def join(self, name: str, token: str, views: Sequence[str] = ()) -> Line:
+        """A connection of whoever holds the seat's token; an older one of the same seat ends. `Forbidden` otherwise."""
+        seat = self.check(name, token)
         if seat.line is not None:
             seat.line.close(4002, AGAIN)
         seat.line = line = Line(views)
@@ -315,7 +323,7 @@ class Room:
             "speed": self.speed,
             "views": [v for v in ("image", "text", "data") if v in env.views],
             "status": self.status,
-            "why": self.why,
+            "why": self.broken or self.why,
             "episode": self.number,
             "episodes": self.number + len(self.game.plays) - (self._now is not None),
             "seats": [
@@ -390,9 +398,9 @@ class Room:
                 self._end("stopped", "the server ended")
             raise
         except CrossplayError as error:
-            self._end("stopped", str(error))
+            self._fail(str(error))
         except Exception as error:
-            self._end("stopped", f"{type(error).__name__}: {error}"[:300])
+            self._fail(f"{type(error).__name__}: {error}"[:300])
         finally:
             await self._put_away()
 
@@ -468,7 +476,7 @@ class Room:
         """An agent of the study, as a room asks it: one object per name."""
         if name not in self._agents:
             stage = self.game.stage
-            self._agents[name] = beside(stage.agent(name), stage.study.agents[name].type)
+            self._agents[name] = threaded(stage.agent(name), stage.study.agents[name].type)
         return self._agents[name]
 
     async def _played(self, env: Any, this: Play, shelved: Shelved | None) -> Outcome:
@@ -654,9 +662,15 @@ class Room:
         if self._keeper is not None:
             self._keeper.write(kept, shelved)
 
+    def _fail(self, why: str) -> None:
+        """Something went wrong. What it was may name who plays, and where people are not to know that they are not told it."""
+        self.broken = "something went wrong" if self.spec.blind else ""
+        self._end("stopped", why)
+
     def _end(self, status: Literal["over", "stopped"], why: str) -> None:
         self.status, self.why = status, why
         self.changed()
+        why = self.broken or why
         self._tell_all({"kind": "closed", "status": status, "why": why})
         for line in [*(s.line for s in self.seats.values() if s.line is not None), *self.watchers]:
             line.close(1000, why[:100] or status)
