@@ -4,23 +4,58 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 
-__all__ = ["badge", "data_uri", "details", "download", "facts", "figure", "page", "section", "table", "to_csv"]
+__all__ = [
+    "LOOK", "badge", "colours", "data_uri", "details", "download", "drawn", "facts", "figure", "page", "section", "styles",
+    "table", "to_csv",
+]  # fmt: skip
+
+LOOK = Path(__file__).with_name("look.css")
+"""The one sheet with the colours and the rules of drawings; the page of `crossplay serve` links it too."""
+
+
+@functools.cache
+def _look() -> tuple[str, str, str]:
+    """Of that sheet: the colours of light, those of dark, the rules of drawings."""
+    text = re.sub(r"/\* (?!Drawings).*?\*/", "", LOOK.read_text("utf-8"), flags=re.DOTALL)
+    head, _, rules = text.partition("/* Drawings */")
+    light, dark = re.findall(r":root \{(.*?)\}", head, flags=re.DOTALL)
+    return " ".join(light.split()), " ".join(dark.split()), rules.strip()
+
+
+def colours(dark: bool = False) -> str:
+    """The colours as declarations, for a place of their own."""
+    return _look()[int(dark)]
+
+
+def drawn() -> str:
+    """The rules of drawings with the colours of light written into them, for drawings that stand alone."""
+    light, _, rules = _look()
+    known = dict(re.findall(r"--([a-z]+): ([^;]+);", light))
+    return re.sub(r"var\(--([a-z]+)\)", lambda found: known[found[1]], rules)
+
+
+def styles() -> str:
+    """The sheets of the report."""
+    layout = resources.files("crossplay.study").joinpath("report.css").read_text("utf-8")
+    return LOOK.read_text("utf-8") + layout
 
 
 def page(title: str, body: Iterable[str]) -> str:
     """A whole document: one file, styles inside, no script; the policy in it forbids any loading."""
-    css = resources.files("crossplay.study").joinpath("report.css").read_text("utf-8")
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{styles()}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )

@@ -7,11 +7,14 @@ mark), which the page defines for light and dark; every meaning has a shape or a
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 from typing import NamedTuple
+
+from crossplay.study.page import drawn
 
 __all__ = [
     "SERIES",
@@ -412,22 +415,11 @@ def shares(rows: Sequence[Share], title: str, unit: str, limit: float) -> str:
     return _svg(title, y + 40, [*under, *parts])
 
 
-ALONE = """
-svg{color:#1d2125;background:#fff;font-family:system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-text{fill:#1d2125;font-size:13px;paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}.heat text{stroke:none}
-.label,.mark{font-weight:600}.note,.tick,.unit{fill:#59636e;font-size:12px}.mark{font-size:12px}
-.grid{stroke:#e6e9ed}.zero{stroke:#1d2125;stroke-dasharray:4 3}.band{fill:#e3efe9}.bar{fill:currentColor}
-.whisker{stroke:currentColor;stroke-width:2.5}.cap{stroke:currentColor;stroke-width:2}.dot{fill:currentColor;stroke:#fff}
-.open{fill:#fff;stroke:currentColor;stroke-width:2.5}.point{fill:#59636e;fill-opacity:.55;stroke:#fff;stroke-width:.5}
-.t-plain,.t-better{color:#0072b2}.t-base{color:#1d2125}.t-control,.t-underpowered{color:#6b7178}.t-worse{color:#c04f00}
-.t-tied{color:#00734f}.h1 rect{fill:#440154}.h2 rect{fill:#443983}.h3 rect{fill:#31688e}.h4 rect{fill:#21918c}
-.h5 rect{fill:#35b779}.h6 rect{fill:#90d743}.h7 rect{fill:#fde725}.h1 text,.h2 text,.h3 text{fill:#fff}
-.h4 text,.h5 text,.h6 text,.h7 text{fill:#000}.h0 rect{fill:none;stroke:#d5dae0;stroke-dasharray:3 3}
-.line{fill:none;stroke:currentColor;stroke-width:2.2}.fill{fill:currentColor;fill-opacity:.1}.s1{color:#0072b2}
-.s2{color:#c04f00;stroke-dasharray:7 4}.s3{color:#00734f;stroke-dasharray:2 3}.s4{color:#6b7178;stroke-dasharray:9 3 2 3}
-.s5{color:#a0449c}.s6{color:#7a5c00;stroke-dasharray:5 2}.s7{color:#1d2125;stroke-dasharray:1 4}.s8{color:#a5281b;stroke-dasharray:12 4}
-"""
-"""What a page defines, for a drawing without one: light, on white."""
+@functools.cache
+def _alone() -> str:
+    """What a page defines, for a drawing without one: light, on white."""
+    words = '"Segoe UI",Roboto,"DejaVu Sans",sans-serif'
+    return f"svg {{ color: #1d2125; background: #fff; font-family: system-ui,{words}; }}\n{drawn()}"
 
 
 def standing_alone(drawing: str, width: int = 900, styled: bool = True) -> str:
@@ -436,4 +428,4 @@ def standing_alone(drawing: str, width: int = 900, styled: bool = True) -> str:
     head += ' xmlns="http://www.w3.org/2000/svg">'
     if not styled:  # a page may refuse styles in markup: how wide it must be stands as data
         return head.replace('style="min-width:', 'data-wide="') + rest
-    return head.replace('width="100%"', f'width="{width}"') + f"<style>{ALONE}</style>{rest}"
+    return head.replace('width="100%"', f'width="{width}"') + f"<style>{_alone()}</style>{rest}"

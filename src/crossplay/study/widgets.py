@@ -8,13 +8,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.study.frames import Frame, find_episode, frames, image_of, key_ticks, png, save_gif
-from crossplay.study.page import badge, data_uri, details, facts, table
+from crossplay.study.page import badge, colours, data_uri, details, facts, styles, table
 from crossplay.study.plots import (
     difference_words,
     differences_plot,
@@ -248,28 +247,18 @@ def _gif(shown: Sequence[Frame]) -> str:
 
 
 # -- the frame around them ---------------------------------------------------------------------------------------
-_LIGHT = (
-    "--paper: #ffffff; --ink: #1d2125; --soft: #59636e; --line: #d5dae0; --grid: #e6e9ed; --panel: #f5f7f9; "
-    "--blue: #0072b2; --orange: #c04f00; --green: #00734f; --grey: #6b7178; --band: #e3efe9; --link: #005a8e;"
-)
-_DARK = (
-    "--paper: #14171a; --ink: #e6e9ec; --soft: #a3adb7; --line: #3a424a; --grid: #2a3036; --panel: #1d2226; "
-    "--blue: #56b4e9; --orange: #f0a04b; --green: #4cc9a0; --grey: #9aa3ac; --band: #1e332b; --link: #7cc4f0;"
-)
-
-
 def _framed(parts: Sequence[str]) -> str:
     """The parts in a box of their own. The styles are the report's, nested, so that they touch nothing around them;
     light and dark follow the notebook where it says which it is, else the system.
     """
-    css = resources.files("crossplay.study").joinpath("report.css").read_text("utf-8")
+    light, dark = f"{colours()} color-scheme: light;", f"{colours(dark=True)} color-scheme: dark;"
     style = (
-        f".crossplay-box {{ {_LIGHT} color-scheme: light; background: var(--paper); color: var(--ink); padding: .6rem .9rem; "
+        f".crossplay-box {{ {light} background: var(--paper); color: var(--ink); padding: .6rem .9rem; "
         "border: 1px solid var(--line); border-radius: 8px; font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; }\n"
-        f"@media (prefers-color-scheme: dark) {{ .crossplay-box {{ {_DARK} color-scheme: dark; }} }}\n"
-        f'[data-jp-theme-light="true"] .crossplay-box, .vscode-light .crossplay-box {{ {_LIGHT} color-scheme: light; }}\n'
-        f'[data-jp-theme-light="false"] .crossplay-box, .vscode-dark .crossplay-box {{ {_DARK} color-scheme: dark; }}\n'
-        f".crossplay-box {{\n{css}\n& h2 {{ margin: .2rem 0; padding: 0; border: 0; }} & table {{ margin: 0; color: inherit; }} "
+        f"@media (prefers-color-scheme: dark) {{ .crossplay-box {{ {dark} }} }}\n"
+        f'[data-jp-theme-light="true"] .crossplay-box, .vscode-light .crossplay-box {{ {light} }}\n'
+        f'[data-jp-theme-light="false"] .crossplay-box, .vscode-dark .crossplay-box {{ {dark} }}\n'
+        f".crossplay-box {{\n{styles()}\n& h2 {{ margin: .2rem 0; padding: 0; border: 0; }} & table {{ margin: 0; color: inherit; }} "
         "& th, & td { text-align: left; background: none; } & .r { text-align: right; } & .moving { width: min(100%, 22rem); image-rendering: pixelated; background: #fff; } }"
     )
     return f'<div class="crossplay-box"><style>\n{style}\n</style>\n' + "\n".join(p for p in parts if p) + "</div>"

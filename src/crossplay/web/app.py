@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 import crossplay.web.play
 import crossplay.web.service
+from crossplay.study.page import LOOK
 from crossplay.web.api import PREFIX, Route, bind
 from crossplay.web.desk import Desk
 from crossplay.web.gate import COOKIE, Gate, cookie_of
@@ -73,6 +74,9 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
     async def page(_: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
+    async def look(_: Request) -> Response:
+        return FileResponse(LOOK, headers={"cache-control": "no-cache"})
+
     guests = {PREFIX + r.path for r in routes if r.access == "guest"}
     owned = [_Owned(route) if route.path not in guests else route for route in bind(desk, routes)]
     api: list[BaseRoute] = [
@@ -102,6 +106,7 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
         *api,
         *(WebSocketRoute(path, _socket(desk, handler, access)) for path, handler, access in sockets),
         StarletteRoute(f"{PREFIX}/{{rest:path}}", nothing, methods=METHODS),
+        StarletteRoute("/static/look.css", look),
         Mount("/static", StaticFiles(directory=STATIC)),
         StarletteRoute("/{rest:path}", page),
     ]
