@@ -17,6 +17,7 @@ from crossplay.web.play import sockets
 from crossplay.web.play.clock import Buckets
 from crossplay.web.play.lines import apart
 from crossplay.web.play.rooms import hall
+from crossplay.wire.http.tries import Tries
 
 MOVES = ("north", "interact", "west", "south", "east", "stay")
 KITCHEN = {"environment": "kitchen/cramped_room", "options": {"horizon": 8}, "countdown_s": 0}
@@ -148,14 +149,41 @@ def test_no_wrong_first_message_gets_in(client):
 def test_wrong_tokens_are_tried_a_few_times_only(client, desk):
     found = made(client, seats={"p0": "person"})
     room = found["room"]["room"]
-    hall(desk).joins = Buckets(0.001, 25.0)
-    codes = [refused(client, room, {"seat": "p0", "token": f"guess {n}"}) for n in range(4)]
-    assert codes == [1008, 1008, 1008, 4429] or codes == [1008, 1008, 4429, 4429]
-    body = {"seat": "p0", "token": "guess"}
-    hall(desk).joins = Buckets(0.001, 25.0)
-    status = [client.post(f"/api/v1/play/{room}/give-back", json=body).status_code for _ in range(4)]
-    assert status[0] == 403
-    assert status[-1] == 429
+    desk.parts["tries"] = Tries(3, 0.0)
+    codes = [refused(client, room, {"seat": "p0", "token": f"guess {n}"}) for n in range(5)]
+    assert codes == [1008, 1008, 1008, 4429, 4429]
+    assert refused(client, room, {"seat": "p0", "token": found["invites"][0]["token"]}) == 4429, "not even heard"
+    desk.parts["tries"] = Tries(3, 0.0)
+    bodies = [{"seat": "p0", "token": f"guess {n}"} for n in range(5)]
+    status = [client.post(f"/api/v1/play/{room}/give-back", json=body).status_code for body in bodies]
+    assert status == [403, 403, 403, 429, 429]
+
+
+def test_right_links_and_old_ones_shut_nobody_out(client, desk):
+    found = made(client, seats={"p0": "person"})
+    room = found["room"]["room"]
+    old, new = found["invites"][0], client.post(f"/api/v1/rooms/{room}/seats/p0/invite").json()
+    desk.parts["tries"] = Tries(3, 0.0)
+    for _ in range(10):
+        assert refused(client, room, {"seat": "p0", "token": old["token"]}) == 1008
+        with player(client, room, new) as here:
+            here.until("room")
+    assert refused(client, "gone", {"seat": "p0", "token": old["token"]}) == 4404
+    assert refused(client, "gone", {"seat": "p1", "token": new["token"]}) == 4404, "the same link to what is not open"
+    with player(client, room, new) as here:
+        here.until("room")
+
+
+def test_whoever_has_a_link_uses_it_so_often_only(client, desk):
+    found = made(client, seats={"p0": "person", "p1": "person"})
+    room, (one, other) = found["room"]["room"], found["invites"]
+    hall(desk).joins = Buckets(0.0, 2.0)
+    for _ in range(2):
+        with player(client, room, one) as here:
+            here.until("room")
+    assert refused(client, room, {"seat": "p0", "token": one["token"]}) == 4429
+    with player(client, room, other) as here:
+        here.until("room")
 
 
 def test_guests_need_no_owner_token_and_owners_do(tmp_path):

@@ -22,6 +22,7 @@ def serve(
     port: int = 8765,
     token_env: str = "",
     name: list[str] | None = None,
+    proxy: list[str] | None = None,
     open_: Annotated[bool, Parameter(name="--open", negative=())] = False,
 ) -> int:
     """Serve the page: watch runs, read results, replay, compare, play. Until Ctrl-C.
@@ -38,6 +39,9 @@ def serve(
         Environment variable that holds the token of the owner.
     name
         A host name under which others reach it, e.g. behind a proxy; may come again. Then a token is needed.
+    proxy
+        The address of a proxy before it, e.g. 127.0.0.1, or a network; may come again. Its X-Forwarded-For and
+        X-Forwarded-Proto are believed, nobody else's.
     open_
         Open it in the browser.
 
@@ -57,7 +61,7 @@ def serve(
     token = token_from(token_env, outside, "--host" if outside == host else "--name")
     folder.mkdir(parents=True, exist_ok=True)
     desk = Desk(folder)
-    house = House(make_app(desk, host, token, name or ()), host, port, sockets=True, extra="web")
+    house = House(make_app(desk, host, token, name or (), proxy or ()), host, port, sockets=True, extra="web")
     house.open()
     try:
         address = f"http://{house.authority}/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Iterable
@@ -20,10 +19,9 @@ from starlette.staticfiles import StaticFiles
 
 import crossplay.web.play
 import crossplay.web.service
-from crossplay.study.page import LOOK
-from crossplay.web.api import PREFIX, Route, bind
-from crossplay.web.desk import Desk
-from crossplay.web.gate import COOKIE, Gate, cookie_of
+from crossplay.web.api import PREFIX, Route, bind, failed
+from crossplay.web.desk import Desk, TooMany
+from crossplay.web.gate import COOKIE, Gate, Owner
 from crossplay.web.openapi import openapi
 from crossplay.wire.http.bodies import Bounded
 
@@ -46,9 +44,14 @@ def tables() -> tuple[list[Route], list[tuple[str, Any, str]]]:
     return routes, sockets
 
 
-def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterable[str] = ()) -> Any:
-    """The application behind its checks. token: "" where whoever reaches the server is its owner."""
+def make_app(
+    desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterable[str] = (), proxies: Iterable[str] = ()
+) -> Any:
+    """The application behind its checks. token: "" where whoever reaches the server is its owner. proxies: addresses of
+    those whose word about their clients is taken.
+    """
     routes, sockets = tables()
+    owner = Owner(token)
     described = msgspec.json.encode(openapi(routes))
 
     async def description(_: Request) -> Response:
@@ -59,13 +62,16 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
             given = msgspec.json.decode(await request.body(), type=dict[str, str]).get("token", "")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return JSONResponse({"error": 'expected {"token": "..."}'}, 422)
-        if token and not hmac.compare_digest(given.encode(), token.encode()):
-            return JSONResponse({"error": "the token is wrong"}, 401)
+        try:
+            if not owner.knows(given.encode()):
+                return JSONResponse({"error": "the token is wrong"}, 401)
+        except TooMany as error:
+            return failed(error)
         answer = JSONResponse({"owner": True})
         if token:
             # The browser says whether it came by TLS (the gate has compared the rest of the Origin with the Host).
-            tls = request.headers.get("origin", "").startswith("https://")
-            answer.set_cookie(COOKIE, cookie_of(token), httponly=True, samesite="strict", path="/", secure=tls)
+            tls = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+            answer.set_cookie(COOKIE, owner.cookie, httponly=True, samesite="strict", path="/", secure=tls)
         return answer
 
     async def who(request: Request) -> Response:
@@ -73,9 +79,6 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
 
     async def page(_: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
-
-    async def look(_: Request) -> Response:
-        return FileResponse(LOOK, headers={"cache-control": "no-cache"})
 
     guests = {PREFIX + r.path for r in routes if r.access == "guest"}
     owned = [_Owned(route) if route.path not in guests else route for route in bind(desk, routes)]
@@ -106,7 +109,6 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
         *api,
         *(WebSocketRoute(path, _socket(desk, handler, access)) for path, handler, access in sockets),
         StarletteRoute(f"{PREFIX}/{{rest:path}}", nothing, methods=METHODS),
-        StarletteRoute("/static/look.css", look),
         Mount("/static", StaticFiles(directory=STATIC)),
         StarletteRoute("/{rest:path}", page),
     ]
@@ -116,7 +118,7 @@ def make_app(desk: Desk, host: str = "127.0.0.1", token: str = "", names: Iterab
         yield
         desk.close()
 
-    return Gate(Bounded(Starlette(routes=table, lifespan=life)), host, token, names)
+    return Gate(Bounded(Starlette(routes=table, lifespan=life)), host, owner, names, proxies)
 
 
 class _Owned(StarletteRoute):

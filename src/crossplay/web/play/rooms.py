@@ -14,6 +14,7 @@ from crossplay.models.catalog import known as known_models
 from crossplay.study.templates import expert_of
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
+from crossplay.web.gate import trial
 from crossplay.web.play.clock import Buckets, Lateness
 from crossplay.web.play.record import FOLDER, Kept, RoomSpec, allowed_env, installed, unfinished
 from crossplay.web.play.room import Room
@@ -25,14 +26,14 @@ OPEN = 64
 """Rooms that are open at a time."""
 KEPT = 100
 """Rooms that are remembered after their end."""
-WRONG = 10.0
-"""What a wrong token counts, in joins."""
 PATIENCE_S = 3.0
 """Until rooms are kept as they stand, when the server ends."""
 
 
 class Hall:
-    """All rooms of a server. joins: how often an address may knock: 120 at once, 4 a second in the long run."""
+    """All rooms of a server. joins: how often whoever has the link of a seat may use it: 120 times at once, 4 a second
+    in the long run; wrong ones are counted for their client (`crossplay.web.gate.trial`).
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -66,10 +67,10 @@ class Hall:
         if sum(r.status not in ("over", "stopped") for r in self.rooms.values()) + self.opening >= OPEN:
             raise TooMany(f"{OPEN} rooms are open; close one first")
 
-    def knock(self, address: str, cost: float = 1.0) -> None:
-        """Somebody wants in. Raises `TooMany`."""
-        if not self.joins.take(address, cost):
-            raise TooMany("too many tries from there; wait a minute")
+    def knock(self, room: str, seat: str) -> None:
+        """Whoever has the link of this seat uses it. Raises `TooMany`."""
+        if not self.joins.take(f"{room} {seat}"):
+            raise TooMany("too many tries; wait a minute")
 
     def left(self) -> dict[str, tuple[str, Kept]]:
         """Rooms on disk that are not over and not open: room -> (run, what is kept). Reads files."""
@@ -326,12 +327,12 @@ class Holder(msgspec.Struct, forbid_unknown_fields=True):
 def _holder(desk: Desk, room: str, body: Holder) -> Room:
     """The room, for whoever holds a token of it."""
     here = hall(desk)
-    here.knock(f"rest {room}")
-    found = here.rooms.get(room)
-    seat = found.seats.get(body.seat) if found is not None else None
-    if found is None or seat is None or not seat.knows(body.token):
-        here.knock(f"rest {room}", WRONG)
-        raise Forbidden("this link is not valid for a seat of this room (any more)")
+    with trial(desk, room, body.seat, body.token):
+        found = here.rooms.get(room)
+        if found is None:
+            raise Forbidden("this link is not valid for a seat of this room (any more)")
+        found.check(body.seat, body.token)
+    here.knock(room, body.seat)
     return found
 
 

@@ -38,10 +38,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from crossplay.agents.open_turn import Refused
 from crossplay.kernel import CrossplayError
 from crossplay.web.desk import Desk, Forbidden, TooMany
+from crossplay.web.gate import trial
 from crossplay.web.play.clock import Bucket
 from crossplay.web.play.lines import Line
 from crossplay.web.play.room import Room
-from crossplay.web.play.rooms import WRONG, hall
+from crossplay.web.play.rooms import hall
 
 __all__ = ["SOCKETS"]
 
@@ -109,9 +110,7 @@ async def serve_room(desk: Desk, socket: WebSocket) -> None:
 async def _enter(desk: Desk, socket: WebSocket) -> tuple[Room, Line, str] | None:
     """The first message: who comes. None where nobody may."""
     here = hall(desk)
-    address = socket.client.host if socket.client is not None else ""
     try:
-        here.knock(address)
         first = _decode(await asyncio.wait_for(_text(socket), FIRST_S))
         room = here.rooms.get(str(socket.path_params["room"]))
         if first.watch:
@@ -120,14 +119,15 @@ async def _enter(desk: Desk, socket: WebSocket) -> tuple[Room, Line, str] | None
             if room is None:
                 raise LookupError
             return room, room.watch(first.views or ()), ""
-        if room is None or room.status in ("over", "stopped"):
-            here.knock(address, 1.0)
+        if room is None:
+            with trial(desk, str(socket.path_params["room"])):  # perhaps it is opened again: one try for all its seats
+                raise LookupError
+        with trial(desk, room.name, first.seat, first.token):
+            room.check(first.seat, first.token)
+        if room.status in ("over", "stopped"):
             raise LookupError
-        try:
-            return room, room.join(first.seat, first.token, first.views or ()), first.seat
-        except Forbidden:
-            here.knock(address, WRONG)
-            raise
+        here.knock(room.name, first.seat)
+        return room, room.join(first.seat, first.token, first.views or ()), first.seat
     except TooMany as error:
         await _close(socket, 4429, str(error))
     except LookupError:

@@ -92,19 +92,35 @@ class Guard:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": why.encode()})
 
-    def verdict(self, headers: dict[bytes, bytes]) -> tuple[int, str]:
-        """(0, "") or the HTTP status and the reason of a refusal."""
+    def verdict(self, headers: dict[bytes, bytes], encrypted: bool = False) -> tuple[int, str]:
+        """(0, "") or the HTTP status and the reason of a refusal. encrypted: it is known that the request came by TLS."""
         authority = headers.get(b"host", b"").decode("latin-1").lower()
         if not self.any_host and host_of(authority) not in self.names:
             return 421, f"this server does not answer for the host {authority[:100]!r}\n"
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
-        if origin and origin.partition("://")[2] != authority:
+        scheme, _, site = origin.partition("://")
+        if b"origin" in headers and (
+            scheme not in (("https",) if encrypted else ("http", "https"))
+            or _plain(site, scheme) != _plain(authority, scheme)
+        ):
+            return 403, "requests from pages of other sites are refused\n"
+        if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not _visit(headers):
             return 403, "requests from pages of other sites are refused\n"
         if self.token:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.token):
+            kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self.token):
                 return 401, "the token is missing or wrong: send Authorization: Bearer TOKEN\n"
         return 0, ""
+
+
+def _plain(authority: str, scheme: str) -> str:
+    """Without the port that the scheme has anyway: browsers leave it out, proxies may not."""
+    return authority.removesuffix(":443" if scheme == "https" else ":80")
+
+
+def _visit(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser follows a link: to a page of its own, not as a part of another one."""
+    return headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
 
 
 def host_of(authority: str) -> str:

@@ -65,6 +65,9 @@ class House:
             log_config=None,
             log_level="error",
             access_log=False,
+            # It would believe X-Forwarded-For of whoever connects from this machine, a proxy that passes on what strangers made up
+            # among them. Whom to believe is said by name (`clients.Proxies`).
+            proxy_headers=False,
             lifespan="on",
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(CLOSING),
