@@ -9,21 +9,18 @@ import asyncio
 import json
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
+from participants import FILE, Simulated, do_step, everybody, go, leave_part, result, seat_of_part, take_part, ticket
 from scipy import stats
 from starlette.testclient import TestClient
 
 from crossplay.kernel import CrossplayError
-from crossplay.kernel.seeds import key, pick
 from crossplay.records import RunFolder, check_seals
 from crossplay.study.spec import load_study
-from crossplay.study.tables import result_of
-from crossplay.study.verify import load_run, verify
+from crossplay.study.verify import verify
 from crossplay.web.app import make_app
 from crossplay.web.desk import Conflict, Desk, NotFound
-from crossplay.web.play.panel import KEY
 from crossplay.web.play.people import (
     Inviting,
     close_sessions,
@@ -35,52 +32,7 @@ from crossplay.web.play.people import (
     play_rest,
 )
 from crossplay.web.play.rooms import hall
-from crossplay.web.play.take_part import Doing, do_step, leave_part, seat_of_part, take_part
-
-FILE = """
-environments = ["matrix/stag_hunt"]
-[study]
-name = "hunt"
-description = "Simulated participants."
-margin = 0.25
-root = 3
-baseline = "me+nice"
-[agents]
-me = "person"
-nice = "strategy:tit_for_tat"
-nasty = "strategy:always_hare"
-odd = "random"
-[lineups]
-"me+nice" = ["me", "nice"]
-"me+nasty" = ["me", "nasty"]
-"me+odd" = ["me", "odd"]
-[controls]
-ceiling = false
-[people]
-participants = 6
-blocks = 2
-title = "A hunt"
-consent = "Your moves are recorded without your name."
-instructions = "Hunt the stag together, or a hare alone."
-practice = { seats = ["me", "odd"], blocks = 1 }
-breaks = { every = 2, seconds = 0 }
-patience = 60
-[[people.questions]]
-name = "fair"
-ask = "It was fair."
-[[people.questions]]
-name = "again"
-ask = "With whom again?"
-kind = "choice"
-choices = "partners"
-when = "end"
-[[people.questions]]
-name = "words"
-ask = "Anything else?"
-kind = "text"
-when = "end"
-required = false
-"""
+from crossplay.web.play.tickets import KEY
 
 
 @pytest.fixture
@@ -89,94 +41,25 @@ def folder(tmp_path):
     return tmp_path
 
 
-def go(work):
-    return asyncio.run(asyncio.wait_for(work, 100))
-
-
-def ticket(session):
-    return session.link.rpartition("/")[2]
-
-
-class Simulated:
-    """A participant who plays by a script and answers by drawing. shown: everything that the server said to them."""
-
-    def __init__(self, desk, number, name):
-        self.desk, self.number, self.ticket = desk, number, name
-        self.shown, self.kinds = [], []
-
-    async def whole(self, until=None):
-        """Go on to the end, or until a step of that kind has been done so often: (kind, times)."""
-        while True:
-            part = await take_part(self.desk, self.ticket)
-            self.shown.append(msgspec.to_builtins(part))
-            if part.kind in ("thanks", "over"):
-                return part
-            await self.step(part)
-            self.kinds.append(part.kind)
-            if until and self.kinds.count(until[0]) == until[1]:
-                return part
-
-    async def step(self, part):
-        if part.kind in ("practice", "play"):
-            await self.play(part)
-            return
-        answers = {}
-        for q in part.questions:
-            n = len(q.labels) or len(q.choices)
-            if n:
-                answers[q.name] = 1 + pick(key("simulated", self.number, part.at, q.name), n)
-        agree = True if part.kind == "consent" else None
-        await do_step(self.desk, self.ticket, Doing(part.at, agree, answers))
-
-    async def play(self, part, moves=None):
-        given = await seat_of_part(self.desk, self.ticket, Doing(part.at))
-        room = hall(self.desk).rooms[given.room]
-        line = room.join(given.seat, given.token, ("data",))
-        room.ready(given.seat)
-        played = 0
-        while messages := await line.next():
-            for message in messages:
-                told = json.loads(message)
-                self.shown.append(told)
-                if told["kind"] == "closed":
-                    room.leave(line)
-                    await asyncio.wait({room._task})
-                    return
-                if told["kind"] == "state" and told["turn"]:
-                    move = pick(key("move", self.number), 2, told["tick"], part.at)
-                    room.answer(given.seat, told["turn"], ("stag", "hare")[move])
-                    played += 1
-                    if moves is not None and played == moves:
-                        room.leave(line)
-                        return
-
-
-async def everybody(desk, numbers=6, **how):
-    view = invite_participants(desk, "hunt.toml", Inviting(numbers))
-    people = [Simulated(desk, s.number, ticket(s)) for s in view.sessions]
-    await asyncio.gather(*(p.whole(**how) for p in people))
-    return people
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A whole study: six simulated participants at once, and the lineups without people."""
     root = tmp_path_factory.mktemp("people")
     (root / "hunt.toml").write_text(FILE)
     desk = Desk(root)
-    people = go(everybody(desk))
-    play_rest(desk, "hunt.toml")
+
+    async def work():
+        people = await everybody(desk)
+        desk.parts["people"].open["hunt"].seen.clear()  # they have gone
+        await play_rest(desk, "hunt.toml")
+        return people
+
+    people = go(work())
     for thread in desk.parts["people-rest"].going.values():
         thread.join()
     view = people_study(desk, "hunt.toml")
     desk.close()
     return root / "hunt", people, view
-
-
-def result(folder):
-    run, study = load_run(folder)
-    with run:
-        return result_of(run, study)
 
 
 def test_six_simulated_participants_give_the_paired_t_of_scipy(finished):
@@ -272,8 +155,8 @@ def test_somebody_who_leaves_is_counted_and_their_place_is_free_again(folder):
         assert (over.kind, over.leave) == ("over", False)
         assert (await take_part(desk, first.ticket)).kind == "over"
         with pytest.raises(Conflict, match="no game is due"):
-            await seat_of_part(desk, first.ticket, Doing(over.at))
-        part = await do_step(desk, second.ticket, Doing(0, False))
+            await seat_of_part(desk, first.ticket, over.at)
+        part = await do_step(desk, second.ticket, 0, False)
         assert part.kind == "over"
         assert "nothing is recorded" in part.text
         await end_session(desk, "hunt.toml", 3)
@@ -310,36 +193,49 @@ def test_a_session_goes_on_after_a_reload_and_after_the_server_was_started_again
         assert part.kind == "questions"
         await person.step(part)
         part = await take_part(desk, name)
-        assert (part.kind, part.partner, part.game) == ("play", 2, 1)
+        assert (part.kind, part.partner, part.game, part.open) == ("play", 2, 1, False)
         await person.play(part, moves=3)  # gone in the middle
-        given = await seat_of_part(desk, name, Doing(part.at))  # a reload: the same game, another token
+        assert (await take_part(desk, name)).open
+        given = await seat_of_part(desk, name, part.at)  # a reload: the same game, another token
         room = hall(desk).rooms[given.room]
         assert room.status == "playing"
         line = room.join(given.seat, given.token)
         room.leave(line)
+        tick = room.episode.tick
         desk.close()
         await asyncio.sleep(0)
         await asyncio.wait({room._task})
-        return part
+        return part, tick
 
-    before = go(begin())
+    before, tick = go(begin())
+    assert tick == 3
     assert result(folder / "hunt").attendance.going == 1
     again = Desk(folder)
 
     async def rest():
         part = await take_part(again, name)
-        assert (part.kind, part.at) == (before.kind, before.at)
+        assert (part.kind, part.at, part.open) == (before.kind, before.at, False)
+        assert "goes on where it was" in part.text
         person = Simulated(again, 1, name)
+        await person.play(part)
+        ticks = [m["tick"] for m in person.shown if m.get("kind") == "state" and m["turn"]]
+        assert ticks[0] == tick, "it goes on from its snapshot"
         await person.whole()
-        view = people_study(again, "hunt")
-        assert (view.sessions[0].status, view.sessions[0].again, view.sessions[0].episodes) == ("complete", 1, 6)
+        (session,) = people_study(again, "hunt").sessions
+        assert (session.status, session.again, session.resumed, session.episodes) == ("complete", 0, 1, 6)
 
     go(rest())
     again.close()
     with RunFolder.open(folder / "hunt") as run:
-        assert sorted(r.extra["begun"] for r in run.records()) == [1, 1, 1, 1, 1, 2]
-    assert any("begun anew" in note and note.endswith(": 1") for note in result(folder / "hunt").notes)
-    assert verify(folder / "hunt").ok
+        assert [r.extra["begun"] for r in run.records()] == [1] * 6
+        cut = [r for r in run.records() if "resumed" in r.extra]
+        assert [r.extra["resumed"] for r in cut] == [1]
+        acts = [e for e in run.events(cut[0].id) if e.kind == "act" and e.seat == 0]
+        assert len({e.tick for e in acts}) == len(acts) == cut[0].ticks
+        assert {e.origin for e in acts} == {"own"}
+    assert not (folder / "hunt" / "games").exists()
+    assert any(n.endswith("from where they were cut off, so often: 1") for n in result(folder / "hunt").notes)
+    assert verify(folder / "hunt", "agents").ok
 
 
 def test_steps_come_in_order_and_once(folder):
@@ -349,16 +245,16 @@ def test_steps_come_in_order_and_once(folder):
         view = invite_participants(desk, "hunt.toml", Inviting(1))
         name = ticket(view.sessions[0])
         with pytest.raises(Conflict, match="no game is due"):
-            await seat_of_part(desk, name, Doing(0))
+            await seat_of_part(desk, name, 0)
         with pytest.raises(CrossplayError, match="say whether you agree"):
-            await do_step(desk, name, Doing(0))
-        assert (await do_step(desk, name, Doing(5, True))).kind == "consent"  # another step than is due
-        assert (await do_step(desk, name, Doing(0, True))).kind == "instructions"
-        assert (await do_step(desk, name, Doing(0, True))).kind == "instructions"  # pressed twice
-        part = await do_step(desk, name, Doing(1))
+            await do_step(desk, name, 0)
+        assert (await do_step(desk, name, 5, True)).kind == "consent"  # another step than is due
+        assert (await do_step(desk, name, 0, True)).kind == "instructions"
+        assert (await do_step(desk, name, 0, True)).kind == "instructions"  # pressed twice
+        part = await do_step(desk, name, 1)
         assert part.kind == "practice"
         with pytest.raises(Conflict, match="play the game"):
-            await do_step(desk, name, Doing(2))
+            await do_step(desk, name, 2)
         with pytest.raises(NotFound, match="leads to no session"):
             await take_part(desk, "A" * 22)
         view = people_study(desk, "hunt.toml")
@@ -397,21 +293,25 @@ def open_refused(desk):
 
 def test_routes_answer_and_guests_need_no_more_than_their_link(folder):
     with TestClient(make_app(Desk(folder), token="t" * 20), base_url="http://127.0.0.1:8765") as client:
+
+        def ask(where, **body):
+            return client.post(f"/api/v1/take-part{where}", json=body)
+
         assert client.get("/api/v1/people").status_code == 401
         assert client.post("/api/v1/people/hunt.toml/invite", json={"count": 1}).status_code == 401
         owner = {"authorization": "Bearer " + "t" * 20}
         made = client.post("/api/v1/people/hunt.toml/invite", json={"count": 2}, headers=owner)
         assert made.status_code == 200, made.text
-        link = made.json()["sessions"][0]["link"]
-        assert client.get(f"/api/v1{link}").json()["kind"] == "consent"
-        done = client.post(f"/api/v1{link}/step", json={"at": 0, "agree": True})
-        assert done.json()["kind"] == "instructions"
-        assert client.post(f"/api/v1{link}/step", json={"at": 1, "nme": 1}).status_code == 422
-        assert client.post(f"/api/v1{link}/leave", json={}).json()["kind"] == "over"
-        assert client.get("/api/v1/take-part/none").status_code == 404
+        page, _, name = made.json()["sessions"][0]["link"].partition("#ticket=")
+        assert page == "/take-part"
+        assert ask("", ticket=name).json()["kind"] == "consent"
+        assert ask("/step", ticket=name, at=0, agree=True).json()["kind"] == "instructions"
+        assert ask("/step", ticket=name, at=1, nme=1).status_code == 422
+        assert ask("/step", at=1).status_code == 422
+        assert ask("/leave", ticket=name).json()["kind"] == "over"
+        assert ask("", ticket="none").status_code == 404
+        assert client.get(f"/api/v1/take-part/{name}").status_code == 404, "there is no way that has it in the address"
         assert client.post("/api/v1/people/hunt.toml/invite", json={"count": 0}, headers=owner).status_code == 422
-        codes = {client.get(f"/api/v1/take-part/x{n}").status_code for n in range(40)}
-        assert codes == {404, 429}
 
 
 def test_the_example_is_a_study():
@@ -437,11 +337,11 @@ def test_a_partner_may_be_another_person(folder):
     async def work():
         view = invite_participants(desk, "hunt.toml", Inviting(2))
         (partner,) = view.beside
-        name = partner.link.rpartition("/")[2]
+        name = ticket(partner)
         assert (partner.agent, (await take_part(desk, name)).kind) == ("nasty", "consent")
         with pytest.raises(Conflict, match="nobody needs a partner now"):
-            await seat_of_part(desk, name, Doing(0))
-        assert (await do_step(desk, name, Doing(0, True))).kind == "waiting"
+            await seat_of_part(desk, name, 0)
+        assert (await do_step(desk, name, 0, True)).kind == "waiting"
         people = [Simulated(desk, s.number, ticket(s)) for s in view.sessions]
         await asyncio.gather(*(p.whole() for p in people), beside(name, 4))
         assert (await take_part(desk, name)).kind == "waiting"
@@ -466,11 +366,11 @@ def test_a_game_whose_participant_is_gone_for_too_long_begins_anew(folder):
         person = Simulated(desk, 1, ticket(view.sessions[0]))
         await person.whole(until=("practice", 1))
         part = await take_part(desk, person.ticket)
-        given = await seat_of_part(desk, person.ticket, Doing(part.at))
+        given = await seat_of_part(desk, person.ticket, part.at)
         await person.play(part, moves=2)
         room = hall(desk).rooms[given.room]
         await asyncio.wait_for(room.closed(), 10)
-        assert "nobody was there" in room.why
+        assert "away for too long" in room.why
         part = await take_part(desk, person.ticket)
         await person.play(part)
         assert (await take_part(desk, person.ticket)).at == part.at + 1

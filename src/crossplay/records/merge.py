@@ -15,7 +15,7 @@ from crossplay.records.errors import Damaged, explained
 from crossplay.records.parts import cassette_file, write_file
 from crossplay.records.run import RunFolder
 
-__all__ = ["Merged", "merge"]
+__all__ = ["Merged", "copy_episodes", "merge"]
 
 _BATCH = 64
 
@@ -87,7 +87,7 @@ def _join(a: RunFolder, b: RunFolder, work: Path) -> Merged:
                 write_file(work / f"study-{digest}.toml", text.encode())
         out.add_cells(cells)
         for run, keep, mapped in ((a, keep_a, maps[0]), (b, keep_b, maps[1])):
-            _copy(run, keep, mapped, out)
+            copy_episodes(run, keep, mapped, out)
     return Merged(len(keep_a), len(keep_b), joined)
 
 
@@ -147,7 +147,8 @@ def _differs(a: EpisodeRecord, b: EpisodeRecord) -> str:
     return ", ".join(n for n, x, y in zip(names, _result(a), _result(b), strict=True) if x != y)
 
 
-def _copy(run: RunFolder, keep: Sequence[EpisodeRecord], sources: Sequence[int], out: RunFolder) -> None:
+def copy_episodes(run: RunFolder, keep: Sequence[EpisodeRecord], sources: Sequence[int], out: RunFolder) -> None:
+    """Copy episodes of a run with their rows. sources: for each of its sources, which one of `out` it is."""
     records = {r.id: r for r in keep}
     batch = []
     for episode, table in run.tables(records):

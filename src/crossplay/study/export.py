@@ -13,6 +13,7 @@ from crossplay.kernel import WORLD, CrossplayError, nearest, unpack
 from crossplay.records import RunFolder
 from crossplay.records.errors import explained
 from crossplay.study.named import seat_orders_of
+from crossplay.study.sessions import answer_rows, opened, session_rows
 from crossplay.study.spec import Study
 from crossplay.study.tables import result_of
 from crossplay.study.verify import load_run
@@ -20,7 +21,7 @@ from crossplay.study.verify import load_run
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["FORMATS", "comparisons", "episodes", "events", "export_run", "plain"]
+__all__ = ["FORMATS", "answers", "comparisons", "episodes", "events", "export_run", "participants", "plain"]
 
 FORMATS = ("csv", "parquet", "inspect")
 TOGETHER = 256  # episodes whose rows are in memory at a time
@@ -29,7 +30,7 @@ TOGETHER = 256  # episodes whose rows are in memory at a time
 def export_run(run: Path, to: str = "csv", out: Path | None = None) -> list[Path]:
     """Write a run in another form (default: the folder export/FORMAT in it); the files written.
 
-    csv, parquet: episodes, events and comparisons. inspect: one .eval per cell (extra `inspect`).
+    csv, parquet: episodes, events and comparisons; where people take part, participants and answers. inspect: one .eval per cell (extra `inspect`).
     """
     if to not in FORMATS:
         raise CrossplayError(f'--to "{to}" is no format of an export.{nearest(to, FORMATS)}')
@@ -47,7 +48,10 @@ def export_run(run: Path, to: str = "csv", out: Path | None = None) -> list[Path
 
 def _tables(run: RunFolder, study: Study, target: Path, to: str) -> list[Path]:
     written = []
-    for name, frame in (("episodes", episodes(run, study)), ("comparisons", comparisons(run, study))):
+    frames = [("episodes", episodes(run, study)), ("comparisons", comparisons(run, study))]
+    if study.people is not None:
+        frames += [("participants", participants(run, study)), ("answers", answers(run, study))]
+    for name, frame in frames:
         path = target / f"{name}.{to}"
         if to == "csv":
             frame.write_csv(path)
@@ -169,6 +173,26 @@ def comparisons(run: RunFolder, study: Study) -> pl.DataFrame:
     columns = list(rows[0]) if rows else [*texts, "difference", "low", "high"]
     kinds: dict[str, Any] = {**dict.fromkeys(texts, pl.String), **dict.fromkeys(whole, pl.Int64)}
     return pl.DataFrame({k: pl.Series([r[k] for r in rows], dtype=kinds.get(k, pl.Float64)) for k in columns})
+
+
+def participants(run: RunFolder, study: Study) -> pl.DataFrame:
+    """One line per participant: state, order of partners, finished episodes of how many, interruptions."""
+    import polars as pl
+
+    cells = {c.name: str(c.extra["group"]) for c in run.cells()}
+    done = [(cells[r.cell], r.block) for r in run.records() if r.status != "void"]
+    texts, whole = ("participant", "status", "partners"), ("order", "episodes", "of", "begun_anew", "resumed")
+    schema: dict[str, Any] = {**dict.fromkeys(texts, pl.String), **dict.fromkeys(whole, pl.Int64)}
+    return pl.DataFrame(session_rows(study, opened(run, study), done), schema=schema)
+
+
+def answers(run: RunFolder, study: Study) -> pl.DataFrame:
+    """One line per answer to a question: participant, lineup ("" at the end), as it was given, and its score."""
+    import polars as pl
+
+    texts = ("participant", "status", "lineup", "question", "kind", "answer")
+    schema: dict[str, Any] = {**dict.fromkeys(texts, pl.String), "place": pl.Int64, "score": pl.Float64}
+    return pl.DataFrame(answer_rows(study, opened(run, study)), schema=schema)
 
 
 def plain(value: Any) -> Any:

@@ -53,11 +53,24 @@ def people(a: Attendance) -> list[str]:
     said += [f"{a.left} left before the end"] if a.left else []
     said += [f"{a.going} not finished yet"] if a.going else []
     said += [f"{a.declined} declined"] if a.declined else []
+    said += [f"{a.withdrawn} withdrew and had everything of theirs removed"] if a.withdrawn else []
     said += [f"{a.invited} invited and not begun"] if a.invited else []
     notes = [", ".join(said)]
     if a.incomplete:
         listed = ", ".join(f"{name} {k}" for name, k in a.incomplete.items())
         notes.append(f"incomplete sessions, with how many of {a.episodes} episodes each are in the tables: {listed}")
+    if a.cut:
+        notes.append(
+            f"episodes in the middle of which a participant left for good (they are not in the tables): {a.cut}"
+        )
+    if a.returned:
+        notes.append(
+            f"{', '.join(a.returned)} withdrew, and this run holds something of theirs (from another copy?): remove it again"
+        )
+    if a.resumed:
+        notes.append(
+            f"episodes with participants were gone on with from where they were cut off, so often: {a.resumed}"
+        )
     if a.again:
         notes.append(
             f"episodes with participants that were begun anew after an interruption (what was cut off is not kept): {a.again}"

@@ -34,6 +34,7 @@ __all__ = [
     "is_person",
     "order_of",
     "partners",
+    "partners_beside",
     "people_of",
     "practice_study",
     "read_answers",
@@ -78,6 +79,16 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
     def scored(self) -> bool:
         """Whether the answer is a number."""
         return self.kind in ("likert", "number")
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The least and the largest score, where there are such."""
+        return (1.0, float(len(self.labels))) if self.kind == "likert" else (self.low, self.high)
+
+    def points(self, value: float) -> float:
+        """The score of an answer; reversed: counted from the other end."""
+        low, high = self.bounds
+        return float(low + high - value) if self.reverse and low is not None and high is not None else float(value)
 
 
 class Practice(msgspec.Struct, forbid_unknown_fields=True):
@@ -169,7 +180,23 @@ def read_people(table: Mapping[str, Any], agents: Mapping[str, Any]) -> People:
     for name in names:
         if names.count(name) > 1:
             raise CrossplayError(f'people.questions: two questions are called "{name}"')
+    _check_scales(people.questions)
     return people
+
+
+def _check_scales(questions: Sequence[Ask]) -> None:
+    """Raise where answers of one scale cannot be averaged."""
+    for scale in dict.fromkeys(q.scale for q in questions if q.scale):
+        mine = [q for q in questions if q.scale == scale]
+        for what, different in (
+            ("asked at different times (when)", len({q.when for q in mine}) > 1),
+            ("answered between different bounds (labels, low and high)", len({q.bounds for q in mine}) > 1),
+        ):
+            if different:
+                raise CrossplayError(
+                    f'people.questions: {", ".join(q.name for q in mine)} make one scale, "{scale}", and are {what}; '
+                    "their mean would mean nothing"
+                )
 
 
 def _known(where: str, table: Mapping[str, Any], kind: type[msgspec.Struct]) -> None:
@@ -279,6 +306,12 @@ def partners(study: Study) -> list[str]:
     """The lineups that participants play, in the order of the study."""
     assert study.people is not None
     return [name for name, spec in study.lineups.items() if study.people.participant in spec.seats]
+
+
+def partners_beside(study: Study) -> list[str]:
+    """The agents of a study that are people and not the participant."""
+    me = study.people.participant if study.people is not None else ""
+    return [name for name, spec in study.agents.items() if is_person(spec) and name != me]
 
 
 def people_of(study: Study, cell: Cell) -> list[str]:
@@ -393,9 +426,8 @@ def read_answers(questions: Sequence[Ask], given: Mapping[str, Any], met: Sequen
     """
     for name in given:
         if name not in {q.name for q in questions}:
-            raise CrossplayError(
-                f'there is no question "{str(name)[:40]}".{nearest(str(name), [q.name for q in questions])}'
-            )
+            short = str(name)[:40]
+            raise CrossplayError(f'there is no question "{short}".{nearest(short, [q.name for q in questions])}')
     found = {}
     for q in questions:
         value = given.get(q.name)

@@ -33,17 +33,21 @@ __all__ = [
     "Attendance",
     "Session",
     "Sessions",
+    "answer_rows",
     "asked_of",
     "attendance_of",
+    "call_of",
+    "kept_in",
     "name_of",
     "opened",
     "session_notes",
+    "session_rows",
 ]
 
 PLACE = "people"
 """What stands in the address of a call where an environment would."""
-INVITED, LEFT = "invited", "left"
-Status = Literal["invited", "declined", "going", "left", "complete"]
+INVITED, LEFT, WITHDRAWN = "invited", "left", "withdrawn"
+Status = Literal["invited", "declined", "going", "left", "complete", "withdrawn"]
 
 
 def name_of(number: int) -> str:
@@ -59,9 +63,16 @@ class Session(msgspec.Struct):
     answers: dict[str, Any] = {}
 
     @property
+    def mark(self) -> str:
+        """What tells the link of this participant from that of the same number in another run of this name."""
+        return str(self.answers.get(WITHDRAWN, self.answers.get(INVITED, {})).get("mark", ""))
+
+    @property
     def status(self) -> Status:
-        """Invited (has not agreed yet), declined, going, left (before the end), complete."""
+        """Invited (has not agreed yet), declined, going, left (before the end), complete, withdrawn (all of it is removed)."""
         agreed = self.answers.get("consent", {}).get("agree")
+        if WITHDRAWN in self.answers:
+            return "withdrawn"
         if agreed is False:
             return "declined"
         if "thanks" in self.answers:
@@ -75,6 +86,15 @@ class Session(msgspec.Struct):
         """Episodes that were begun anew after an interruption."""
         return sum(name.startswith("begun/") and not name.endswith("/1") for name in self.answers)
 
+    @property
+    def resumed(self) -> int:
+        """How often an episode that was cut off was gone on with from where it was."""
+        return sum(name.startswith("resumed/") for name in self.answers)
+
+    def begun(self, step: str) -> int:
+        """How often an episode was begun."""
+        return sum(name.startswith(f"begun/{step}/") for name in self.answers)
+
 
 class Sessions:
     """The sessions of a run. cassette: open in mode "record", or "strict" to read. root: of the study. Thread-safe."""
@@ -83,18 +103,18 @@ class Sessions:
         self._cassette, self._root = cassette, root
         self._lock = threading.RLock()
         self._all: dict[int, Session] = {}
-        self._agreed: set[str] = set()  # people who are partners, by the name of their agent
+        self._beside: dict[str, dict[str, Any]] = {}  # what partners who are people answered, by their agent
         for row in cassette.of_env(PLACE):
             if row.status != "answered" or row.reply is None or row.call.address[0] != root:
                 continue
             number, step = row.call.address[2], row.call.address[4]
             reply = unpack(row.reply)
             if isinstance(number, str):
-                self._agreed.add(number)
+                self._beside.setdefault(number, {})[step] = reply
                 continue
             session = self._all.setdefault(number, Session(number, 0, {}))
             session.answers[step] = reply
-            if step == INVITED:
+            if step in (INVITED, WITHDRAWN):
                 session.slot = reply["slot"]
 
     def all(self) -> list[Session]:
@@ -106,8 +126,11 @@ class Sessions:
         """The session of a participant."""
         return self._all.get(number)
 
-    def invite(self, wanted: int) -> Session:
-        """A new participant, in the first place of the orders that nobody holds. Raises where all `wanted` are held."""
+    def invite(self, wanted: int, mark: str = "") -> Session:
+        """A new participant, in the first place of the orders that nobody holds. Raises where all `wanted` are held.
+
+        mark: see `Session.mark`.
+        """
         with self._lock:
             held = {s.slot for s in self._all.values() if s.status in ("invited", "going", "complete")}
             free = [slot for slot in range(wanted) if slot not in held]
@@ -119,7 +142,7 @@ class Sessions:
             session = Session(1 + max(self._all, default=0), free[0], {})
             self._all[session.number] = session
             try:
-                self.note(session.number, INVITED, {"slot": session.slot})
+                self.note(session.number, INVITED, {"slot": session.slot, **({"mark": mark} if mark else {})})
             except BaseException:
                 del self._all[session.number]
                 raise
@@ -136,30 +159,47 @@ class Sessions:
 
     def agreed(self, agent: str) -> bool:
         """Whether the person who plays this agent, a partner, has agreed to the consent."""
-        return agent in self._agreed
+        return "consent" in self._beside.get(agent, {})
 
     def agree(self, agent: str, question: Any = None) -> None:
         """Keep that they have."""
+        self._note_beside(agent, "consent", {"agree": True}, question)
+
+    def expect(self, agent: str, mark: str) -> None:
+        """Keep the mark of the link of a partner who is a person, once."""
+        self._note_beside(agent, INVITED, {"mark": mark})
+
+    def mark_of(self, agent: str) -> str:
+        """The mark of their link."""
+        return str(self._beside.get(agent, {}).get(INVITED, {}).get("mark", ""))
+
+    def _note_beside(self, agent: str, step: str, answer: Mapping[str, Any], question: Any = None) -> None:
         with self._lock:
-            if agent not in self._agreed:
-                self._write(agent, agent, "consent", {"agree": True}, question)
-                self._agreed.add(agent)
+            if step not in self._beside.get(agent, {}):
+                self._write(agent, agent, step, answer, question)
+                self._beside.setdefault(agent, {})[step] = dict(answer)
 
     def _write(self, place: int | str, name: str, step: str, answer: Mapping[str, Any], question: Any) -> None:
         """One call with its answer; committed when this returns."""
-        request = pack({"person": name, "step": step, "question": question})
-        digest = hashlib.blake2b(request, digest_size=16).digest()
-        address = (self._root, PLACE, place, 0, step, 0, ())
-        call = Call(call_key(digest, address, 0), digest, f"person:{name}", address, 0, request)
-        row = self._cassette.intend(call).result()
+        row = self._cassette.intend(call_of(self._root, place, name, step, question)).result()
         self._cassette.answer(row, pack(dict(answer)), Usage()).result()
+
+
+def call_of(root: int, place: int | str, name: str, step: str, question: Any = None) -> Call:
+    """The call by which a step is kept. place: the number of a participant, or the agent of a partner."""
+    request = pack({"person": name, "step": step, "question": question})
+    digest = hashlib.blake2b(request, digest_size=16).digest()
+    address = (root, PLACE, place, 0, step, 0, ())
+    return Call(call_key(digest, address, 0), digest, f"person:{name}", address, 0, request)
 
 
 # -- what tables say -------------------------------------------------------------------------------------
 class Attendance(msgspec.Struct):
     """Who took part. wanted: complete sessions that the study plans. took_part: agreed. complete, going, left, invited,
-    declined: how many. incomplete: pseudonym -> finished episodes of those that counted, of `episodes` each.
-    rows: participants after which the orders are balanced. again: episodes that were begun anew after an interruption.
+    declined, withdrawn: how many. incomplete: pseudonym -> finished episodes of those that counted, of `episodes` each.
+    rows: participants after which the orders are balanced. again: episodes that were begun anew after an interruption;
+    resumed: how often one was gone on with; cut: those that were begun by somebody who left, and never finished.
+    returned: withdrawn participants of whom there is something here nevertheless (a merge brought it back).
     """
 
     wanted: int
@@ -173,6 +213,10 @@ class Attendance(msgspec.Struct):
     episodes: int
     rows: int
     again: int = 0
+    resumed: int = 0
+    cut: int = 0
+    withdrawn: int = 0
+    returned: list[str] = []
 
 
 class AskedRow(msgspec.Struct):
@@ -200,12 +244,16 @@ class Asked(msgspec.Struct):
     high: float | None = None
 
 
+def kept_in(run: Any, study: Study) -> Sessions:
+    """The sessions of a run that is open to read."""
+    there = run.cassette_path.is_file()
+    with Cassette(run.cassette_path, mode="strict") if there else Cassette() as cassette:
+        return Sessions(cassette, study.root)
+
+
 def opened(run: Any, study: Study) -> list[Session]:
     """The sessions of a run that is open to read; [] where nobody was invited yet."""
-    if not run.cassette_path.is_file():
-        return []
-    with Cassette(run.cassette_path, mode="strict") as cassette:
-        return Sessions(cassette, study.root).all()
+    return kept_in(run, study).all()
 
 
 def attendance_of(study: Study, sessions: Sequence[Session], done: Iterable[tuple[str, Any]]) -> Attendance:
@@ -232,7 +280,72 @@ def attendance_of(study: Study, sessions: Sequence[Session], done: Iterable[tupl
         episodes=episodes_each(study),
         rows=rows_of(len(met), people.order),
         again=sum(s.again for s in sessions),
+        resumed=sum(s.resumed for s in sessions),
+        cut=sum(_cut(s, finished.get(s.number, 0)) for s in by["left"]),
+        withdrawn=len(by["withdrawn"]),
+        returned=[name_of(s.number) for s in by["withdrawn"] if len(s.answers) > 1 or finished.get(s.number)],
     )
+
+
+def session_rows(
+    study: Study, sessions: Sequence[Session], done: Iterable[tuple[str, Any]]
+) -> list[dict[str, str | int | None]]:
+    """One line per participant: how far they came, in which order they met their partners. done: as in `attendance_of`."""
+    people = study.people
+    assert people is not None
+    finished: dict[int | None, int] = {}
+    met = partners(study)
+    for lineup, block in done:
+        if lineup in met:
+            finished[people.of(block)] = finished.get(people.of(block), 0) + 1
+    k = key("people", study.root)
+    return [
+        {
+            "participant": name_of(s.number),
+            "status": s.status,
+            "order": s.slot + 1,
+            "partners": " > ".join(met[i] for i in order_of(len(met), s.slot, people.order, k)),
+            "episodes": finished.get(s.number, 0),
+            "of": episodes_each(study),
+            "begun_anew": s.again,
+            "resumed": s.resumed,
+        }
+        for s in sessions
+    ]
+
+
+def answer_rows(study: Study, sessions: Sequence[Session]) -> list[dict[str, str | int | float | None]]:
+    """One line per answer: who, about whom (which partner it was for them), as it was given, and its score."""
+    people = study.people
+    assert people is not None
+    met, k = partners(study), key("people", study.root)
+    found: list[dict[str, str | int | float | None]] = []
+    for s in sessions:
+        order = [met[i] for i in order_of(len(met), s.slot, people.order, k)]
+        for place, lineup in [*enumerate(order, 1), (None, "")]:
+            answers = s.answers.get(f"questions/{lineup}" if lineup else "questions", {})
+            for q in people.asked("partner" if lineup else "end"):
+                if q.name in answers:
+                    value = answers[q.name]
+                    found.append(
+                        {
+                            "participant": name_of(s.number),
+                            "status": s.status,
+                            "lineup": lineup,
+                            "place": place,
+                            "question": q.name,
+                            "kind": q.kind,
+                            "answer": str(value),
+                            "score": q.points(value) if q.scored else None,
+                        }
+                    )
+    return found
+
+
+def _cut(session: Session, finished: int) -> int:
+    """Episodes that count which were begun and are not finished."""
+    begun = {name.rpartition("/")[0] for name in session.answers if name.startswith("begun/play/")}
+    return max(0, len(begun) - finished)
 
 
 def episodes_each(study: Study) -> int:
@@ -298,7 +411,7 @@ def asked_of(study: Study, sessions: Sequence[Session]) -> list[Asked]:
                 continue
             if group[0].scored:
                 _score(study, group, given, rows)
-            low, high = _bounds(group[0])
+            low, high = group[0].bounds
             name = group[0].scale or group[0].name
             ask = f"mean of {len(group)} answers" if len(group) > 1 else group[0].ask
             found.append(Asked(name, ask, "scale" if len(group) > 1 else group[0].kind, when, rows, low, high))
@@ -313,19 +426,9 @@ def _columns(people: People, when: str) -> list[list[Ask]]:
     return list(found.values())
 
 
-def _bounds(q: Ask) -> tuple[float | None, float | None]:
-    return (1.0, float(len(q.labels))) if q.kind == "likert" else (q.low, q.high)
-
-
-def _points(q: Ask, value: float) -> float:
-    """The score of an answer; reversed: counted from the other end."""
-    low, high = _bounds(q)
-    return float(low + high - value) if q.reverse and low is not None and high is not None else float(value)
-
-
 def _value(group: Sequence[Ask], answers: Mapping[str, Any]) -> float | None:
     """The mean over those of a scale that were answered."""
-    points = [_points(q, answers[q.name]) for q in group if q.name in answers]
+    points = [q.points(answers[q.name]) for q in group if q.name in answers]
     return sum(points) / len(points) if points else None
 
 

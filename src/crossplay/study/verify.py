@@ -90,6 +90,12 @@ def load_run(folder: Path) -> tuple[RunFolder, Study]:
         if first.people is not None and other.people is not None and first.people.blocks != other.people.blocks:
             run.close()
             raise CrossplayError(f"{folder}: its studies number the blocks of participants otherwise (people.blocks)")
+        if first.people is not None and other.people is not None and first.root != other.root:
+            run.close()
+            raise CrossplayError(
+                f"{folder}: its studies have different roots ({first.root}, {other.root}), so participant 1 of one is "
+                "another person in other worlds than participant 1 of the other, and they would be averaged; keep the runs apart"
+            )
         first.people = first.people or other.people
         first.blocks += [b for b in other.blocks if b not in first.blocks]
     return run, first

@@ -1,48 +1,113 @@
 """`Panel`: an open study with people: its run, its sessions, the rooms in which participants play.
 
-One panel per run, held by `Panels`; participants come with a ticket, a number nobody can guess. All that a participant does is
-a step of their session (`study.people.steps`), kept before the next one is shown, so that a reload or a
-server that starts again goes on where they were. An episode that was cut off is begun anew, and counted.
+One panel per run, held by `Panels` (tickets.py). All that a participant does is a step of their session
+(`study.people.steps`), kept before the next one is shown, so that a reload or a server that starts again goes on
+where they were. An episode that is cut off goes on from its snapshot, with the same participant; only where its people were gone
+for longer than the study's patience it is begun anew. Both are counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
-import hmac
-import os
 import secrets
 import threading
 import time
-import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crossplay.kernel import Block, CrossplayError
+import msgspec
+
+from crossplay.kernel import Block, unpack
 from crossplay.kernel.seeds import key
 from crossplay.records import EpisodeRecord, RunFolder
-from crossplay.records.cassette import Cassette
-from crossplay.study.people import People, Step, is_person, order_of, partners, people_of, practice_study, steps
+from crossplay.study.people import (
+    People,
+    Step,
+    order_of,
+    partners,
+    partners_beside,
+    people_of,
+    practice_study,
+    steps,
+)
 from crossplay.study.runner import open_run
 from crossplay.study.sessions import Session, Sessions, name_of
-from crossplay.study.spec import Study, load_study, parse_study
+from crossplay.study.spec import Study
 from crossplay.study.stage import Stage
-from crossplay.web.desk import Conflict, Desk, NotFound, TooMany
-from crossplay.web.play.clock import Buckets
-from crossplay.web.play.record import Game, Play, RoomSpec
+from crossplay.web.desk import Conflict, Desk
+from crossplay.web.play.record import Game, Keeper, Kept, Play, RoomSpec, Shelved
 from crossplay.web.play.room import Room
 from crossplay.web.play.rooms import hall
 
-__all__ = ["Panel", "Panels", "panels"]
+__all__ = ["GAMES", "Panel", "Shelf"]
 
-KEY = ".tickets.key"
-"""What tickets are made with, in the served folder; no run holds it, so that runs can be given away."""
-WATCH_S = 2.0
+WATCH_S = 1.0
 """Seconds between two looks at who is there."""
+GONE_S = 3.0
+"""After which a game whose clock runs on is put aside, because one of its people is gone; a reload takes less."""
+STOP_S = 3.0
+"""Until games are put aside, when the server ends."""
 PRACTICE = "practice"
 """The folder below a run that holds the practice episodes."""
+GAMES = "games"
+"""The folder below a run that holds the games of participants that were cut off."""
+OVER = ("over", "stopped")
+
+
+class Shelf(Keeper):
+    """Where the game of one participant lies while it is played, so that it goes on after a kill: nothing but its snapshot.
+
+    began: called once, when there is something to lose.
+    """
+
+    def __init__(self, folder: Path, began: Callable[[], None] = lambda: None) -> None:
+        super().__init__(folder)
+        self.folder, self._began, self._noted, self._tick, self._ended = folder, began, False, -1, False
+
+    def write(self, kept: Kept, shelved: Shelved | None) -> None:
+        """Keep a newer snapshot. On disk when this returns. Tokens of rooms are not kept: people come with their tickets."""
+        if shelved is None:
+            return
+        with self._lock:
+            if self._ended or shelved.tick < self._tick:
+                return
+            if not self._noted:
+                self._noted = True
+                self._began()
+            self._tick = shelved.tick
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = msgspec.msgpack.encode(shelved)
+            self._put("snapshot", hashlib.sha256(content).digest() + content)
+
+    def read(self) -> Shelved | None:
+        """What lies here; None where nothing does, or something damaged."""
+        try:
+            whole = (self.folder / "snapshot").read_bytes()
+            if hashlib.sha256(whole[32:]).digest() != whole[:32]:
+                return None
+            return msgspec.msgpack.decode(whole[32:], type=Shelved)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def clear(self) -> None:
+        """The game is over."""
+        with self._lock:
+            self._clear()
+
+    def end(self) -> None:
+        """Nobody goes on with it, whatever is written from now on."""
+        with self._lock:
+            self._ended = True
+            self._clear()
+
+    def _clear(self) -> None:
+        (self.folder / "snapshot").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+            self.folder.parent.rmdir()
 
 
 class Panel:
@@ -66,6 +131,9 @@ class Panel:
         self.study = self.stage.study
         assert self.study.people is not None
         self.people: People = self.study.people
+        if not self.sessions.all():  # a new run
+            for agent in partners_beside(self.study):
+                self.sessions.expect(agent, secrets.token_hex(8))
         self.cells = [c for c in self.stage.cells if people_of(self.study, c)]
         self.rest = [c for c in self.stage.cells if not people_of(self.study, c)]
         self.done = set(self.run.done())
@@ -78,8 +146,13 @@ class Panel:
         self.seen: dict[int, float] = {}
         self.breaks: dict[tuple[int, str], float] = {}  # when a break was first shown
         self.busy: set[int] = set()
+        self.put_aside: dict[int, float] = {}  # since when a game waits for people who are gone
+        self.loop: asyncio.AbstractEventLoop | None = None  # on which the rooms live
         self.shut = False
         self._lock = threading.RLock()
+        self._turn = threading.RLock()
+        self._shelves: dict[int, Shelf] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
 
     # -- where a participant is --------------------------------------------------------------------------
@@ -117,32 +190,65 @@ class Panel:
             self.practice_run = open_run(self.practice, self.folder / PRACTICE)
             self.practice_done = set(self.practice_run.done())
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """One after the other: whoever looks where a session is and notes what was done there. `Conflict` once it is closed."""
+        with self._turn:
+            if self.shut:
+                raise Conflict("the study is being closed; try again in a moment")
+            yield
+
+    def finish(self, session: Session) -> None:
+        """Note that a session is complete, once everything is done, whether or not its participant saw the thanks."""
+        with self.turn():
+            if session.status == "going":
+                at, script = self.at(session)
+                if script[at].kind == "thanks":
+                    self.sessions.note(session.number, "thanks", {})
+
+    def _finish_soon(self, session: Session) -> None:
+        def work() -> None:
+            with contextlib.suppress(Conflict):
+                self.finish(session)
+
+        task = asyncio.get_running_loop().create_task(asyncio.to_thread(work))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
     # -- rooms -------------------------------------------------------------------------------------------
     def room_of(self, number: int, step: Step) -> Room | None:
         """The open room of a participant, if it is that of this step."""
         room = self.rooms.get(number)
-        if room is None or room.status in ("over", "stopped"):
+        if room is None or room.status in OVER:
             return None
         plays = room.game.plays
         return room if plays and (plays[0].cell.key, plays[0].at.block) == (step.cell, step.block) else None
 
-    @property
-    def people_beside(self) -> list[str]:
-        """The agents that are people and not the participant."""
-        mine = {s for c in self.cells for s in c.seats}
-        return [n for n, a in self.study.agents.items() if is_person(a) and n in mine and n != self.people.participant]
-
     def room_beside(self, agent: str) -> tuple[int, Room | None]:
-        """(how many games this partner has been called to, the one they are called to now, if any)."""
+        """(how many games this partner has been called to, the one they are called to now, if any).
+
+        They are called to games whose participant is there, so that nobody waits for a partner who waits elsewhere.
+        """
         count, room = self.beside.get(agent, (0, None))
-        if room is not None and room.status not in ("over", "stopped"):
+        if room is not None and room.status not in OVER:
             return count, room
         for one in self.rooms.values():
             wanted = any(s.agent == agent and s.line is None for s in one.seats.values())
-            if wanted and one.status not in ("over", "stopped") and one is not room:
+            there = any(s.agent == self.people.participant and s.line is not None for s in one.seats.values())
+            if wanted and there and one.status not in OVER and one is not room:
                 self.beside[agent] = (count + 1, one)
                 return self.beside[agent]
         return count, None
+
+    def waits_for(self, number: int) -> list[str]:
+        """The partners who are people for whom a participant waits, who is there."""
+        room = self.rooms.get(number)
+        if room is None or room.status in OVER:
+            return []
+        people = [s for s in room.seats.values() if s.person]
+        if any(s.agent == self.people.participant and s.line is None for s in people):
+            return []
+        return [s.agent for s in people if s.line is None]
 
     async def play(self, session: Session, step: Step) -> tuple[Room, str]:
         """(the room of an episode, the participant's seat in it); made where there is none. On the event loop."""
@@ -168,41 +274,101 @@ class Panel:
         stage, run = (self.practice, self.practice_run) if practice else (self.stage, self.run)
         assert stage is not None and run is not None
         cell = next(c for c in stage.cells if c.key == step.cell)
-        begun = 1 + sum(name.startswith(f"begun/{step.name}/") for name in session.answers)
-        await asyncio.to_thread(self.sessions.note, session.number, f"begun/{step.name}/{begun}", {})
-        extra = {"participant": name_of(session.number), "place": step.place, "begun": begun}
+        at = Block(stage.study.root, step.block, 0)
+        number, begun = session.number, session.begun(step.name)
+        shelf = self.shelf(number)
+
+        def look() -> tuple[int, Shelved | None]:
+            with self.turn():
+                tried = run.attempts().get((cell.key, step.block, 0), 0)
+                return tried, self._shelved(number, shelf, stage, Play(cell, at, tried))
+
+        tried, shelved = await asyncio.to_thread(look)
+        if shelved is None or not begun:
+            shelved, begun = None, begun + 1
+            note = f"begun/{step.name}/{begun}"
+        else:
+            note = f"resumed/{step.name}/{session.resumed + 1}"
+        shelf = self._shelves[number] = Shelf(shelf.folder, lambda: self._begun(number, note))
+        extra = {"participant": name_of(number), "place": step.place, "begun": begun}
         if practice:
-            extra = {"participant": name_of(session.number), "practice": True}
-        tried = run.attempts().get((cell.key, step.block, 0), 0)
-        play = Play(cell, Block(stage.study.root, step.block, 0), tried, extra)
+            extra = {"participant": name_of(number), "practice": True}
+        if shelved is not None:
+            extra["resumed"] = 1 + sum(n.startswith(f"resumed/{step.name}/") for n in session.answers)
         env = self.study.environments[cell.env]
         spec = RoomSpec(environment=env.name, clock=env.clock, title=self.people.title or "Play", blind=True)
 
         def recorded(record: EpisodeRecord) -> None:
             done = self.practice_done if practice else self.done
             done.add(record.place)
+            self._finish_soon(session)
 
-        room = Room(secrets.token_hex(8), Game(stage, run, [play], own=False), spec, keep=False, on_record=recorded)
-        self.rooms[session.number] = here.add(room)
+        if self.shut or session.status != "going":  # meanwhile it was closed, or the session ended
+            raise Conflict("the study is being closed, or this session has ended")
+        game = Game(stage, run, [Play(cell, at, tried, extra)], own=False)
+        room = Room(secrets.token_hex(8), game, spec, keep=shelf, shelved=shelved, on_record=recorded)
+        self.loop, self.rooms[number] = asyncio.get_running_loop(), here.add(room)
+        self.put_aside.pop(number, None)
         if self._watching is None or self._watching.done():
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+            self._watching = self.loop.create_task(self._watch())
         return room
 
+    def _begun(self, number: int, note: str) -> None:
+        if not self.shut:
+            self.sessions.note(number, note, {})
+
+    def shelf(self, number: int) -> Shelf:
+        """Where the game of a participant lies when it is cut off."""
+        if number not in self._shelves:
+            self._shelves[number] = Shelf(self.folder / GAMES / name_of(number))
+        return self._shelves[number]
+
+    def goes_on(self, number: int) -> bool:
+        """Whether a game of this participant was cut off and can be gone on with."""
+        late = time.monotonic() - self.put_aside.get(number, float("inf")) > self.people.patience
+        return not late and not self.in_room(number) and (self.shelf(number).folder / "snapshot").is_file()
+
+    def _shelved(self, number: int, shelf: Shelf, stage: Stage, play: Play) -> Shelved | None:
+        """The snapshot from which this very episode goes on; one of another episode, or one that cannot be read, is put away."""
+        found = shelf.read() if self.goes_on(number) else None
+        if found is not None:
+            meant = (play.cell.key, play.at.root, play.at.block, play.at.replicate, play.attempt)
+            env = stage.env(play.cell.env)
+            try:
+                if (found.cell, found.root, found.block, found.replicate, found.attempt) == meant:
+                    env.restore(unpack(found.snapshot)["env"])
+                    return found
+            except Exception:  # worlds of others may fail in any way, e.g. one of another version
+                found = None
+            finally:
+                env.close()
+        shelf.clear()
+        return None
+
     async def _watch(self) -> None:
-        """Close rooms whose participant has been gone for too long; they begin the episode anew when they come back."""
+        """Look after games whose people are gone: at a clock that runs on they are put aside, to go on when all are there; after
+        the study's patience they end, and are begun anew.
+        """
         gone: dict[int, float] = {}
         while self.rooms and not self.shut:
             await asyncio.sleep(min(WATCH_S, self.people.patience / 3))
             now = time.monotonic()
             for number, room in list(self.rooms.items()):
-                if room.status in ("over", "stopped"):
+                if room.status in OVER:
                     del self.rooms[number]
                     gone.pop(number, None)
                     continue
                 if not self._left_alone(room):
                     gone.pop(number, None)
-                elif now - gone.setdefault(number, now) > self.people.patience:
-                    room.close("nobody was there for too long", final=True)
+                    continue
+                since = gone.setdefault(number, now)
+                if now - since > self.people.patience:
+                    room.close("somebody was away for too long", final=True)
+                    self.shelf(number).end()
+                    self._shelves.pop(number)
+                elif room.pace != "wait" and room.status == "playing" and now - since > GONE_S:
+                    room.close("it goes on when everybody is here again")
+                    self.put_aside[number] = since
 
     def _left_alone(self, room: Room) -> bool:
         """Whether the participant is gone, or somebody in the middle of a game."""
@@ -213,7 +379,7 @@ class Panel:
     def in_room(self, number: int) -> bool:
         """Whether a participant has a game open."""
         room = self.rooms.get(number)
-        return room is not None and room.status not in ("over", "stopped")
+        return room is not None and room.status not in OVER
 
     @property
     def playing(self) -> bool:
@@ -233,16 +399,22 @@ class Panel:
         room = self.rooms.pop(session.number, None)
         if room is not None:
             room.close("the session has ended", final=True)
+        self.shelf(session.number).end()
+        self._shelves.pop(session.number)
 
     # -- the end -----------------------------------------------------------------------------------------
+    def stop_rooms(self, why: str) -> None:
+        """Put all games aside as they stand. On the event loop."""
+        for room in self.rooms.values():
+            room.close(why)
+
     def close(self) -> None:
-        """Put the runs away; what is finished is in them."""
+        """Put the runs away; what is finished is in them, and what is not goes on from where it is. From any thread."""
         if self.shut:
             return
-        self.shut = True
-        for room in self.rooms.values():
-            with contextlib.suppress(RuntimeError):  # no event loop any more: nothing plays
-                room.close("the server ended", final=True)
+        _on(self.loop, lambda: self.stop_rooms("the server ended"))
+        with self._turn:
+            self.shut = True
         for stage, run in ((self.practice, self.practice_run), (self.stage, self.run)):
             if stage is not None:
                 _close(stage)
@@ -250,184 +422,22 @@ class Panel:
                 run.close()
 
 
+def _on(loop: asyncio.AbstractEventLoop | None, work: Callable[[], None]) -> None:
+    """Do this on the event loop of the rooms; nothing where that has ended, and all rooms with it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # another thread than that of the rooms
+        if loop is not None and loop.is_running():
+            done = threading.Event()
+            loop.call_soon_threadsafe(work)
+            loop.call_soon_threadsafe(done.set)
+            done.wait(STOP_S)
+        return
+    work()
+
+
 def _close(stage: Stage) -> None:
     """Close a stage from wherever this is called: its own loop must not be asked from inside another."""
     thread = threading.Thread(target=stage.close)
     thread.start()
     thread.join()
-
-
-def ticket_of(secret: bytes, run: str, who: str) -> str:
-    """128 bits that only this server can make."""
-    digest = hmac.new(secret, f"{run}\0{who}".encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
-
-
-def partner_ticket(secret: bytes, run: str, agent: str) -> str:
-    """The ticket of a person who is a partner."""
-    return ticket_of(secret, run, f"partner {agent}")
-
-
-class Panels:
-    """All panels of a server, opened by the owner, or by a participant who comes back after it was started again."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.open: dict[str, Panel] = {}
-        self.tickets: dict[str, tuple[str, int | str]] = {}
-        self.knocks = Buckets(5.0, 60.0)
-        self.wrong = Buckets(1.0, 30.0)
-        self._lock = threading.RLock()
-        self._looked = float("-inf")
-        self._key: bytes | None = None
-        desk.closing.append(self.close)
-
-    @property
-    def key(self) -> bytes:
-        """What tickets are made with; made once, readable by nobody else."""
-        with self._lock:
-            if (self.desk.root / "manifest.sqlite").is_file():
-                raise Conflict("one run is served here; serve the folder above it to have people take part")
-            if self._key is None:
-                path = self.desk.root / KEY
-                with contextlib.suppress(FileExistsError):
-                    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                    with os.fdopen(handle, "wb") as file:
-                        file.write(secrets.token_bytes(32))
-                self._key = path.read_bytes()
-                if len(self._key) != 32:
-                    raise CrossplayError(f"{path}: not a key of this server; remove it, and make new links")
-            return self._key
-
-    # -- studies -----------------------------------------------------------------------------------------
-    def file_of(self, name: str) -> Path | None:
-        """The study file of that name below the served folder ("~" between parts), or None. `NotFound` for ways out of it."""
-        if not name.endswith(".toml") or "\0" in name:
-            return None
-        try:
-            path = self.desk.root.joinpath(*name.split("~")).resolve()
-            if self.desk.root in path.parents and path.is_file():
-                return path
-        except (OSError, ValueError):
-            pass  # a name that no file can have
-        raise NotFound(f'there is no study "{name[:80]!a}"')
-
-    def study_of(self, name: str) -> tuple[Study, str, Path]:
-        """(study with people, name of its run, folder of its run) of a study file or a run; the run may not be there yet."""
-        file = self.file_of(name)
-        if file is not None:
-            study = load_study(file)
-            run = study.name
-            if not run or "~" in run or any(c in run for c in "/\\\0") or run.startswith("."):
-                raise CrossplayError(f'study.name = "{run}": its run is a folder of that name; give it a simpler one')
-            folder = self.desk.root / run
-        else:
-            folder = self.desk.run_folder(name)
-            study, run = parse_study(tomllib.loads((folder / "study.toml").read_text("utf-8")), folder), name
-        if study.people is None:
-            raise NotFound(f'"{name[:80]}" is a study without people (it has no table [people])')
-        return study, run, folder
-
-    def names(self) -> list[str]:
-        """Study files and runs with people, as they are named in addresses; files whose run is there stand once, as the run."""
-        runs = [r for r in self.desk.run_names() if self._has_people(self.desk.run_folder(r) / "study.toml")]
-        files = []
-        for path in sorted([*self.desk.root.glob("*.toml"), *self.desk.root.glob("*/*.toml")]):
-            beside = (path.parent / "manifest.sqlite").exists()
-            if not beside and self._has_people(path):
-                files.append("~".join(path.relative_to(self.desk.root).parts))
-        return [*runs, *files]
-
-    def _has_people(self, path: Path) -> bool:
-        try:
-            if path.stat().st_size > 1 << 20:
-                return False
-            return "people" in tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-            return False
-
-    def panel(self, name: str, make: bool = False) -> Panel:
-        """The open panel of a study; with `make` it is opened. Blocks: call it in a thread."""
-        with self._lock:
-            study, run, folder = self.study_of(name)
-            if run not in self.open:
-                if not make:
-                    raise Conflict("these sessions are not open; open them first")
-                self.open[run] = Panel(self.desk, run, study, folder)
-            return self.open[run]
-
-    def opened(self, name: str) -> Panel | None:
-        """The panel of a study where it is open."""
-        _, run, _ = self.study_of(name)
-        return self.open.get(run)
-
-    # -- participants ------------------------------------------------------------------------------------
-    def session(self, ticket: str) -> tuple[Panel, Session]:
-        """The session of a participant's ticket. `NotFound`, `TooMany`."""
-        panel, who = self.guest(ticket)
-        if isinstance(who, str):
-            raise NotFound("this is the link of a partner, who has no session")
-        return panel, who
-
-    def guest(self, ticket: str) -> tuple[Panel, Session | str]:
-        """Whose ticket it is: a participant's session, or the agent whom a partner plays. Opens the panel where the server was
-        started anew.
-        """
-        if not self.knocks.take(ticket[:40]):
-            raise TooMany("too fast; wait a moment")
-        with self._lock:
-            if ticket not in self.tickets:
-                if not self.wrong.take("all"):
-                    raise TooMany("too many wrong links; wait a minute")
-                self._look()
-            if ticket not in self.tickets:
-                raise NotFound("this link leads to no session; please ask whoever sent it to you")
-            run, number = self.tickets[ticket]
-            try:
-                panel = self.panel(run, make=True)
-            except CrossplayError as error:  # what is wrong names files, and partners
-                raise Conflict("the study cannot be opened now; please tell whoever sent you the link") from error
-            if isinstance(number, str):
-                return panel, number
-            session = panel.sessions.get(number)
-            if session is None:
-                raise NotFound("this link leads to no session (any more)")
-            panel.seen[number] = time.monotonic()
-            return panel, session
-
-    def _look(self) -> None:
-        """Learn the tickets of all sessions on disk, at most once a second."""
-        if time.monotonic() - self._looked < 1.0:
-            return
-        self._looked = time.monotonic()
-        for run in self.desk.run_names():
-            folder = self.desk.run_folder(run)
-            if run in self.open or not self._has_people(folder / "study.toml"):
-                continue
-            with contextlib.suppress(CrossplayError):
-                study, _, _ = self.study_of(run)
-                file = folder / "cassette" / "cassette.sqlite"
-                if file.is_file():
-                    with Cassette(file, mode="strict") as cassette:
-                        self.learn(run, study, Sessions(cassette, study.root).all())
-        for panel in self.open.values():
-            self.learn(panel.name, panel.study, panel.sessions.all())
-
-    def learn(self, run: str, study: Study, sessions: list[Session]) -> None:
-        """Remember the tickets of these sessions, and of partners who are people."""
-        for agent, spec in study.agents.items():
-            if is_person(spec) and study.people is not None and agent != study.people.participant:
-                self.tickets[partner_ticket(self.key, run, agent)] = (run, agent)
-        for session in sessions:
-            self.tickets[ticket_of(self.key, run, str(session.number))] = (run, session.number)
-
-    def close(self) -> None:
-        """The server ends."""
-        for panel in self.open.values():
-            panel.close()
-        self.open.clear()
-
-
-def panels(desk: Desk) -> Panels:
-    """The panels of a desk."""
-    return desk.part("people", Panels)

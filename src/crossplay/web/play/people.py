@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 import threading
+import tomllib
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from crossplay.kernel import CrossplayError
 from crossplay.kernel.seeds import key
-from crossplay.study.people import is_person, order_of, partners
+from crossplay.records.cassette import Cassette
+from crossplay.study.people import order_of, partners, partners_beside
 from crossplay.study.runner import run_study
-from crossplay.study.sessions import Asked, Attendance, Session, asked_of, attendance_of, name_of, opened
-from crossplay.study.spec import Study
+from crossplay.study.sessions import Asked, Attendance, Session, Sessions, asked_of, attendance_of, kept_in, name_of
+from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import load_run
+from crossplay.study.withdraw import withdraw
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, NotFound
-from crossplay.web.play.panel import Panel, Panels, panels, partner_ticket, ticket_of
+from crossplay.web.play.panel import Panel
+from crossplay.web.play.tickets import Panels, link_of, panels
 
 __all__ = ["ROUTES"]
 
@@ -35,7 +42,9 @@ WORDS = {
 
 # -- what the owner sees -------------------------------------------------------------------------------------
 class PeopleStudy(msgspec.Struct):
-    """A study with people. name: for addresses. run: its run, "" where there is none yet. wanted, complete: sessions."""
+    """A study with people. name: for addresses. run: its run, "" where there is none yet. wanted, complete: sessions.
+    problem: why it cannot be read, or "".
+    """
 
     name: str
     title: str
@@ -43,6 +52,7 @@ class PeopleStudy(msgspec.Struct):
     wanted: int
     complete: int
     open: bool
+    problem: str = ""
 
 
 class PeopleStudies(msgspec.Struct):
@@ -52,15 +62,15 @@ class PeopleStudies(msgspec.Struct):
 
 
 class SessionView(msgspec.Struct):
-    """A participant. status: invited, declined, going, left, complete. doing: in words. done, steps: of their session.
+    """A participant. status: invited, declined, going, left, complete, withdrawn. doing: in words. done, steps: of their session.
     order: the partners as they meet them. episodes: finished ones that count. again: episodes that were begun anew after
-    an interruption. here: heard of in the last seconds. link: their way in, without the host. room: where they play now, to be
-    watched (which is noted in the record).
+    an interruption; resumed: how often one was gone on with. here: heard of in the last seconds. link: their way in, without
+    the host. room: where they play now, to be watched (which is noted in the record).
     """
 
     participant: str
     number: int
-    status: Literal["invited", "declined", "going", "left", "complete"]
+    status: Literal["invited", "declined", "going", "left", "complete", "withdrawn"]
     doing: str
     done: int
     steps: int
@@ -70,6 +80,7 @@ class SessionView(msgspec.Struct):
     here: bool
     link: str
     room: str = ""
+    resumed: int = 0
 
 
 class PartnerLink(msgspec.Struct):
@@ -128,12 +139,13 @@ def people_studies(desk: Desk) -> PeopleStudies:
     for name in here.names():
         try:
             study, run, folder = here.study_of(name)
-        except CrossplayError:
-            continue  # its own page says what is wrong with it
+        except CrossplayError as error:
+            found.append(PeopleStudy(name, name.replace("~", " / "), "", 0, 0, False, str(error)[:500]))
+            continue
         there = (folder / "manifest.sqlite").is_file()
         if there and name.endswith(".toml"):
             continue  # it stands there as a run
-        complete = sum(s.status == "complete" for s in _sessions(here, study, run, there))
+        complete = sum(s.status == "complete" for s in _sessions(here, study, run, there).all())
         assert study.people is not None
         title = study.people.title or study.name
         found.append(
@@ -161,10 +173,7 @@ async def close_sessions(desk: Desk, study: str) -> PeopleView:
     if panel is not None:
         if panel.playing:
             raise Conflict("somebody is playing; wait until the game is over, or end the session")
-        del here.open[panel.name]
-        for number in list(panel.rooms):
-            panel.rooms.pop(number).close("the owner closed the sessions", final=True)
-        await asyncio.to_thread(panel.close)
+        await here.put_away(panel)
     return await asyncio.to_thread(_view, desk, study)
 
 
@@ -175,9 +184,12 @@ def invite_participants(desk: Desk, study: str, body: Inviting) -> PeopleView:
     panel = here.panel(study, make=True)
     try:
         for _ in range(int(body.count)):
-            here.learn(panel.name, panel.study, [panel.sessions.invite(panel.people.participants)])
+            with panel.turn():
+                panel.sessions.invite(panel.people.participants, secrets.token_hex(8))
     except CrossplayError as error:
         raise Conflict(str(error)) from error
+    finally:
+        here.learn(panel.name, panel.study, panel.sessions)
     return _view(desk, study)
 
 
@@ -187,24 +199,58 @@ async def end_session(desk: Desk, study: str, number: int) -> PeopleView:
     session = panel.sessions.get(number)
     if session is None:
         raise NotFound(f"there is no participant {number}")
-    if session.status in ("complete", "left", "declined"):
-        raise Conflict(f"{name_of(number)} is {session.status} already")
-    await asyncio.to_thread(panel.sessions.note, number, "left", {"by": "owner"})
+
+    def work() -> None:
+        panel.finish(session)
+        with panel.turn():
+            if session.status not in ("invited", "going"):
+                raise Conflict(f"{name_of(number)} is {session.status} already")
+            panel.sessions.note(number, "left", {"by": "owner"})
+
+    await asyncio.to_thread(work)
     panel.end(session)
     return await asyncio.to_thread(_view, desk, study)
 
 
-def play_rest(desk: Desk, study: str) -> PeopleView:
+async def withdraw_participant(desk: Desk, study: str, number: int) -> PeopleView:
+    """Remove everything that is recorded of a participant who withdraws the consent: episodes, practice, answers, texts.
+
+    The run is written anew without them; that there was such a participant, and how much was removed, stays. Their place in
+    the orders is free again. This cannot be undone, and other copies of the run have to be treated likewise.
+    """
+    here = panels(desk)
+    _free(desk, study)
+    _, run, folder = await asyncio.to_thread(here.study_of, study)
+    panel = await asyncio.to_thread(here.opened, study)
+    if panel is not None:
+        if any(panel.in_room(n) for n in panel.rooms if n != number):
+            raise Conflict("somebody is playing; wait until nobody is")
+        session = panel.sessions.get(number)
+        if session is not None:
+            panel.end(session)
+        await here.put_away(panel)
+
+    def work() -> None:
+        with here.aside(run):
+            if not (folder / "manifest.sqlite").is_file():
+                raise NotFound("nobody has taken part yet")
+            withdraw(folder, number)
+
+    await asyncio.to_thread(work)
+    return await asyncio.to_thread(_view, desk, study)
+
+
+async def play_rest(desk: Desk, study: str) -> PeopleView:
     """Play the lineups without people (floor, ceiling, pairs of agents), while no session is open."""
     here, resting = panels(desk), _resting(desk)
     _free(desk, study)
-    spec, run, folder = here.study_of(study)
-    panel = here.opened(study)
+    spec, run, folder = await asyncio.to_thread(here.study_of, study)
+    panel = await asyncio.to_thread(here.opened, study)
     if panel is not None:
-        if panel.playing:
-            raise Conflict("somebody is playing; wait until nobody is")
-        del here.open[run]
-        panel.close()
+        busy = [name_of(s.number) for s in panel.sessions.all() if s.status == "going" and panel.here(s.number)]
+        if busy or panel.playing:
+            raise Conflict(f"somebody is in a session ({', '.join(busy) or 'playing'}); wait until nobody is")
+        await here.put_away(panel)
 
     def work() -> None:
         try:
@@ -217,7 +263,7 @@ def play_rest(desk: Desk, study: str) -> PeopleView:
     resting.failed.pop(run, None)
     thread = resting.going[run] = threading.Thread(target=work, name=f"rest of {run}", daemon=True)
     thread.start()
-    return _view(desk, study)
+    return await asyncio.to_thread(_view, desk, study)
 
 
 def _free(desk: Desk, study: str) -> None:
@@ -228,15 +274,38 @@ def _free(desk: Desk, study: str) -> None:
         raise Conflict("the lineups without people are being played; wait until that is done")
 
 
-def _sessions(here: Panels, study: Study, run: str, there: bool) -> list[Session]:
+def _sessions(here: Panels, study: Study, run: str, there: bool) -> Sessions:
     panel = here.open.get(run)
     if panel is not None:
-        return panel.sessions.all()
+        return panel.sessions
     if not there:
-        return []
+        return Sessions(Cassette(), study.root)
     folder, _ = load_run(here.desk.run_folder(run))
     with folder:
-        return opened(folder, study)
+        return kept_in(folder, study)
+
+
+def _changed(here: Panels, name: str, folder: Path) -> str:
+    """What to say where a study file is not what its run began with; "" where it is, or where there is no run yet."""
+    file, began = here.file_of(name), folder / "study.toml"
+    if file is None or not began.is_file():
+        return ""
+
+    def look() -> str:
+        known = parse_study(tomllib.loads(began.read_text("utf-8")), folder)
+        try:
+            now = Stage(load_study(file)).study
+        except CrossplayError as error:
+            return f"{file.name} was changed since its run began, and cannot be used now: {error}"
+        if msgspec.structs.replace(now, budget=known.budget).digest() == known.digest():
+            return ""
+        return (
+            f"{file.name} was changed since its run began. Those who were invited go on with what the run {folder.name} holds, "
+            "and nobody else is invited; change the file back, or give it another name (study.name) to begin another run"
+        )
+
+    stamp = [(p.stat().st_size, p.stat().st_mtime_ns) for p in (file, began)]
+    return here.desk.kept(("people file", name), stamp, look)
 
 
 def _view(desk: Desk, name: str) -> PeopleView:
@@ -247,7 +316,9 @@ def _view(desk: Desk, name: str) -> PeopleView:
     going = thread is not None and thread.is_alive()
     panel = here.open.get(run)
     there = (folder / "manifest.sqlite").is_file()
-    problem = resting.failed.get(run, "")
+    problem = resting.failed.get(run, "") or _changed(here, name, folder)
+    if there:
+        study, _, _ = here.study_of(run)
     cells, rest = [], []
     if panel is not None:
         study, cells, rest = panel.study, panel.cells, panel.rest
@@ -259,7 +330,8 @@ def _view(desk: Desk, name: str) -> PeopleView:
             cells, rest = [c for c in stage.cells if c.group in mine], [c for c in stage.cells if c.group not in mine]
         except CrossplayError as error:
             problem = str(error)
-    sessions = _sessions(here, study, run, there)
+    kept = _sessions(here, study, run, there)
+    sessions = kept.all()
     done = _done(here, run, panel, there)
     groups = {c.key: c.group for c in cells}
     attendance = attendance_of(study, sessions, ((groups[c], b) for c, b, _ in done if c in groups))
@@ -283,19 +355,19 @@ def _view(desk: Desk, name: str) -> PeopleView:
         resting=going,
         invite=max(0, people.participants - taken),
         problem=problem,
-        beside=_beside(here, run, study, panel),
+        beside=_beside(here, run, study, panel, kept),
         asked=asked_of(study, sessions),
     )
 
 
-def _beside(here: Panels, run: str, study: Study, panel: Panel | None) -> list[PartnerLink]:
-    people, found = study.people, []
-    for agent, spec in study.agents.items():
-        if people is None or not is_person(spec) or agent == people.participant:
-            continue
+def _beside(here: Panels, run: str, study: Study, panel: Panel | None, kept: Sessions) -> list[PartnerLink]:
+    if panel is None and not kept.all():
+        return []  # their links are made when the study is opened
+    found = []
+    for agent in partners_beside(study):
         room = panel.beside.get(agent, (0, None))[1] if panel is not None else None
         there = room is not None and any(s.agent == agent and s.line is not None for s in room.seats.values())
-        found.append(PartnerLink(agent, there, f"/take-part/{partner_ticket(here.key, run, agent)}"))
+        found.append(PartnerLink(agent, there, link_of(here.ticket_of_partner(run, agent, kept))))
     return found
 
 
@@ -321,12 +393,16 @@ def _session(
 ) -> SessionView:
     at, steps = 0, 0
     doing: str = s.status
-    if panel is not None:
+    if panel is not None and s.status != "withdrawn":
+        with contextlib.suppress(Conflict):
+            panel.finish(s)
         at, script = panel.at(s)
         steps = len(script) - 1
         step = script[at]
         place = f" with partner {step.place}" if step.place and step.kind in ("play", "questions") else ""
         doing = WORDS[step.kind] + place if s.status in ("going", "invited", "complete") else s.status
+        if missing := panel.waits_for(s.number):
+            doing += f", waits for {', '.join(missing)}"
     finished = attendance.incomplete.get(name_of(s.number), attendance.episodes if s.status == "complete" else 0)
     return SessionView(
         participant=name_of(s.number),
@@ -339,8 +415,9 @@ def _session(
         episodes=finished,
         again=s.again,
         here=panel is not None and panel.here(s.number),
-        link=f"/take-part/{ticket_of(here.key, run, str(s.number))}",
+        link=link_of(here.ticket_of(run, s)),
         room=panel.rooms[s.number].name if panel is not None and panel.in_room(s.number) else "",
+        resumed=s.resumed,
     )
 
 
@@ -352,4 +429,5 @@ ROUTES = [
     Route("POST", "/people/{study}/invite", invite_participants),
     Route("POST", "/people/{study}/rest", play_rest),
     Route("POST", "/people/{study}/sessions/{number}/end", end_session),
+    Route("POST", "/people/{study}/sessions/{number}/withdraw", withdraw_participant),
 ]

@@ -1,5 +1,6 @@
 """A participant's session over REST: what comes next, and what they did. All that is needed is the ticket in the link.
 
+The ticket stands behind "#" in the link and in the body of every request here, never in an address, so that no log holds it.
 What a participant is told never names a partner, a lineup or the study: steps are numbers, partners are places.
 """
 
@@ -15,9 +16,10 @@ from crossplay.kernel import CrossplayError
 from crossplay.study.people import Ask, Step, partners, read_answers
 from crossplay.study.sessions import Session
 from crossplay.web.api import Route
-from crossplay.web.desk import Conflict, Desk
-from crossplay.web.play.panel import Panel, panels
+from crossplay.web.desk import Conflict, Desk, TooMany
+from crossplay.web.play.panel import Panel
 from crossplay.web.play.rooms import link_of
+from crossplay.web.play.tickets import panels
 
 __all__ = ["ROUTES"]
 
@@ -40,8 +42,9 @@ class Question(msgspec.Struct):
 class Part(msgspec.Struct):
     """Where a participant is. kind: what to do now; "over" when the session has ended; "waiting": a partner who is a person, until
     a participant needs them (they have no steps: steps = 0). at, steps: how far. text: to be read.
-    partner, partners: which partner it is; game, games: which episode with this one. seconds: that a break lasts at least, from
-    now. leave: whether the session can be ended here.
+    partner, partners: which partner it is; game, games: which episode with this one. open: whether that game is open now; where
+    it was and is not, it was cut off, and its seat is to be asked for again. seconds: that a break lasts at least, from now.
+    leave: whether the session can be ended here.
     """
 
     title: str
@@ -53,16 +56,34 @@ class Part(msgspec.Struct):
     partners: int = 0
     game: int = 0
     games: int = 0
+    open: bool = False
     questions: list[Question] = []
     seconds: int = 0
     leave: bool = True
 
 
+Ticket = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Coming(msgspec.Struct, forbid_unknown_fields=True):
+    """Who asks. ticket: what stands behind "#" in the link."""
+
+    ticket: Ticket
+
+
+class Sitting(msgspec.Struct, forbid_unknown_fields=True):
+    """ticket: who asks. at: the step that is meant."""
+
+    ticket: Ticket
+    at: Annotated[float, msgspec.Meta(ge=0, le=1e6, multiple_of=1)]
+
+
 class Doing(msgspec.Struct, forbid_unknown_fields=True):
-    """What a participant did. at: the step that is meant; another one than is due changes nothing. agree: to the consent.
-    answers: by the names of the questions.
+    """What a participant did. ticket: who. at: the step that is meant; another one than is due changes nothing. agree: to the
+    consent. answers: by the names of the questions.
     """
 
+    ticket: Ticket
     at: Annotated[float, msgspec.Meta(ge=0, le=1e6, multiple_of=1)]
     agree: bool | None = None
     answers: dict[str, Any] = {}
@@ -77,49 +98,61 @@ class SeatGiven(msgspec.Struct):
     link: str
 
 
-async def take_part(desk: Desk, ticket: str) -> Part:
+async def take_part(desk: Desk, body: Coming) -> Part:
     """Where the session of this ticket is, and what comes next."""
-    panel, who = await asyncio.to_thread(panels(desk).guest, ticket)
+    panel, who = await asyncio.to_thread(panels(desk).guest, body.ticket)
     return _partner(panel, who) if isinstance(who, str) else await asyncio.to_thread(_part, panel, who)
 
 
-async def do_step(desk: Desk, ticket: str, body: Doing) -> Part:
+async def do_step(desk: Desk, body: Doing) -> Part:
     """Do what is due: agree, go on, answer. Answers with what comes next."""
 
     def work() -> Part:
-        panel, session = panels(desk).guest(ticket)
+        panel, session = panels(desk).guest(body.ticket)
         if isinstance(session, str):
-            if body.agree:
-                panel.sessions.agree(session, panel.people.consent)
-            return _partner(panel, session)
-        at, script = panel.at(session)
-        if body.at == at and session.status in ("invited", "going"):
-            _do(panel, session, script[at], body)
+            return _partner_agrees(panel, session, body.agree)
+        with panel.turn():
+            at, script = panel.at(session)
+            if body.at == at and session.status in ("invited", "going"):
+                _do(panel, session, script[at], body)
         return _part(panel, session)
 
     return await asyncio.to_thread(work)
 
 
-async def seat_of_part(desk: Desk, ticket: str, body: Doing) -> SeatGiven:
+async def seat_of_part(desk: Desk, body: Sitting) -> SeatGiven:
     """The seat in the game that is due: a new link, the one before is worth nothing from now on."""
-    panel, session = await asyncio.to_thread(panels(desk).guest, ticket)
+    panel, session = await asyncio.to_thread(panels(desk).guest, body.ticket)
     if isinstance(session, str):
         return _seat_beside(panel, session)
     at, script = await asyncio.to_thread(panel.at, session)
     step = script[at]
     if session.status != "going" or body.at != at or step.kind not in ("play", "practice"):
         raise Conflict("no game is due now")
-    room, seat = await panel.play(session, step)
+    try:
+        room, seat = await panel.play(session, step)
+    except Conflict:
+        raise
+    except TooMany as error:
+        raise TooMany("too many games are being played now; try again in a minute") from error
+    except CrossplayError as error:  # what is wrong may name partners
+        raise Conflict("the game cannot be opened now; please tell whoever sent you the link") from error
     token = room.invite(seat)
     return SeatGiven(room.name, seat, token, link_of(room.name, seat, token))
 
 
-async def leave_part(desk: Desk, ticket: str) -> Part:
+async def leave_part(desk: Desk, body: Coming) -> Part:
     """End the session here, for good. What is finished is kept."""
-    panel, session = await asyncio.to_thread(panels(desk).session, ticket)
-    if session.status in ("invited", "going"):
-        await asyncio.to_thread(panel.sessions.note, session.number, "left", {"by": "participant"})
-        panel.end(session)
+    panel, session = await asyncio.to_thread(panels(desk).session, body.ticket)
+
+    def work() -> None:
+        panel.finish(session)
+        with panel.turn():
+            if session.status in ("invited", "going"):
+                panel.sessions.note(session.number, "left", {"by": "participant"})
+
+    await asyncio.to_thread(work)
+    panel.end(session)
     return await asyncio.to_thread(_part, panel, session)
 
 
@@ -131,7 +164,17 @@ def _partner(panel: Panel, agent: str) -> Part:
     count, room = panel.room_beside(agent)
     if room is None:
         return Part(title, "waiting", 2 * count + 1, 0, "You are called when somebody needs a partner.", leave=False)
-    return Part(title, "play", 2 * count, 0, people.instructions, leave=False)
+    return Part(title, "play", 2 * count, 0, people.instructions, open=True, leave=False)
+
+
+def _partner_agrees(panel: Panel, agent: str, agree: bool | None) -> Part:
+    """What a partner says to the consent. Of somebody who does not agree nothing is kept, not even that."""
+    if agree and not panel.sessions.agreed(agent):
+        panel.sessions.agree(agent, panel.people.consent)
+    if agree is False and not panel.sessions.agreed(agent):
+        text = "You did not agree, so you play no game, and nothing is recorded. You can close this page."
+        return Part(panel.people.title or "Study", "over", 0, 0, text, leave=False)
+    return _partner(panel, agent)
 
 
 def _seat_beside(panel: Panel, agent: str) -> SeatGiven:
@@ -170,22 +213,27 @@ def _break_left(panel: Panel, session: Session, step: Step) -> int:
     return max(0, round(began + panel.people.breaks.seconds - time.monotonic()))
 
 
+AGAIN = "Your game was cut off. It goes on where it was."
+GONE = {
+    "left": "Your session has ended. You can close this page.",
+    "declined": "You did not agree, so nothing is recorded of what you would do. You can close this page.",
+    "withdrawn": "Your session has ended, and what was recorded of it was removed. You can close this page.",
+}
+
+
 def _part(panel: Panel, session: Session) -> Part:
     people = panel.people
     title = people.title or "Study"
+    panel.finish(session)
     at, script = panel.at(session)
     step = script[at]
     part = Part(title, step.kind, at, len(script) - 1, partners=len(partners(panel.study)))  # type: ignore[arg-type]
-    if session.status in ("left", "declined"):
-        part.kind, part.leave = "over", False
-        part.text = (
-            "Your session has ended. You can close this page."
-            if session.status == "left"
-            else "You did not agree, so nothing is recorded. You can close this page."
-        )
+    if session.status in GONE:
+        ended = session.status == "declined" and "consent" not in session.answers  # by the owner, before it began
+        part.kind, part.text, part.leave = "over", GONE["left" if ended else session.status], False
         return part
-    if step.kind == "thanks" and session.status == "going":
-        panel.sessions.note(session.number, "thanks", {})
+    if step.kind in ("play", "practice"):
+        part.open = panel.room_of(session.number, step) is not None
     part.partner, part.game, part.games = step.place, step.part, step.of
     match step.kind:
         case "consent":
@@ -196,6 +244,10 @@ def _part(panel: Panel, session: Session) -> Part:
             mine = [s for s in script if s.kind == "practice"]
             part.game, part.games = mine.index(step) + 1, len(mine)
             part.text = "This game is for practice and does not count."
+            if panel.goes_on(session.number):
+                part.text += "\n\n" + AGAIN
+        case "play":
+            part.text = AGAIN if panel.goes_on(session.number) else ""
         case "break":
             part.text = people.breaks.text or "Take a break. Go on when you are ready."
             part.seconds = _break_left(panel, session, step)
@@ -214,8 +266,8 @@ def _question(q: Ask, met: int) -> Question:
 
 
 ROUTES = [
-    Route("GET", "/take-part/{ticket}", take_part, "guest"),
-    Route("POST", "/take-part/{ticket}/step", do_step, "guest"),
-    Route("POST", "/take-part/{ticket}/seat", seat_of_part, "guest"),
-    Route("POST", "/take-part/{ticket}/leave", leave_part, "guest"),
+    Route("POST", "/take-part", take_part, "guest"),
+    Route("POST", "/take-part/step", do_step, "guest"),
+    Route("POST", "/take-part/seat", seat_of_part, "guest"),
+    Route("POST", "/take-part/leave", leave_part, "guest"),
 ]

@@ -21,7 +21,7 @@ const PAGES = [
   [/^\/play\/(?<room>[^/]+)$/, "play"],
   [/^\/people$/, "people"],
   [/^\/people\/(?<study>[^/]+)$/, "people"],
-  [/^\/take-part\/(?<ticket>[^/]+)$/, "take_part"],
+  [/^\/take-part$/, "take_part"],
 ];
 const MENU = [["/", "Runs"], ["/new", "New study"], ["/play", "Play"], ["/people", "People"], ["/gallery", "Gallery"], ["/models", "Models"], ["/workers", "Workers"]];
 const GUESTS = ["play", "take_part"]; // pages that need no more than their link

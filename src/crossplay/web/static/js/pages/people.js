@@ -4,7 +4,7 @@ import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { attempt, crumbs, interval, number, tell } from "../ui.js";
 
-const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"] };
+const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"], withdrawn: ["", "withdrawn"] };
 const AGAIN_MS = 3000;
 
 export async function show(root, { parts }) {
@@ -19,7 +19,7 @@ async function all(root) {
       ? h("div.grid", {}, studies.map((s) => h("div.panel.stack", {},
         h("h2.first", {}, h("a", { href: path`/people/${s.name}` }, s.title)),
         h("p.quiet", {}, s.name.replaceAll("~", " / ")),
-        meter(s.complete, s.wanted, "sessions complete"),
+        s.problem ? h("p.error", {}, s.problem) : meter(s.complete, s.wanted, "sessions complete"),
         s.open && h("p", {}, h("span.badge.going", {}, "open for participants")))))
       : h("div.panel.stack", {}, h("p", {}, "No study in the served folder has participants."),
         h("p", {}, "Put a study file there that seats a person, ", h("code", {}, '[agents.me] type = "person"'), ", and has a table ", h("code", {}, "[people]"),
@@ -82,7 +82,7 @@ async function one(root, study) {
     return h("div.stack", {},
       waiting.length > 1 && h("div.row", {}, h("button", { onclick: () => copy(waiting.map((s) => location.origin + s.link).join("\n"), `${waiting.length} links`) }, `Copy ${waiting.length} unused links`)),
       h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Participants" }, h("table", {},
-        h("thead", {}, h("tr", {}, ["Participant", "State", "Link", "How far", "Episodes", "Begun anew", ""].map((t, i) => h(i === 4 || i === 5 ? "th.number" : "th", { scope: "col" }, t)))),
+        h("thead", {}, h("tr", {}, ["Participant", "State", "Link", "How far", "Episodes", "Begun anew", "Gone on with", ""].map((t, i) => h(i >= 4 && i <= 6 ? "th.number" : "th", { scope: "col" }, t)))),
         h("tbody", {}, view.sessions.map(line)))));
   }
 
@@ -94,16 +94,22 @@ async function one(root, study) {
       h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", going && s.here && h("span.badge.good", {}, "here now")),
       h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`), "aria-label": `Copy the link of ${s.participant}` }, "Copy")),
       h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, s.doing)),
-      h("td.number", {}, `${s.episodes} of ${view.attendance.episodes}`),
+      h("td.number", {}, s.status === "withdrawn" ? "" : `${s.episodes} of ${view.attendance.episodes}`),
       h("td.number", {}, s.again || ""),
-      h("td", {}, going && h("button.danger", { onclick: (e) => ending(s, e.target), "aria-label": `End the session of ${s.participant}` }, "End")));
+      h("td.number", {}, s.resumed || ""),
+      h("td", {}, ["left", "complete"].includes(s.status) && h("button.danger", { onclick: (e) => removing(s, e.target), "aria-label": `Remove all of ${s.participant}` }, "Remove"), going && h("button.danger", { onclick: (e) => ending(s, e.target), "aria-label": `End the session of ${s.participant}` }, "End")));
   }
 
-  function ending(s, button) {
-    const box = h("dialog", { "aria-labelledby": "ending" },
-      h("h2.first", { id: "ending" }, `End the session of ${s.participant}?`),
-      h("p", {}, "Its link is worth nothing from then on. What is finished stays in the tables, marked as incomplete, and its place in the orders is free for somebody else."),
-      h("div.row", {}, h("button.danger", { onclick: async () => { box.close(); await act(`/sessions/${s.number}/end`, {}, button); } }, "End it"), h("button", { autofocus: true, onclick: () => box.close() }, "Keep it")));
+  const ending = (s, button) => sure(button, `/sessions/${s.number}/end`, `End the session of ${s.participant}?`,
+    "Its link is worth nothing from then on. What is finished stays in the tables, marked as incomplete, and its place in the orders is free for somebody else.", "End it", "Keep it");
+
+  const removing = (s, button) => sure(button, `/sessions/${s.number}/withdraw`, `Remove all of ${s.participant}?`,
+    "For a participant who withdraws the consent. Their episodes, practice and answers are removed from this run for good, and from all tables; only that somebody withdrew stays. Reports and exports that lie in the run go as well; other copies of it have to be treated likewise.", "Remove for good", "Keep");
+
+  function sure(button, where, asked, what, yes, no) {
+    const box = h("dialog", { "aria-labelledby": "sure" },
+      h("h2.first", { id: "sure" }, asked), h("p", {}, what),
+      h("div.row", {}, h("button.danger", { onclick: async () => { box.close(); await act(where, {}, button); } }, yes), h("button", { autofocus: true, onclick: () => box.close() }, no)));
     box.addEventListener("close", () => box.remove());
     root.append(box);
     box.showModal();
@@ -117,7 +123,7 @@ const meter = (value, max, what) => h("div", {}, h("p.people-count", {}, h("stro
 
 function words(a) {
   const found = [`${a.took_part} took part`];
-  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["invited", "invited and not begun"]]) if (a[k]) found.push(`${a[k]} ${text}`);
+  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["withdrawn", "withdrew, and all of theirs was removed"], ["invited", "invited and not begun"]]) if (a[k]) found.push(`${a[k]} ${text}`);
   if (a.rows > 1) found.push(`orders are balanced after every ${a.rows} complete sessions`);
   return `${found.join(", ")}.`;
 }

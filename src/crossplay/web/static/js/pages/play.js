@@ -12,9 +12,10 @@ import { attempt, number, tell } from "../ui.js";
 const ENDS = { 1008: "This link is not valid (any more).", 4001: "The seat was handed back to its agent.", 4002: "This seat was opened in another place; it goes on there.", 4003: "Another link was made for this seat." };
 const words = (name) => String(name).replaceAll("_", " ");
 
-export async function show(root, { parts, owner }) {
+/** link: the part of its link behind "#", where a page shows a game inside of its own. */
+export async function show(root, { parts, owner, link = location.hash.slice(1) }) {
   style("play");
-  const given = new URLSearchParams(location.hash.slice(1));
+  const given = new URLSearchParams(link);
   const seat = given.get("seat"), token = given.get("token");
   if (!seat && !owner) {
     fill(root, h("h1", {}, "A seat needs its link"), h("p", {}, "Open the link that you were given: it names your seat and lets you in."));

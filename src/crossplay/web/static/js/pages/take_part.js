@@ -1,16 +1,20 @@
 // The session of a participant: consent, instructions, practice, games with each partner, questions, thanks. The server says what
-// comes next; nothing is kept here, so that the same link goes on wherever it was.
+// comes next; nothing is kept here, so that the same link goes on wherever it was. The ticket stays behind "#" and in bodies.
 
-import { get, path, post } from "../api.js";
+import { post } from "../api.js";
 import { fill, h, style } from "../dom.js";
 
 const LOOK_MS = 1500;
 const GO_ON = { consent: "I agree", instructions: "Go on", break: "Go on", questions: "Send and go on" };
 
-export async function show(root, { parts }) {
+export async function show(root) {
   style("people");
-  const at = path`/take-part/${parts.ticket}`;
-  const here = location.pathname;
+  const ticket = new URLSearchParams(location.hash.slice(1)).get("ticket");
+  if (!ticket) {
+    fill(root, h("h1", {}, "This page needs its link"), h("p", {}, "Open the link that you were sent, with all that stands behind “#” in it."));
+    return null;
+  }
+  const ask = (where = "", body = {}) => post(`/take-part${where}`, { ticket, ...body });
   let leave = null, timer = 0, gone = false, part = null;
   root.classList.add("part");
   document.body.classList.add("taking-part");
@@ -23,7 +27,7 @@ export async function show(root, { parts }) {
 
   async function look(next = null) {
     after();
-    part = next || (await get(at));
+    part = next || (await ask());
     if (!gone) draw();
   }
 
@@ -31,7 +35,7 @@ export async function show(root, { parts }) {
     button.disabled = true;
     said.textContent = "";
     try {
-      await look(await post(at + where, body));
+      await look(await ask(where, body));
     } catch (error) {
       said.textContent = error.message;
       button.disabled = false;
@@ -110,18 +114,12 @@ export async function show(root, { parts }) {
   async function play(body, step, said, button) {
     button.disabled = true;
     try {
-      const given = await post(`${at}/seat`, { at: step });
+      const given = await ask("/seat", { at: step });
       const space = h("div.part-game");
       const next = h("div.row", { role: "status" });
       fill(body, next, space);
-      // The play page takes seat and token from behind the "#"; they do not stay in the address.
-      history.replaceState({}, "", `${here}#${given.link.split("#")[1]}`);
-      try {
-        const page = await import("./play.js");
-        leave = await page.show(space, { parts: { room: given.room }, query: {}, owner: false, embedded: true });
-      } finally {
-        history.replaceState({}, "", here);
-      }
+      const page = await import("./play.js");
+      leave = await page.show(space, { parts: { room: given.room }, owner: false, link: given.link.split("#")[1] });
       if (gone) return after();
       wait(step, next, space);
     } catch (problem) {
@@ -131,25 +129,34 @@ export async function show(root, { parts }) {
     }
   }
 
-  // The game is over when the server says that another step is due.
+  // The game is over when the server says that another step is due; it was cut off when it is not open any more.
   function wait(step, next, space) {
+    const ends = (words, text) => {
+      const button = h("button.main", { onclick: () => look().catch((problem) => { said.textContent = problem.message; }) }, text);
+      const said = error();
+      after();
+      space.classList.add("over");
+      document.title = part.title;
+      fill(next, h("strong", {}, words), button, said);
+      button.focus({ preventScroll: true });
+      next.scrollIntoView({ block: "nearest" });
+    };
     timer = setTimeout(async () => {
       try {
-        const now = await get(at);
+        const now = await ask();
         if (gone) return;
         if (now.at !== step || now.kind === "over") {
-          const button = h("button.main", { onclick: () => look() }, now.kind === "play" && now.partner === part.partner ? "Next game" : "Go on");
-          after();
-          space.classList.add("over");
-          document.title = part.title;
-          fill(next, h("strong", {}, "The game is over."), button);
+          ends("The game is over.", now.kind === "play" && now.partner === part.partner ? "Next game" : "Go on");
           document.body.dataset.part = "played";
-          button.focus({ preventScroll: true });
-          next.scrollIntoView({ block: "nearest" });
+          return;
+        }
+        if (!now.open) {
+          ends("The game was cut off.", "Back to the game");
+          document.body.dataset.part = "cut";
           return;
         }
       } catch (problem) {
-        if (problem.status !== undefined && problem.status < 500 && problem.status !== 429) {
+        if (problem.status === 404) { // a server that is being started again, a line that is down: it is asked again
           fill(next, h("span.error", { role: "alert" }, problem.message));
           return;
         }
@@ -220,7 +227,7 @@ export async function show(root, { parts }) {
     fill(body, reading(), h("p.quiet", { role: "status" }, "This page goes on by itself."), said);
     const again = async () => {
       try {
-        const now = await get(at);
+        const now = await ask();
         if (gone) return;
         if (now.at !== part.at) { look(now); return; }
         said.textContent = "";
