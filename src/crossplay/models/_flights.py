@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from crossplay.kernel.obs import Observation
@@ -123,13 +124,9 @@ class Flights:
         key, gate = asked.call.key, self._gate(asked.gate, loop)
         flight = Flight(loop)
 
-        def start() -> None:
-            flight.task = loop.create_task(self._fly(asked, flight, gate, opened))
-
-        opened: Opened | None = None
         if asked.same or not (gate is None or gate.enter()):
             self._flying[key] = flight
-            start()
+            flight.task = loop.create_task(self._fly(asked, flight, gate, None))
             return flight
         before = self._flying.get(key)  # of an event loop that has ended
         self._flying[key] = flight
@@ -143,8 +140,14 @@ class Flights:
             if gate is not None:
                 gate.leave()
             raise
-        opened[1].then(start)
+        if opened[1].ready:
+            flight.task = loop.create_task(self._fly(asked, flight, gate, opened))
+        else:
+            opened[1].then(partial(self._start, asked, flight, gate, opened))
         return flight
+
+    def _start(self, asked: Asked, flight: Flight, gate: Gate | None, opened: Opened) -> None:
+        flight.task = flight.loop.create_task(self._fly(asked, flight, gate, opened))
 
     async def _fly(self, asked: Asked, flight: Flight, gate: Gate | None, opened: Opened | None) -> None:
         """Make a call; its row, or its error, goes to those who still wait for it."""
@@ -162,8 +165,12 @@ class Flights:
         finally:
             if kept is None:
                 self._land(asked, flight, None, failed)
-        if kept is not None:
-            kept.then(lambda: self._land(asked, flight, kept, None))
+        if kept is None:
+            return
+        if kept.ready:
+            self._land(asked, flight, kept, None)
+        else:
+            kept.then(partial(self._land, asked, flight, kept, None))
 
     def _land(self, asked: Asked, flight: Flight, kept: Commit[Row] | None, failed: BaseException | None) -> None:
         """A call is over: its answer is committed, or it failed, or was cut off."""
@@ -228,7 +235,7 @@ class Flights:
         done: Done | None = None
         row: Row | None = None
         try:
-            row = await intent
+            row = intent.get() if intent.ready else await intent
             done = await asked.send(row.idempotency)
             keep = self._cassette.fail if done.failed else self._cassette.answer
             return keep(row, done.reply, done.usage, done.attempts, done.doubtful)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
@@ -30,7 +31,7 @@ from crossplay.models._flights import Flights
 from crossplay.models.budget import Budget
 from crossplay.models.prices import Price, price_of
 from crossplay.models.types import Backend, Capabilities, ModelError, Reply, Request, ToolCall
-from crossplay.records.cassette import Call, Cassette, Missing, Row, call_key
+from crossplay.records.cassette import Call, Cassette, Commit, Missing, Row, call_key
 
 __all__ = ["Door", "Model", "ToolError", "given", "make_backend"]
 
@@ -173,14 +174,14 @@ class Door:
             raise Missing(missing(self.cassette, call))
         return call, None
 
-    async def fetch(self, asked: Asked, at: Observation) -> Row:
+    def fetch(self, asked: Asked, at: Observation) -> Awaitable[Row]:
         """The settled row of a call that `look` did not find: borrowed where the cassette's mode says so,
         else sent and recorded now.
         """
         donor = self.cassette.content(asked.call, asked.sampled)
         if donor is not None and donor.reply is not None:
-            return self.cassette.share(asked.call, asked.bare(donor.reply), "hit-")
-        return await self._flights.row(asked, at)
+            return Commit(None, (), self.cassette.share(asked.call, asked.bare(donor.reply), "hit-"))
+        return self._flights.row(asked, at)
 
     # -- tools and people --------------------------------------------------------------------------
     async def tool(
@@ -241,6 +242,8 @@ class Model:
         self.backend = backend
         self.name = backend.name
         self._identity: msgspec.Raw | None = None
+        self._gate = (backend.name, backend.concurrency)
+        self._priced = self.price  # bound once, not with every call
 
     @property
     def capabilities(self) -> Capabilities:
@@ -273,6 +276,9 @@ class Model:
             if isinstance(only, Missing):
                 raise only
             return [self._use(await self._door.fetch(only, at) if isinstance(only, Asked) else only, at)]
+        return await self._several(requests, at)
+
+    async def _several(self, requests: Sequence[Request], at: Observation) -> list[Reply]:
         found: list[Any] = [self._look(request, at) for request in requests]
         sent = [f for f in found if isinstance(f, Asked)]
         if sent:
@@ -303,11 +309,12 @@ class Model:
         if row is not None:
             return row
 
-        async def send(idempotency: str) -> Done:
-            return self._done((await self.backend.generate([request], [idempotency]))[0])
-
         sampled = request.temperature > 0
+        send = partial(self._send, request)
         return self._asked(call, send, request.bound(), sampled, not sampled and self.backend.repeats)
+
+    async def _send(self, request: Request, idempotency: str) -> Done:
+        return self._done((await self.backend.generate([request], [idempotency]))[0])
 
     def _asked(
         self,
@@ -317,8 +324,7 @@ class Model:
         sampled: bool = False,
         same: bool = False,
     ) -> Asked:
-        gate = (self.backend.name, self.backend.concurrency)
-        return Asked(call, "model", send, bound, gate, self.price, sampled, same, bare=_bare)
+        return Asked(call, "model", send, bound, self._gate, self._priced, sampled, same, bare=_bare)
 
     def _packed_identity(self) -> msgspec.Raw:
         """The identity as it stands in a canonical request; packed once."""

@@ -130,7 +130,7 @@ class HttpBackend:
         if len(requests) == 1:
             return [await self._one(requests[0], keys[0] if keys else "")]
         padded = [*keys, *[""] * (len(requests) - len(keys))]
-        return list(await asyncio.gather(*(self._one(r, k) for r, k in zip(requests, padded, strict=True))))
+        return list(await asyncio.gather(*map(self._one, requests, padded)))
 
     async def _one(self, request: Request, key: str) -> Reply | ModelError:
         bound = request.bound()

@@ -122,11 +122,15 @@ class Transport:
         self, path: str, raw: bytes, key: str = "", seconds: float | None = None, stream: Stream | None = None
     ) -> Sent:
         """Send once. key: for idempotency. seconds: less time than usual. stream: gets the events, if any come."""
-        more: dict[str, Any] = {"headers": {"Idempotency-Key": key}} if key else {}
-        if seconds is not None and seconds < self._timeout_s:
-            more["timeout"] = self._limit(seconds)
+        more = {"Idempotency-Key": key} if key else None
+        session, address = self._session(), self._address(path)
         try:
-            async with self._session().post(self._address(path), data=raw, allow_redirects=False, **more) as response:
+            if seconds is None or seconds >= self._timeout_s:
+                asked = session.post(address, data=raw, allow_redirects=False, headers=more)
+            else:
+                limit = self._limit(seconds)
+                asked = session.post(address, data=raw, allow_redirects=False, headers=more, timeout=limit)
+            async with asked as response:
                 if response.status != 200:
                     return _unwell(response, await _body(response))
                 if stream is not None and response.content_type == "text/event-stream":

@@ -22,6 +22,8 @@ PATIENCE_MS = 30_000
 
 Statement = tuple[str, tuple[Any, ...]]
 T = TypeVar("T")
+NOBODY: list[Any] = []
+"""Who waits for what is over; never added to. One list, as most commits are over at once."""
 
 
 class Waiter:
@@ -51,8 +53,8 @@ class Commit(Generic[T]):
     def __init__(self, writer: Writer | None, statements: Sequence[Statement], value: T) -> None:
         self._writer, self.statements, self._value = writer, statements, value
         self._error: BaseException | None = None
-        self._waiters: list[Waiter] = []
-        self.ready = writer is None  # without a writer there is nothing to commit
+        self.ready = writer is None  # without a writer there is nothing to commit, and nobody waits
+        self._waiters: list[Waiter] = NOBODY if writer is None else []
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.ready:
