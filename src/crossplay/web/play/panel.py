@@ -38,7 +38,7 @@ from crossplay.study.sessions import Session, Sessions, name_of
 from crossplay.study.spec import Study
 from crossplay.study.stage import Stage
 from crossplay.web.desk import Conflict, Desk
-from crossplay.web.play.record import Game, Keeper, Kept, Play, RoomSpec, Shelved
+from crossplay.web.play.record import Game, Keeper, Kept, Play, RoomSpec, Shelved, warm
 from crossplay.web.play.room import Room
 from crossplay.web.play.rooms import hall
 
@@ -119,6 +119,7 @@ class Panel:
         self.stage = Stage(study, folder)
         try:
             self.stage.check()
+            warm(self.stage)
             self.run = open_run(self.stage, folder)
             try:
                 self.sessions = Sessions(self.stage.door.cassette, self.stage.study.root)

@@ -162,6 +162,7 @@ def people_study(desk: Desk, study: str) -> PeopleView:
 def open_sessions(desk: Desk, study: str) -> PeopleView:
     """Open a study for its participants: its run is made, or gone on with."""
     _free(desk, study)
+    _same(panels(desk), study)
     panels(desk).panel(study, make=True)
     return _view(desk, study)
 
@@ -181,6 +182,7 @@ def invite_participants(desk: Desk, study: str, body: Inviting) -> PeopleView:
     """Make new participants, each with a link; opens the study."""
     _free(desk, study)
     here = panels(desk)
+    _same(here, study)
     panel = here.panel(study, make=True)
     try:
         for _ in range(int(body.count)):
@@ -283,6 +285,12 @@ def _sessions(here: Panels, study: Study, run: str, there: bool) -> Sessions:
     folder, _ = load_run(here.desk.run_folder(run))
     with folder:
         return kept_in(folder, study)
+
+
+def _same(here: Panels, name: str) -> None:
+    """Raise where the study file is not what its run began with."""
+    if changed := _changed(here, name, here.study_of(name)[2]):
+        raise Conflict(changed)
 
 
 def _changed(here: Panels, name: str, folder: Path) -> str:

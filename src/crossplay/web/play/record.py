@@ -41,6 +41,7 @@ __all__ = [
     "reopened",
     "study_of",
     "unfinished",
+    "warm",
 ]
 
 PERSON = "person"
@@ -237,7 +238,7 @@ def game_of(study: Study, folder: Path) -> Game:
             if spec.type == "open":
                 stage.fill(name, Person(name))
         stage.check()
-        _warm(stage)
+        warm(stage)
         run = open_run(stage, folder)
     except BaseException:
         stage.close()
@@ -253,7 +254,7 @@ def game_of(study: Study, folder: Path) -> Game:
     return Game(stage, run, plays)
 
 
-def _warm(stage: Stage) -> None:
+def warm(stage: Stage) -> None:
     """One step and one picture of each environment, so that what is compiled or loaded at first use stalls no tick."""
     for label in stage.probes:
         env = stage.env(label)
