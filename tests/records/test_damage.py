@@ -10,6 +10,7 @@ from run_helpers import make_run, record
 
 from crossplay.kernel import CrossplayError
 from crossplay.records import Damaged, RunFolder, check_seals
+from crossplay.records.check import manifest_damage
 from crossplay.records.manifest import row_seal
 from crossplay.records.parts import Slice
 from crossplay.records.reading import Reading
@@ -242,3 +243,15 @@ def test_a_manifest_that_is_none_is_one_clear_line(run, content):
     with pytest.raises(CrossplayError, match=r"manifest\.sqlite is damaged") as error:
         RunFolder.open(run)
     assert error.value.exit_code == 1 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("table", ["cells", "sources"])
+def test_a_lost_row_of_what_episodes_belong_to_is_found(sound, run, table):
+    assert manifest_damage(run) == []
+    db = sqlite3.connect(run / "manifest.sqlite")
+    with db:
+        db.execute(f"DELETE FROM {table}")
+    db.close()
+    found = manifest_damage(run)
+    assert {e for d in found if "lost" in d.what for e in d.episodes} == set(sound[1])
+    assert all(d.file == "manifest.sqlite" for d in found) and check_seals(run) == found

@@ -11,7 +11,7 @@ import reported
 
 from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
-from crossplay.records.lock import Lock, written_now
+from crossplay.records.lock import Lock, writer_of
 from crossplay.study.listing import COLUMNS, Listing
 from crossplay.study.progress import Watch, stamp_of
 from crossplay.study.tables import LINKS, metric_of, result_of
@@ -67,7 +67,7 @@ def test_only_new_episodes_are_read(copied, monkeypatch):
     grown = watch.look()
     assert (grown.state, grown.episodes, grown.costs, grown.cells) == ("done", whole.episodes, whole.costs, whole.cells)
     assert listing.update().equals(Listing(copied).update())
-    assert asked == [7, 7, 0]
+    assert asked == [6, 6, 0], "the last one that is known is looked at again"
 
 
 def test_what_cannot_be_read_is_damaged_and_says_why(tmp_path, copied):
@@ -90,31 +90,109 @@ def test_another_run_in_the_same_place_is_counted_anew(copied):
 
 def test_a_run_goes_on_while_somebody_writes_it(copied):
     _keep(copied, 3)
-    assert not written_now(copied) and Watch(copied).look().state == "open"
+    assert writer_of(copied) == "" and Watch(copied).look().state == "open"
     lock = Lock(copied / "lock")
-    assert written_now(copied) and Watch(copied).look().state == "going"
+    assert writer_of(copied) == "here" and Watch(copied).look().state == "going"
     with pytest.raises(CrossplayError, match="already open"):  # looking has not dropped the lock
         Lock(copied / "lock")
     lock.release()
-    assert not written_now(copied)
+    assert writer_of(copied) == ""
 
 
 def test_a_writer_in_another_process_is_seen_and_a_dead_one_is_not(copied):
     here = socket.gethostname()
     for said, expected in (
-        (f"process {os.getppid()} on {here}\n", True),
-        (f"process {os.getpid()} on {here}\n", False),  # another process had this number before us
-        (f"process 4194304 on {here}\n", False),
-        (f"process {10**30} on {here}\n", False),
-        ("process 1 on another-machine.example\n", True),  # the run was changed just now
-        ("nonsense", False),
-        ("", False),
+        (f"process {os.getppid()} on {here}\n", "here"),
+        (f"process {os.getpid()} on {here}\n", ""),  # another process had this number before us
+        (f"process 4194304 on {here}\n", ""),
+        (f"process {10**30} on {here}\n", ""),
+        (f"process {'9' * 5000} on {here}\n", ""),
+        ("process 1 on another-machine.example\n", "elsewhere"),
+        ("nonsense", ""),
+        ("", ""),
     ):
         (copied / "lock").write_text(said)
-        assert written_now(copied) is expected, said
+        assert writer_of(copied) == expected, said
+
+
+def test_of_a_writer_on_another_machine_only_changes_are_believed(copied, monkeypatch):
+    """Whatever the clocks of that machine, and of the server of the files, say."""
+    held = _keep(copied, 3)
     (copied / "lock").write_text("process 1 on another-machine.example\n")
-    os.utime(copied / "manifest.sqlite", (1, 1))
-    assert not written_now(copied)
+    now = [1000.0]
+    monkeypatch.setattr("crossplay.study.progress.time.monotonic", lambda: now[0])
+    watch = Watch(copied)
+    assert watch.look().state == "open", "it may have been left long ago"
+    for written in (1.0, 4e9):  # a clock that stands at 1970, one that is a century ahead
+        _give_back(copied, [held.pop(0)])
+        os.utime(copied / "manifest.sqlite", (written, written))
+        assert watch.look().state == "going", written
+        now[0] += 100
+        assert watch.look().state == "going"
+        now[0] += 100
+        assert watch.look().state == "open", "nothing has changed for long"
+
+
+def test_a_run_that_is_played_again_from_the_beginning_is_counted_anew(copied):
+    """Deleted and begun again: the same study, the same ids; only the seconds of its episodes are others."""
+    watch, listing = Watch(copied), Listing(copied)
+    assert (watch.look().episodes, listing.update().height) == (20, 20)
+    with sqlite3.connect(copied / "manifest.sqlite") as db:
+        db.execute("DELETE FROM episodes WHERE seq > 5")
+        db.execute("UPDATE episodes SET wall_s = wall_s + 100")
+    db.close()
+    again = watch.look()
+    assert (again.episodes, again.costs.wall_s) == (5, Watch(copied).look().costs.wall_s)
+    assert listing.update().equals(Listing(copied).update()) and listing.update().height == 5
+
+
+def test_what_others_hold_of_a_run_stands_still_while_it_grows(copied):
+    held = _keep(copied, 7)
+    watch = Watch(copied)
+    before = watch.look()
+    told = {agent: dict(found) for agent, found in before.costs.by_agent.items()}
+    _give_back(copied, held)
+    watch.look()
+    assert before.costs.by_agent == told
+
+
+def test_trouble_that_passes_is_not_taken_for_damage(copied, monkeypatch):
+    from crossplay.records.errors import RunError
+
+    def busy(*_, **__):
+        raise RunError("too many open files")
+
+    watch = Watch(copied)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "open", busy)
+        assert watch.look().state == "damaged"
+    assert watch.look().state == "done", "the files are as they were"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE sources SET identity = '[]'",
+        """UPDATE sources SET identity = '{"agents": {"chef": 3}}'""",
+        """UPDATE sources SET identity = '{"agents": [], "models": 3}'""",
+        "UPDATE cells SET extra = 'null'",
+        "UPDATE cells SET extra = '{}'",
+        """UPDATE cells SET agents = '{"p0": []}'""",
+        "UPDATE episodes SET counts = 'null'",
+        """UPDATE episodes SET counts = '{"p0": {"calls": "x"}}'""",
+        "UPDATE episodes SET wall_s = 'long'",
+        "UPDATE episodes SET cell = 'nowhere' WHERE seq = 5",
+        "UPDATE episodes SET status = x'ff00'",
+        "DELETE FROM cells",
+        "DELETE FROM sources",
+    ],
+)
+def test_no_damage_is_raised_by_a_look(copied, sql):
+    with sqlite3.connect(copied / "manifest.sqlite") as db:
+        db.execute(sql)
+    db.close()
+    found = Watch(copied).look()
+    assert (found.state == "damaged") == bool(found.why)
 
 
 # -- the table of episodes -----------------------------------------------------------------------------------

@@ -13,15 +13,16 @@ import msgspec
 from crossplay.kernel.types import CrossplayError
 from crossplay.records.entry import study_digest
 from crossplay.records.errors import Damaged
-from crossplay.records.manifest import ALL, SCHEMA, Manifest, row_seal
+from crossplay.records.manifest import ALL, SCHEMA, SEALED, Manifest, row_seal
 from crossplay.records.parts import Slice, cassette_digest, cassette_file, checked, file_digest, read_table
 from crossplay.records.reading import Reading
 from crossplay.records.salvage import differing
 from crossplay.records.table import Table, seal
 
-__all__ = ["Damage", "check_seals"]
+__all__ = ["Damage", "check_seals", "manifest_damage"]
 
 _SUM = 1 << 256
+_CELL, _SOURCE = SEALED.index("cell"), SEALED.index("source")
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -57,6 +58,20 @@ def check_seals(run: Reading | str | Path) -> list[Damage]:
     return found
 
 
+def manifest_damage(folder: str | Path) -> list[Damage]:
+    """The damage of the manifest and the study alone: what whoever reads tables of a run depends on."""
+    found: list[Damage] = []
+    try:
+        manifest = Manifest(Path(folder), write=False)
+    except Damaged as error:
+        return [Damage("manifest.sqlite", _text(error, Path(folder)))]
+    try:
+        _Check(Path(folder), manifest, found).tables()
+    finally:
+        manifest.close()
+    return found
+
+
 class _Check:
     """One pass over a run, inside one read transaction."""
 
@@ -65,6 +80,12 @@ class _Check:
         self.db.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
 
     def everything(self) -> None:
+        slices = self.tables()
+        self._buffer()
+        self._parts(slices)
+
+    def tables(self) -> dict[str, list[Slice]]:
+        """Check the manifest but for its buffer; returns where event rows lie, per part."""
         with self._told():
             self.db.execute("BEGIN")
         self._structure()
@@ -74,9 +95,7 @@ class _Check:
             ("cells", "cell, env_id, lineup, agents, extra"),
         ):
             self._sealed_rows(table, columns)
-        slices = self._episodes()
-        self._buffer()
-        self._parts(slices)
+        return self._episodes()
 
     def say(self, what: str, episodes: Iterable[int] = (), file: str = "manifest.sqlite") -> None:
         self.found.append(Damage(file, what, tuple(episodes)))
@@ -126,6 +145,10 @@ class _Check:
         """Check all rows of episodes; returns where their event rows lie, per part."""
         slices: dict[str, list[Slice]] = {}
         count = total = 0
+        cells = {name for (name,) in self.rows("SELECT cell FROM cells")}
+        sources = {source for (source,) in self.rows("SELECT source FROM sources")}
+        if not sources:
+            self.say("who played it (table sources) is lost")
         for seq, part, first, sealed, *values in self.rows(f"SELECT seq, part, first, row_seal, {ALL} FROM episodes"):
             count += 1
             own = _seal(values)
@@ -135,9 +158,11 @@ class _Check:
                 self.say(
                     f"the entry of an episode does not match its seal (row {seq})", () if name is None else (name,)
                 )
+            if values[_CELL] not in cells or values[_SOURCE] not in sources:
+                self.say(f"what an episode belongs to is lost (row {seq})", () if name is None else (name,))
             if part is None or name is None:
                 continue
-            if not isinstance(first, int) or not isinstance(values[-2], int):
+            if not isinstance(part, str) or not isinstance(first, int) or not isinstance(values[-2], int):
                 self.say(f"where its rows lie cannot be read (row {seq})", (name,))
                 continue
             slices.setdefault(part, []).append(Slice(name, first, values[-2], str(values[-1])))

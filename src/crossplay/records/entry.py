@@ -148,6 +148,8 @@ class EpisodeRecord(msgspec.Struct):
     def stored(cls, v: Sequence[Any]) -> EpisodeRecord:
         """The inverse of `values`. Raises ValueError where a value cannot be read."""
         try:
+            if not all(isinstance(v[i], int) for i in (4, 6, 7, 12, 18)) or not isinstance(v[5], (int, str)):
+                raise TypeError("a number is none")
             return cls(
                 id=int(v[0], 16),
                 cell=v[1],
@@ -159,17 +161,17 @@ class EpisodeRecord(msgspec.Struct):
                 attempt=v[7],
                 status=v[8],
                 detail=v[9],
-                score=numbers(msgspec.json.decode(v[10])),
-                totals=[math.nan if x is None else float(x) for x in msgspec.json.decode(v[11])],
+                score=numbers(_scores.decode(v[10])),
+                totals=[math.nan if x is None else x for x in _totals.decode(v[11])],
                 ticks=v[12],
                 world=bytes.fromhex(v[13]),
                 mind=bytes.fromhex(v[14]),
-                counts=msgspec.json.decode(v[15]),
-                wall_s=v[16],
-                extra=msgspec.json.decode(v[17]),
+                counts=_counts.decode(v[15]),
+                wall_s=float(v[16]),
+                extra=_extra.decode(v[17]),
                 source=v[18],
             )
-        except (TypeError, msgspec.DecodeError, AttributeError) as error:
+        except (TypeError, msgspec.DecodeError, AttributeError, RecursionError) as error:
             raise ValueError(f"a manifest row cannot be read: {error}") from None
 
 
@@ -190,3 +192,7 @@ def _plain(value: Any) -> Any:
 
 
 _json = msgspec.json.Encoder(order="sorted", enc_hook=_plain)
+_scores = msgspec.json.Decoder(dict[str, float | None])
+_totals = msgspec.json.Decoder(list[float | None])
+_counts = msgspec.json.Decoder(dict[str, dict[str, int]])
+_extra = msgspec.json.Decoder(dict[str, Any])

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from pathlib import Path
+from typing import Literal
 
 from crossplay.records.errors import RunError, explained
 
-__all__ = ["Lock", "written_now"]
+__all__ = ["Lock", "writer_of"]
 
 _held: set[str] = set()  # record locks do not exclude the process that holds them
 _opening = threading.Lock()  # closing any descriptor of the file drops the lock that this process holds on it
-RECENT = 120.0
-"""Seconds since its last change after which a run of another machine counts as left."""
 
 
 class Lock:
@@ -59,25 +57,24 @@ class Lock:
         os.close(self._fd)
 
 
-def written_now(folder: Path) -> bool:
-    """Whether somebody writes the run in this folder, as far as its lock file tells: its process is there.
-
-    Takes no lock. Of a process on another machine only the time of the last change is known.
+def writer_of(folder: Path) -> Literal["", "here", "elsewhere"]:
+    """Who writes the run in this folder, as far as its lock file tells: a process of this machine that is there, one of
+    another machine of which nothing else is known, or nobody. Takes no lock.
     """
     path = folder / "lock"
     with _opening:
         if _taken(str(path.resolve())):
-            return True
+            return "here"
         try:
             said = path.read_text("utf-8", "replace").split()
         except OSError:
-            return False
+            return ""
     match said:
-        case ["process", pid, "on", host] if pid.isdecimal():
-            if host == socket.gethostname():
-                return int(pid) != os.getpid() and _alive(int(pid))
-            return _changed(folder) > time.time() - RECENT
-    return False
+        case ["process", pid, "on", host] if pid.isdecimal() and len(pid) < 20:
+            if host != socket.gethostname():
+                return "elsewhere"
+            return "here" if int(pid) != os.getpid() and _alive(int(pid)) else ""
+    return ""
 
 
 def _alive(pid: int) -> bool:
@@ -88,17 +85,6 @@ def _alive(pid: int) -> bool:
     except (OSError, OverflowError):
         return False
     return True
-
-
-def _changed(folder: Path) -> float:
-    """When the manifest or its log changed last, as seconds since 1970."""
-    times = [0.0]
-    for name in ("manifest.sqlite", "manifest.sqlite-wal"):
-        try:
-            times.append((folder / name).stat().st_mtime)
-        except OSError:
-            continue
-    return max(times)
 
 
 def _taken(name: str) -> bool:

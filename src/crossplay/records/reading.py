@@ -68,7 +68,7 @@ class Reading:
     def sources(self) -> list[dict[str, Any]]:
         """Who played: identity of code, machine and models, one per change; `EpisodeRecord.source` counts them."""
         found = self._query("SELECT study, identity FROM sources ORDER BY source")
-        return [{"study": study, **self._json(identity)} for study, identity in found]
+        return [{"study": study, **self._json(identity, dict[str, Any])} for study, identity in found]
 
     def identity(self, source: int = -1) -> dict[str, Any]:
         """One of `sources`, by default the last."""
@@ -78,7 +78,7 @@ class Reading:
     def cells(self) -> list[Cell]:
         """All cells, by name."""
         found = self._query("SELECT cell, env_id, lineup, agents, extra FROM cells ORDER BY cell")
-        return [Cell(c, e, n, self._json(a), self._json(x)) for c, e, n, a, x in found]
+        return [Cell(c, e, n, self._json(a, dict[str, str]), self._json(x, dict[str, Any])) for c, e, n, a, x in found]
 
     def done(self) -> set[Place]:
         """(cell, block, replicate) of every finished episode. Void ones are to be played again."""
@@ -216,11 +216,11 @@ class Reading:
         with self._lock:
             return self._manifest.query(sql, values)
 
-    def _json(self, text: str) -> Any:
+    def _json(self, text: str, kind: Any) -> Any:
         try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, TypeError):
-            raise Damaged(f"{self.path}/manifest.sqlite is damaged: {str(text)[:60]!r} is not JSON") from None
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.DecodeError, TypeError, RecursionError) as error:
+            raise Damaged(f"{self.path}/manifest.sqlite is damaged: {str(text)[:60]!r}: {error}") from None
 
     def _record(self, row: Any) -> EpisodeRecord:
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from crossplay.kernel import CrossplayError, nearest
-from crossplay.study.progress import stamp_of
+from crossplay.study.progress import Growing, stamp_of
 from crossplay.study.tables import LINKS, metric_of, metrics_of
 from crossplay.study.verify import load_run
 
@@ -70,7 +70,7 @@ class Listing:
         self.frame: pl.DataFrame | None = None
         self.metric = ""
         self._digest = ""
-        self._last = 0
+        self._episodes = Growing(STORED)
         self._stamp: object = None
 
     def update(self) -> pl.DataFrame:
@@ -83,12 +83,18 @@ class Listing:
         run, study = load_run(self.folder)
         with run:
             if run.study_digest != self._digest:
-                self.frame, self._digest, self._last = None, run.study_digest, 0
-            found = run.stored(STORED, self._last)
-            if found or self.frame is None:
-                new = _frame(found, {c.name: c for c in run.cells()}, metric_of(run, study))
-                self.frame = new if self.frame is None else pl.concat([self.frame, new], how="diagonal")
-                self._last = found[-1][0] if found else self._last
+                self._digest = run.study_digest
+                self._episodes.forget()
+            try:
+                anew, found = self._episodes.read(run)
+                cells = {c.name: c for c in run.cells()}
+                if found or anew or self.frame is None:
+                    new = _frame((row[: len(STORED) + 1] for row in found), cells, metric_of(run, study))
+                    keep = None if anew else self.frame
+                    self.frame = new if keep is None else pl.concat([keep, new], how="diagonal")
+            except Exception:
+                self._episodes.forget()
+                raise
             self.metric = study.metric or next(iter(metrics_of(run)))
         self._stamp = stamp
         return self.frame

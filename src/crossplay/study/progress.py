@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
 from crossplay.records.entry import Cell
-from crossplay.records.errors import Damaged
-from crossplay.records.lock import written_now
+from crossplay.records.errors import Damaged, RunError
+from crossplay.records.lock import writer_of
 from crossplay.study.spec import Study
 from crossplay.study.tables import Costs, costs_of
 from crossplay.study.verify import load_run
 
-__all__ = ["Progress", "State", "Watch", "stamp_of"]
+__all__ = ["Growing", "Progress", "State", "Watch", "changed_of", "stamp_of", "whole_stamp"]
 
 State = Literal["done", "open", "going", "damaged"]
 """All planned episodes are in; some are not, and nobody plays; somebody plays; it cannot be read."""
 FILES = ("manifest.sqlite", "manifest.sqlite-wal")
+CALLS = ("cassette", "cassette/cassette.sqlite", "cassette/cassette.sqlite-wal")
+PATIENCE_S = 120.0
+"""Without a change, after which a run that another machine writes counts as left."""
 
 _counts = msgspec.json.Decoder(dict[str, dict[str, int]])
 Stamp = tuple[tuple[int, int], ...]
+TELLING = ("episode", "world", "mind", "counts", "wall_s")
+"""Columns by which two rows are told apart."""
 
 
-def stamp_of(folder: Path) -> Stamp:
-    """Size and time of the files of the manifest: differs whenever the run has changed."""
+def stamp_of(folder: Path, names: tuple[str, ...] = FILES) -> Stamp:
+    """Size and time of the files of the manifest: differs whenever an episode has ended."""
     found = []
-    for name in FILES:
+    for name in names:
         try:
             stat = (folder / name).stat()
             found.append((stat.st_size, stat.st_mtime_ns))
         except OSError:
             found.append((0, 0))
     return tuple(found)
+
+
+def changed_of(stamp: Stamp) -> float:
+    """When the last episode of a run came, in seconds since 1970."""
+    return max(t for _, t in stamp) / 1e9
+
+
+def whole_stamp(folder: Path) -> Stamp:
+    """The same with the cassette: differs also where somebody was asked or answered between two episodes."""
+    return stamp_of(folder, (*FILES, *CALLS))
+
+
+class Growing:
+    """Reads the episodes of one run as they come: each once, all anew where another run has taken its place."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self.columns = (*columns, *(c for c in TELLING if c not in columns))
+        self._tail: tuple[Any, ...] = ()  # the last row that was read, as it was stored
+
+    def read(self, run: RunFolder) -> tuple[bool, list[tuple[Any, ...]]]:
+        """(whether these are all episodes, rows): number of the commit, the columns, and `TELLING`.
+
+        Not all: those that came since the last time. A run that was deleted and played again has the same study and
+        the same ids; its rows differ in the seconds that they took.
+        """
+        if self._tail:
+            first, *rest = run.stored(self.columns, self._tail[0] - 1) or [()]
+            if first == self._tail:
+                self._tail = rest[-1] if rest else first
+                return False, rest
+        found = run.stored(self.columns)
+        self._tail = found[-1] if found else ()
+        return True, found
+
+    def forget(self) -> None:
+        """What was read could not be taken in: read all of it the next time."""
+        self._tail = ()
 
 
 class Progress(msgspec.Struct):
@@ -67,7 +109,10 @@ class Watch:
         self.sources: list[dict[str, Any]] = []
         self._stamp: Stamp | None = None
         self._digest = ""
-        self._last = 0
+        self._planned = 0
+        self._seen: Stamp | None = None
+        self._moved: float | None = None  # when it was last seen to change, on this machine's own clock
+        self._episodes = Growing(("cell", "status", "counts", "wall_s"))
         self._statuses: dict[str, dict[str, int]] = {}
         self._by_agent: dict[str, dict[str, int]] = {}
         self._wall_s = 0.0
@@ -77,41 +122,59 @@ class Watch:
     def look(self) -> Progress:
         """How far it is now. Never raises for what is in the folder: that is the state "damaged"."""
         stamp = stamp_of(self.folder)
+        if stamp != self._seen:
+            self._moved, self._seen = None if self._seen is None else time.monotonic(), stamp
         if stamp != self._stamp:
-            try:
-                self._read()
-                self._why = ""
-            except (CrossplayError, msgspec.MsgspecError, ValueError, TypeError, KeyError, OSError) as error:
-                self._why = str(error)
-            self._stamp = stamp
+            self._why, again = self._tried()
+            self._stamp = None if again else stamp
         void = sum(s.get("void", 0) for s in self._statuses.values())
         episodes = sum(k for s in self._statuses.values() for k in s.values()) - void
-        planned = self.study.planned if self.study is not None else 0
         state: State
         if self._why:
             state = "damaged"
-        elif episodes >= planned:
+        elif episodes >= self._planned:
             state = "done"
         else:
-            state = "going" if written_now(self.folder) else "open"
-        changed = max(t for _, t in stamp) / 1e9
+            state = "going" if self._written() else "open"
         cells = {name: dict(found) for name, found in self._statuses.items()}
-        return Progress(state, episodes, planned, void, changed, self._costs, cells, self._why)
+        return Progress(state, episodes, self._planned, void, changed_of(stamp), self._costs, cells, self._why)
+
+    def _written(self) -> bool:
+        """Whether somebody plays it. Of another machine only what is seen here counts: that it changes."""
+        match writer_of(self.folder):
+            case "here":
+                return True
+            case "elsewhere":
+                return self._moved is not None and time.monotonic() - self._moved < PATIENCE_S
+        return False
+
+    def _tried(self) -> tuple[str, bool]:
+        """("" or why it cannot be read, whether that may be over without a change: a busy file, too many open ones)."""
+        try:
+            self._read()
+            return "", False
+        except Exception as error:  # whatever stands in a folder that others made
+            self._episodes.forget()
+            passing = isinstance(error, (OSError, RunError))
+            return str(error) or type(error).__name__, passing
 
     def _read(self) -> None:
         run = RunFolder.open(self.folder)
         if self.study is None or run.study_digest != self._digest:  # the first look, or another run in this place
             run.close()
             run, self.study = load_run(self.folder)
-            self._digest, self._last, self._wall_s = run.study_digest, 0, 0.0
-            self._statuses, self._by_agent = {}, {}
+            self._planned, self._digest = self.study.planned, run.study_digest
+            self._episodes.forget()
         with run:
             self.cells = {c.name: c for c in run.cells()}
             self.sources = run.sources()
-            for seq, cell, status, counts, wall_s in run.stored(("cell", "status", "counts", "wall_s"), self._last):
-                self._add(cell, status, counts, wall_s)
-                self._last = seq
-        self._costs = costs_of(self._by_agent, self._wall_s, self.study, self._identity())
+            anew, rows = self._episodes.read(run)
+        if anew:
+            self._statuses, self._by_agent, self._wall_s = {}, {}, 0.0
+        for _, cell, status, counts, wall_s, *_ in rows:
+            self._add(cell, status, counts, wall_s)
+        spent = {agent: dict(found) for agent, found in self._by_agent.items()}  # others may be reading the last ones
+        self._costs = costs_of(spent, self._wall_s, self.study, self._identity())
 
     def _add(self, name: str, status: str, counts: str, wall_s: float) -> None:
         cell = self.cells.get(name)

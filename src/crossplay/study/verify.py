@@ -34,6 +34,7 @@ from crossplay.kernel import (
     recorded,
 )
 from crossplay.records import EpisodeRecord, RunFolder, check_seals
+from crossplay.records.errors import Damaged
 from crossplay.records.identity import machine
 from crossplay.study.chunks import Chunk, play_chunk, waits
 from crossplay.study.spec import Cell, Study, parse_study
@@ -78,6 +79,11 @@ def load_run(folder: Path) -> tuple[RunFolder, Study]:
     except (tomllib.TOMLDecodeError, CrossplayError) as error:
         run.close()
         raise CrossplayError(f"{folder}/study.toml: {error}") from None
+    try:
+        _whole(run)
+    except CrossplayError:
+        run.close()
+        raise
     for other in others:  # a merged run: the lineups of all its studies stand in one table
         pairs: tuple[tuple[Any, Any], ...] = (
             (first.environments, other.environments),
@@ -99,6 +105,24 @@ def load_run(folder: Path) -> tuple[RunFolder, Study]:
         first.people = first.people or other.people
         first.blocks += [b for b in other.blocks if b not in first.blocks]
     return run, first
+
+
+def _whole(run: RunFolder) -> None:
+    """Raise where the manifest does not hold what a study writes into it: readers rely on that."""
+    for source in run.sources():
+        for part in ("agents", "models"):
+            if not _tables(source.get(part, {})):
+                raise Damaged(f"{run.path}/manifest.sqlite is damaged: the {part} of a source are no tables")
+    for c in run.cells():
+        seats = c.extra.get("seats", [])
+        words = all(isinstance(c.extra.get(k), str) for k in ("env", "group"))
+        about = all(isinstance(c.extra.get(k, {}), dict) for k in ("metrics", "seat_metrics"))
+        if not words or not about or not isinstance(seats, list) or not set(map(str, seats)) <= set(c.agents):
+            raise Damaged(f'{run.path}/manifest.sqlite is damaged: the cell "{c.name[:80]}" is not one of a study')
+
+
+def _tables(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(table, dict) for table in value.values())
 
 
 def _parse(text: str) -> Study:
