@@ -1,6 +1,7 @@
 """The list of runs, a run's head, its episodes, and the stream of what changes."""
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -70,6 +71,36 @@ def test_the_list_is_searched_sorted_and_cut(desk):
     assert names(sort="money", down=True)[-1] == names(sort="money", down=False)[-1] == "broken"  # not known comes last
     cut = list_runs(desk, RunsQuery(sort="run", down=False, offset=1, limit=1))
     assert [r.run for r in cut.rows] == ["kitchen"] and cut.total == 3
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("sort", ["run", "changed", "study", "state", "episodes", "money", "cpu_s"])
+def test_pages_of_the_list_put_together_are_the_list_also_where_keys_are_equal(tmp_path, sort, down):
+    for name in ("b", "a", "A", "c", "c~d"):
+        shutil.copytree(reported.dilemma(), tmp_path.joinpath(*name.split("~")))
+    for i, file in enumerate(sorted(tmp_path.rglob("manifest.sqlite"))):
+        os.utime(file, (i // 2, i // 2))
+    desk = Desk(tmp_path)
+    whole = list_runs(desk, RunsQuery(sort=sort, down=down))
+    every = list_runs(desk, RunsQuery(sort=sort, down=down, search="dilemma"))  # the way that reads all of them
+    cut = [r for i in range(0, 6, 2) for r in list_runs(desk, RunsQuery(sort=sort, down=down, offset=i, limit=2)).rows]
+    assert [r.run for r in cut] == [r.run for r in whole.rows] == [r.run for r in every.rows]
+    assert whole.total == every.total == len(cut) == 5
+    desk.close()
+
+
+def test_the_first_page_reads_only_the_runs_that_it_shows(tmp_path, monkeypatch):
+    for i in range(6):
+        shutil.copytree(reported.dilemma(), tmp_path / f"run{i}")
+        os.utime(tmp_path / f"run{i}" / "manifest.sqlite", (i, i))
+    desk = Desk(tmp_path)
+    found = list_runs(desk, RunsQuery(limit=2))
+    assert [r.run for r in found.rows] == ["run5", "run4"] and found.total == 6
+    assert {f.name for f in shelf_of(desk)._watches} == {"run5", "run4"}
+    shutil.rmtree(tmp_path / "run5")
+    assert list_runs(desk, RunsQuery(search="dilemma")).total == 5
+    assert len(shelf_of(desk)._watches) == 5, "what is gone is forgotten"
+    desk.close()
 
 
 def test_a_head_holds_the_study_and_the_progress_of_each_cell(desk):

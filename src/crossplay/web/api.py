@@ -8,8 +8,10 @@ functions run in a thread, `async def` on the event loop. Errors of ours become 
 from __future__ import annotations
 
 import inspect
+import logging
 import typing
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,6 +26,7 @@ from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 __all__ = ["PREFIX", "Download", "Route", "Stream", "bind", "failed"]
 
 PREFIX = "/api/v1"
+_log = logging.getLogger("crossplay.web")
 STATUS = ((NotFound, 404), (Forbidden, 403), (Conflict, 409), (TooMany, 429), (CrossplayError, 400))
 
 
@@ -97,14 +100,30 @@ def _endpoint(desk: Desk, route: Route) -> Callable[[Request], Any]:
                 given["query"] = _query(request, shape.query)
             if shape.body is not None:
                 given["body"] = msgspec.json.decode(await request.body() or b"{}", type=shape.body)
-            answer = await route.call(desk, **given) if waits else await run_in_threadpool(route.call, desk, **given)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return JSONResponse({"error": f"{route.method} {request.url.path}: {error}"}, 422)
+        try:
+            return answered(
+                await route.call(desk, **given) if waits else await run_in_threadpool(route.call, desk, **given)
+            )
         except CrossplayError as error:
             return failed(error)
-        return answered(answer)
+        except FileNotFoundError as error:  # whoever owns the folder may take things away at any time
+            return JSONResponse({"error": f"{Path(str(error.filename)).name} is not there any more"}, 404)
+        except Exception as error:
+            if why := await run_in_threadpool(_damaged, desk, given):
+                return JSONResponse({"error": why}, 400)
+            _log.exception("%s %s", route.method, request.url.path)
+            said = f"something went wrong here: {type(error).__name__}; what the server printed says more"
+            return JSONResponse({"error": said}, 500)
 
     return endpoint
+
+
+def _damaged(desk: Desk, given: dict[str, Any]) -> str:
+    """Whether one of the runs that were asked about is not as it was written: then nothing else need be wrong."""
+    runs = [given["run"]] if "run" in given else getattr(given.get("query"), "runs", ())
+    return next(filter(None, map(desk.damage, runs)), "")
 
 
 def _query(request: Request, kind: Any) -> Any:

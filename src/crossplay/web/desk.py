@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from crossplay.kernel import CrossplayError, nearest
 
 __all__ = ["Conflict", "Desk", "Forbidden", "NotFound", "TooMany"]
 
 T = TypeVar("T")
-KEPT = 64  # results that are remembered
+KEPT = 64
+"""Things of one kind that are remembered, where whoever keeps them says nothing else."""
+FILES = ("manifest.sqlite", "manifest.sqlite-wal", "study.toml", "lock", "trace", "cassette")
+"""Of a run, by which it could lead elsewhere."""
+DEEP = 3
+"""Levels of folders that are looked through for runs."""
 
 
 class NotFound(CrossplayError):
@@ -32,6 +39,22 @@ class TooMany(CrossplayError):
     """Too often, or too many at once (HTTP 429)."""
 
 
+class _Kept(NamedTuple):
+    """Something that is remembered."""
+
+    stamp: Any
+    value: Any
+    weight: int
+
+
+class _Turn:
+    """Who is making something, and how many wait for it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.users = 0
+
+
 class Desk:
     """Shared by all requests; thread-safe.
 
@@ -43,7 +66,8 @@ class Desk:
         self.root = root.resolve()
         self.closing: list[Callable[[], Any]] = []
         self.parts: dict[str, Any] = {}  # state of service modules, by module: see `part`
-        self._kept: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._kept: dict[Any, OrderedDict[Any, _Kept]] = {}  # by kind, so that many small things push no large one out
+        self._turns: dict[Any, _Turn] = {}
         self._lock = threading.RLock()
 
     def run_folder(self, name: str) -> Path:
@@ -55,23 +79,64 @@ class Desk:
             if name == self.root.name and (self.root / "manifest.sqlite").is_file():
                 return self.root
             path = self.root.joinpath(*name.split("~")).resolve()
-            if self.root in path.parents and (path / "manifest.sqlite").is_file():
+            if self.root in path.parents and self._is_run(path):
                 return path
-        except (OSError, ValueError):  # names that no file can have
+        except (OSError, ValueError, RuntimeError):  # names that no file can have, a circle of links
             pass
         raise NotFound(f'there is no run "{name[:80]}".{nearest(name[:80], self.run_names())}')
 
     def run_names(self) -> list[str]:
-        """Names of all runs, sorted. Folders are looked into three deep."""
+        """Names of all runs, sorted."""
+        return [name for name, _ in self.runs()]
+
+    def runs(self, most: int | None = None) -> list[tuple[str, Path]]:
+        """(name, folder) of all runs, sorted by name; of the last `most`. What goes away meanwhile is left out.
+
+        Folders are looked into three deep; what links lead to outside is no run here.
+        """
         if (self.root / "manifest.sqlite").is_file():
-            return [self.root.name]  # "." would vanish from addresses
-        found = []
-        for pattern in ("*/manifest.sqlite", "*/*/manifest.sqlite", "*/*/*/manifest.sqlite"):
-            inside = [
-                p.parent for p in self.root.glob(pattern) if self.root in p.resolve().parents
-            ]  # not what links lead to
-            found += ["~".join(p.relative_to(self.root).parts) for p in inside]
-        return sorted(name for name in found if _sayable(name))
+            return [(self.root.name, self.root)]  # "." would vanish from addresses
+        found = sorted((name, path) for name, path in self._runs(self.root, (), True) if _sayable(name))
+        return found if most is None else found[-most:]
+
+    def _runs(self, folder: Path, above: tuple[str, ...], plain: bool) -> Iterator[tuple[str, Path]]:
+        """Runs below a folder. plain: no link on the way. What may not be read is left out."""
+        try:
+            with os.scandir(folder) as found:
+                inside = [e for e in found if _is_folder(e)]
+        except OSError:
+            return
+        for entry in inside:
+            path, names = Path(entry.path), (*above, entry.name)
+            straight = plain and not entry.is_symlink()
+            if (straight or self._within(path)) and self._is_run(path):
+                yield "~".join(names), path if straight else path.resolve()
+            if len(names) < DEEP:
+                yield from self._runs(path, names, straight)
+
+    def _is_run(self, folder: Path) -> bool:
+        """Whether a folder is a run all of whose files lie below the root: they may be links, too."""
+        if not (folder / "manifest.sqlite").is_file():
+            return False
+        return all(self._within(path) for path in map(folder.joinpath, FILES) if path.is_symlink())
+
+    def _within(self, path: Path) -> bool:
+        """Whether a path lies below the root, wherever links lead."""
+        try:
+            return self.root in path.resolve().parents
+        except (OSError, RuntimeError):  # a circle of links
+            return False
+
+    def damage(self, name: str) -> str:
+        """What of a run is not as it was written, in a line; "" where nothing is, or nothing can be said."""
+        from crossplay.records.check import manifest_damage
+
+        try:
+            found = manifest_damage(self.run_folder(name))
+        except CrossplayError:
+            return ""
+        more = f", and {len(found) - 1} more; crossplay verify names them" if len(found) > 1 else ""
+        return f"{name} is damaged: {found[0]}{more}" if found else ""
 
     def part(self, name: str, make: Callable[[Desk], T]) -> T:
         """The state of a service module, made when it is first needed."""
@@ -81,25 +146,71 @@ class Desk:
             found: T = self.parts[name]
             return found
 
-    def kept(self, key: Any, stamp: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, remembered under `key` as long as `stamp` (sizes and times of files) stays the same."""
+    def kept(
+        self, key: Any, stamp: Any, make: Callable[[], T], room: int = KEPT, weigh: Callable[[T], int] = lambda _: 1
+    ) -> T:
+        """What `make` gives, remembered under `key` as long as `stamp` stays the same; whoever comes meanwhile waits for it.
+
+        key: (kind, ...) or a kind alone. stamp: sizes and times of files, or a function that tells them. room: how
+        much is remembered of that kind, by weight; what was not asked for longest goes first, the newest stays.
+        """
+        kind = key[0] if isinstance(key, tuple) else key
+        now = stamp if callable(stamp) else lambda: stamp
         with self._lock:
-            if key in self._kept and self._kept[key][0] == stamp:
-                self._kept.move_to_end(key)
-                found: T = self._kept[key][1]
-                return found
-        made = make()
+            found = self._known(kind, key, now())
+        if found is not None:
+            value: T = found.value
+            return value
+        with self._turn(key):
+            at = now()  # of what is there when one's turn has come, but before it is read
+            with self._lock:
+                found = self._known(kind, key, at)
+            if found is not None:
+                return found.value  # type: ignore[no-any-return]
+            made = make()
+            with self._lock:
+                shelf = self._kept.setdefault(kind, OrderedDict())
+                shelf.pop(key, None)
+                shelf[key] = _Kept(at, made, max(1, weigh(made)))
+                while len(shelf) > 1 and sum(k.weight for k in shelf.values()) > room:
+                    shelf.popitem(last=False)
+            return made
+
+    def _known(self, kind: Any, key: Any, stamp: Any) -> _Kept | None:
+        shelf = self._kept.get(kind, OrderedDict())
+        found = shelf.get(key)
+        if found is None or found.stamp != stamp:
+            return None
+        shelf.move_to_end(key)
+        return found
+
+    @contextmanager
+    def _turn(self, key: Any) -> Iterator[None]:
+        """One at a time who makes the thing of a key."""
         with self._lock:
-            self._kept[key] = (stamp, made)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return made
+            turn = self._turns.setdefault(key, _Turn())
+            turn.users += 1
+        try:
+            with turn.lock:
+                yield
+        finally:
+            with self._lock:
+                turn.users -= 1
+                if not turn.users:
+                    del self._turns[key]
 
     def close(self) -> None:
         """End what service modules opened."""
         for close in reversed(self.closing):
             close()
         self.closing.clear()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _sayable(name: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Annotated, Any
 
 import msgspec
@@ -28,6 +29,7 @@ from crossplay.web.story import Story, replays, story_of
 
 __all__ = ["SCREENS", "Ask", "Show", "picture_of", "replay_socket", "words"]
 
+_log = logging.getLogger("crossplay.web")
 IDLE_S = 300.0
 """A page that says nothing for so long is gone; it connects again when it wants something."""
 FASTEST = 60.0
@@ -147,8 +149,10 @@ async def replay_socket(desk: Desk, socket: Any) -> None:
         story = await run_in_threadpool(story_of, desk, parts["run"], parts["episode"])
         own = replays(desk).own(story)
         replay = await run_in_threadpool(own.__enter__)
-    except CrossplayError as error:
-        await _say(socket, {"why": str(error)})
+    except Exception as error:  # of a run that is damaged, or an environment of others
+        if not isinstance(error, CrossplayError):
+            _log.exception("replay of %s", parts["run"])
+        await _say(socket, {"why": str(error) or type(error).__name__})
         await socket.close(1000, "no pictures")
         return
     try:

@@ -26,6 +26,8 @@ OPEN = 32
 """Replays that are open at a time, those of WebSockets included."""
 POOL = 8
 """Replays that wait for the next request."""
+ROWS = 400_000
+"""Event rows of episodes that are remembered, about a kilobyte each."""
 IDLE_S = 90.0
 """Seconds after which a replay that nobody asks is closed."""
 OUTSIDE = {
@@ -84,7 +86,7 @@ def story_of(desk: Desk, run: str, episode: str) -> Story:
             rows = found.events(record.id)
             return Story(run, folder, study, record, cell, seats, rows, by_tick(rows), stamp)
 
-        return desk.kept(("story", folder, record.id), stamp, read)
+        return desk.kept(("story", folder, record.id), stamp, read, ROWS, lambda story: len(story.rows))
 
 
 def _record(run: RunFolder, study: Study, episode: str) -> EpisodeRecord:

@@ -12,6 +12,7 @@ from crossplay.kernel import CrossplayError, nearest
 from crossplay.models.types import Picture
 from crossplay.study.export import plain
 from crossplay.study.named import kind_words
+from crossplay.study.progress import stamp_of
 from crossplay.study.replay import Replay
 from crossplay.study.ticks import Tick, marks, tick_of
 from crossplay.web.api import Download, Route
@@ -191,7 +192,8 @@ def _seats(desk: Desk, story: Story) -> list[Seat]:
         with RunFolder.open(story.folder) as run:
             return run.sources()
 
-    sources = desk.kept(("sources", story.folder, story.record.id), story.stamp, read)
+    # Runs only gain sources: those of an episode are there with it.
+    sources = desk.kept(("sources", story.folder), lambda: stamp_of(story.folder), read)
     manifests = sources[story.record.source].get("agents", {})
     totals = dict(zip(story.seats, story.record.totals, strict=False))
     views: dict[str, Counter[str]] = {s: Counter() for s in story.seats}

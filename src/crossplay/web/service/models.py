@@ -169,9 +169,8 @@ def _bench(desk: Desk, name: str) -> BenchTold | None:
 
 def _endpoints(desk: Desk, probes: dict[str, Probe]) -> list[Endpoint]:
     found: dict[str, Endpoint] = {}
-    for run in desk.run_names()[-RUNS:]:
-        folder = desk.run_folder(run)
-        tables = desk.kept(("models", folder), stamp_of(folder), lambda folder=folder: _tables(folder))  # type: ignore[misc]
+    for run, folder in desk.runs(RUNS):
+        tables = desk.kept(("models", folder), stamp_of(folder), lambda folder=folder: _tables(folder), RUNS)  # type: ignore[misc]
         for name, table in tables:
             url, model = _plain_url(str(table.get("url", ""))), str(table.get("model", ""))
             key_env = str(table.get("key_env", "") or "")

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from crossplay.kernel import CrossplayError
+from crossplay.records.lock import writer_of
 from crossplay.study.listing import Listing
 from crossplay.study.named import agent_words
 from crossplay.study.notes import controls
-from crossplay.study.progress import Progress, State, Watch
+from crossplay.study.progress import Progress, State, Watch, changed_of, stamp_of
 from crossplay.study.tables import Costs
 from crossplay.web.api import Route
 from crossplay.web.desk import Desk, NotFound
@@ -139,7 +140,11 @@ class Shelf:
 
     def look(self, name: str) -> tuple[Watch, Progress]:
         """How far a run is now. Raises `NotFound`."""
-        watch, lock = self._of(self._watches, self.desk.run_folder(name), Watch)
+        return self.at(self.desk.run_folder(name))
+
+    def at(self, folder: Path) -> tuple[Watch, Progress]:
+        """How far the run in a folder is now."""
+        watch, lock = self._of(self._watches, folder, Watch)
         with lock:
             return watch, watch.look()
 
@@ -156,14 +161,14 @@ class Shelf:
             return read(listing)
 
     def rows(self) -> list[RunRow]:
-        """All runs."""
-        found = []
-        for name in self.desk.run_names():
-            try:
-                found.append(row_of(name, *self.look(name)))
-            except NotFound:  # gone meanwhile
-                continue
-        return found
+        """All runs. What was known of runs that are gone is forgotten."""
+        runs = self.desk.runs()
+        there = {folder for _, folder in runs}
+        with self._lock:
+            for kept in (self._watches, self._listings):
+                for folder in [f for f in kept if f not in there and not f.exists()]:
+                    del kept[folder]
+        return [row_of(name, *self.at(folder)) for name, folder in runs]
 
     def _of(self, kept: dict[Path, Any], folder: Path, make: Callable[[Path], Any]) -> Any:
         with self._lock:
@@ -208,10 +213,24 @@ def row_of(name: str, watch: Watch, progress: Progress) -> RunRow:
 def list_runs(desk: Desk, query: RunsQuery) -> RunList:
     """All runs in the folder, searched, sorted and cut into pages."""
     words = query.search.lower().split()
+    if not words and not query.state and query.sort in ("run", "changed"):
+        return _cut(desk, query)
     rows = [r for r in shelf_of(desk).rows() if _fits(r, query.state, words)]
     rows.sort(key=lambda r: r.run)
     rows.sort(key=lambda r: _key(getattr(r, query.sort), query.down), reverse=query.down)
     return RunList(rows[query.offset : query.offset + query.limit], len(rows), str(desk.root))
+
+
+def _cut(desk: Desk, query: RunsQuery) -> RunList:
+    """The same where the order is known without reading a run: only those that are shown are read."""
+    runs = desk.runs()
+    if query.sort == "changed":
+        runs.sort(key=lambda r: changed_of(stamp_of(r[1])), reverse=query.down)
+    else:
+        runs.sort(key=lambda r: r[0].lower(), reverse=query.down)
+    shelf = shelf_of(desk)
+    shown = [row_of(name, *shelf.at(folder)) for name, folder in runs[query.offset : query.offset + query.limit]]
+    return RunList(shown, len(runs), str(desk.root))
 
 
 def _fits(row: RunRow, state: str, words: list[str]) -> bool:
@@ -255,7 +274,10 @@ def show_run(desk: Desk, run: str) -> RunHead:
         )
     order = {name: i for i, name in enumerate(study.lineups)}
     cells.sort(key=lambda c: (c.env, order.get(c.lineup, len(order)), c.order))
-    text = (watch.folder / "study.toml").read_text("utf-8", "replace")
+    try:
+        text = (watch.folder / "study.toml").read_text("utf-8", "replace")
+    except OSError as error:
+        raise NotFound(f"{run}: study.toml cannot be read: {error.strerror}") from None
     return RunHead(
         row_of(run, watch, progress),
         study.description,
@@ -293,6 +315,8 @@ def _marks(watch: Watch, progress: Progress) -> list[str]:
         marks.append(
             f"unfinished: {left:,} of {progress.planned:,} planned episodes are missing; crossplay run goes on with it"
         )
+        if writer_of(watch.folder) == "elsewhere":
+            marks.append("it was last played on another machine; whether it still is shows here when it changes")
     if progress.void:
         marks.append(f"{progress.void:,} plays were void and played again")
     if len({s["study"] for s in watch.sources}) > 1:

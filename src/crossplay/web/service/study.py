@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from crossplay.study.inside_page import sentences
 from crossplay.study.named import lineup_words
 from crossplay.study.page import to_csv
 from crossplay.study.plots import PLOTS, Plot, difference_words, estimate_words, plot_of, verdict_words
-from crossplay.study.progress import stamp_of
+from crossplay.study.progress import stamp_of, whole_stamp
 from crossplay.study.spec import Study
 from crossplay.study.svg import standing_alone
 from crossplay.study.tables import NO_MARGIN, Result, metrics_of, result_of, sentence
@@ -29,6 +28,8 @@ __all__ = ["ROUTES", "Loaded", "load"]
 
 PlotName = Literal["scores", "differences", "payoff", "profiles", "cost", "faults"]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
+VALUES = 2_000_000
+"""Block means of results that are remembered."""
 
 
 class Loaded(msgspec.Struct):
@@ -48,20 +49,13 @@ def load(desk: Desk, run: str, metric: str = "") -> Loaded:
     Raises `NotFound`, and CrossplayError for a metric that it does not have or a run that cannot be read.
     """
     folder = desk.run_folder(run)
-    with desk.part("study locks", _Locks).of(folder):  # whoever comes second waits and finds it made
-        return desk.kept(("result", folder, metric), stamp_of(folder), lambda: _load(folder, metric))
+    return desk.kept(
+        ("result", folder, metric), lambda: whole_stamp(folder), lambda: _load(folder, metric), VALUES, _size
+    )
 
 
-class _Locks:
-    """One lock per run, so that a result that takes long is not made twice at once."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._lock = threading.Lock()
-        self._each: dict[Any, threading.Lock] = {}
-
-    def of(self, *what: Any) -> threading.Lock:
-        with self._lock:
-            return self._each.setdefault(what, threading.Lock())
+def _size(found: Loaded) -> int:
+    return sum(len(s.values) for s in found.result.scores)
 
 
 def _load(folder: Path, metric: str) -> Loaded:
@@ -268,8 +262,7 @@ def show_teams(desk: Desk, run: str) -> Teams:
             left = {label: why for label, spec in study.environments.items() if (why := unjudged(spec.name))}
             return Teams([Team(t, sentences(t)) for t in inside_of(opened, study, unjudged=left)])
 
-    with desk.part("study locks", _Locks).of(folder, "teams"):
-        return desk.kept(("teams", folder), stamp_of(folder), read)
+    return desk.kept(("teams", folder), lambda: stamp_of(folder), read)
 
 
 # -- runs side by side ---------------------------------------------------------------------------------------

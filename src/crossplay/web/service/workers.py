@@ -224,11 +224,10 @@ def _log(folder: Path, query: JobQuery) -> list[str]:
 def _seen(desk: Desk, trouble: list[str]) -> list[Seen]:
     """Workers of all runs; the same command of the same version is one line."""
     found: dict[Any, Seen] = {}
-    for run in desk.run_names()[-RUNS:]:
-        folder = desk.run_folder(run)
+    for run, folder in desk.runs(RUNS):
         try:
-            here = desk.kept(("workers", folder), stamp_of(folder), lambda folder=folder: _met(folder))  # type: ignore[misc]
-        except CrossplayError as error:
+            here = desk.kept(("workers", folder), stamp_of(folder), lambda folder=folder: _met(folder), RUNS)  # type: ignore[misc]
+        except Exception as error:  # whatever stands in one run must not hide the others
             trouble.append(f"{run}: {error}")
             continue
         for one in here:
