@@ -93,7 +93,7 @@ async function one(root, study) {
       h("th", { scope: "row", title: s.order.join(" \u2192 ") }, s.participant),
       h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", going && s.here && h("span.badge.good", {}, "here now")),
       h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`), "aria-label": `Copy the link of ${s.participant}` }, "Copy")),
-      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, s.doing)),
+      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, s.doing === s.status ? "" : s.doing)),
       h("td.number", {}, s.status === "withdrawn" ? "" : `${s.episodes} of ${view.attendance.episodes}`),
       h("td.number", {}, s.again || ""),
       h("td.number", {}, s.resumed || ""),
