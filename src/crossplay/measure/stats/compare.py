@@ -38,6 +38,7 @@ from crossplay.measure.stats.power import (
     constant_blocks,
     minimum_detectable,
 )
+from crossplay.measure.stats.resampling import REPS, Resamples
 from crossplay.measure.stats.results import (
     FEW_BLOCKS,
     FEW_SEEDS,
@@ -75,14 +76,14 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class _Difference(msgspec.Struct):
-    """What one comparison rests on, before the family is known."""
+    """What one comparison rests on, before the family is known. sides: block means of both, to be resampled, if any."""
 
     estimate: Estimate
     p: float | None
     span: float
     blocks: int
     episodes: int
-    iqm: Estimate | None
+    sides: tuple[np.ndarray, np.ndarray] | None
     marks: list[str]
     warnings: list[str]
 
@@ -123,12 +124,18 @@ def _cluster_of(cell: Cell, means: BlockMeans) -> list[Hashable] | None:
 
 
 def summarise(
-    cell: Cell, level: float = 0.95, bounds: Bounds | None = None, reps: int = 2000, k: bytes | None = None
+    cell: Cell,
+    level: float = 0.95,
+    bounds: Bounds | None = None,
+    reps: int = REPS,
+    k: bytes | None = None,
+    resamples: Resamples | None = None,
 ) -> CellSummary:
     """The row of one cell: mean of block means with its interval, IQM from 10 units on, marks, warnings.
 
     bounds: lowest and highest possible score, used when all blocks scored the same; without them such
     a cell gets no interval and the mark `no variation`. reps, k: of the bootstrap; 0 leaves it out.
+    resamples: that several cells share, in their place.
     """
     check_level(level)
     means = block_means(cell.values, cell.blocks, cell.name)
@@ -142,7 +149,8 @@ def summarise(
     else:
         mean = mean_t(means.means, level, bounds)
         if reps and mean.n >= FEW_BLOCKS:
-            robust = bootstrap(means.means, level=level, reps=reps, k=k or key("stats", "cell", cell.name))
+            k = k or key("stats", "cell", cell.name)
+            robust = bootstrap(means.means, level=level, reps=reps, k=k, resamples=resamples)
     if mean.mark and mean.mark not in marks:
         marks.append(mean.mark)
     if few := few_blocks(mean.n, "clusters" if clusters is not None else "blocks"):
@@ -169,9 +177,7 @@ def _pair(a: BlockMeans, b: BlockMeans, names: tuple[str, str], pairing: Pairing
     return _restrict(a, common), _restrict(b, common), f"{dropped} blocks that only one side played are left out"
 
 
-def _difference(
-    cell: Cell, base: Cell, level: float, pairing: Pairing, limits: Bounds, reps: int, k: bytes, metric: str
-) -> _Difference:
+def _difference(cell: Cell, base: Cell, level: float, pairing: Pairing, limits: Bounds, reps: int) -> _Difference:
     a, b = (block_means(c.values, c.blocks, c.name) for c in (cell, base))
     span = limits[1] - limits[0]
     marks, warnings, same = _cell_notes(cell, a.means.size)
@@ -200,15 +206,16 @@ def _difference(
     a, b, note = _pair(a, b, (cell.name, base.name), pairing)
     if note:
         warnings.append(note)
-    estimate, robust = _paired(cell, base, a, b, level, (-span, span), reps, k, metric)
+    estimate, sides = _paired(cell, base, a, b, level, (-span, span), reps)
     return _Difference(
-        estimate, _p_value(estimate, span), span, a.means.size, int(a.counts.sum()), robust, marks, warnings
+        estimate, _p_value(estimate, span), span, a.means.size, int(a.counts.sum()), sides, marks, warnings
     )
 
 
 def _paired(
-    cell: Cell, base: Cell, a: BlockMeans, b: BlockMeans, level: float, bounds: Bounds, reps: int, k: bytes, metric: str
-) -> tuple[Estimate, Estimate | None]:
+    cell: Cell, base: Cell, a: BlockMeans, b: BlockMeans, level: float, bounds: Bounds, reps: int
+) -> tuple[Estimate, tuple[np.ndarray, np.ndarray] | None]:
+    """(the mean difference, both sides where their interquartile means are compared as well)."""
     d = a.means - b.means
     scale = float(max(np.abs(a.means).max(), np.abs(b.means).max()))
     clusters, other = _cluster_of(cell, a), _cluster_of(base, b)
@@ -220,8 +227,7 @@ def _paired(
     estimate = mean_t(d, level, bounds, scale)
     if reps == 0 or d.size < FEW_BLOCKS or not varies(d, scale):
         return estimate, None
-    # The key names neither side, so that swapping them mirrors the interval.
-    return estimate, bootstrap_difference(a.means, b.means, level=level, reps=reps, k=key("stats", "pair", k, metric))
+    return estimate, (a.means, b.means)
 
 
 def _p_value(estimate: Estimate, span: float) -> float | None:
@@ -292,15 +298,17 @@ def compare(
     pairing: Pairing = "paired",
     bounds: Bounds | None = None,
     higher_is_better: bool = True,
-    reps: int = 2000,
+    reps: int = REPS,
     k: bytes = b"",
+    resamples: Resamples | None = None,
 ) -> list[Comparison]:
     """Every candidate against one baseline on one metric: the whole family, in the order given.
 
     margin: differences below it do not matter (the study names it). pairing: "paired" refuses cells
     that met different blocks; "common" keeps the shared ones and warns; "unpaired" is Welch's t.
     bounds: range of the metric, for blocks that all differ by the same; default: the range seen.
-    reps, k: resamples and key of the bootstrap of interquartile means; 0 leaves it out.
+    reps, k: resamples and key of the bootstrap of interquartile means; 0 leaves it out. resamples: that
+    several families share, in their place.
     """
     check_level(level)
     if not (margin > 0 and math.isfinite(margin)):
@@ -310,14 +318,20 @@ def compare(
     if not candidates:
         return []
     limits = _limits([*candidates, baseline], bounds)
-    found = [_difference(c, baseline, level, pairing, limits, reps, k, metric) for c in candidates]
+    found = [_difference(c, baseline, level, pairing, limits, reps) for c in candidates]
+    # The key names neither side, so that swapping them mirrors the interval.
+    resamples = resamples or Resamples(reps, key("stats", "pair", k, metric))
+    resamples.of([side for d in found for side in d.sides or ()])
+    robust = [
+        bootstrap_difference(*d.sides, level=level, resamples=resamples) if d.sides is not None else None for d in found
+    ]
     raw = np.array([np.nan if d.p is None else d.p for d in found])
     adjusted, levels = holm(raw), step_down_levels(raw, level)
     family = int(np.count_nonzero(~np.isnan(raw)))
-    rows = zip(candidates, found, adjusted, levels, strict=True)
+    rows = zip(candidates, found, robust, adjusted, levels, strict=True)
     return [
-        _finish(c, baseline, d, float(q), float(lv), margin, power, metric, family, higher_is_better)
-        for c, d, q, lv in rows
+        _finish(c, baseline, d, r, float(q), float(lv), margin, power, metric, family, higher_is_better)
+        for c, d, r, q, lv in rows
     ]
 
 
@@ -325,6 +339,7 @@ def _finish(
     cell: Cell,
     base: Cell,
     d: _Difference,
+    robust: Estimate | None,
     p_adjusted: float,
     level: float,
     margin: float,
@@ -368,7 +383,7 @@ def _finish(
         mde=minimum_detectable(sd, e.n, level, power) if sd and e.n > 1 else None,
         blocks_needed=needed,
         episodes_needed=math.ceil(needed * d.episodes / e.n) if needed else None,
-        iqm=d.iqm,
+        iqm=robust,
         marks=tuple(marks),
         warnings=tuple(warnings),
     )

@@ -17,6 +17,7 @@ import numpy as np
 from crossplay.kernel.seeds import generator, key
 from crossplay.kernel.types import CrossplayError
 from crossplay.measure.stats.blocks import factorise, finite
+from crossplay.measure.stats.resampling import REPS, Resamples
 from crossplay.measure.stats.results import Estimate, Interval, few_blocks
 from crossplay.measure.stats.robust import iqm
 
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 Bounds = tuple[float, float]
-REPS = 2000
 
 
 def check_level(level: float) -> float:
@@ -248,11 +248,23 @@ def _scipy_bootstrap(
         **arguments,
     )
     low, high = (float(v) for v in answer.confidence_interval)
+    return _between(value, low, high, float(answer.standard_error), level, n, name)
+
+
+def _percentile(value: float, sample: np.ndarray, level: float, n: int, name: str) -> Estimate:
+    """The estimate from what a statistic gave in each resample of n units."""
+    low, high = np.quantile(sample, [(1 - check_level(level)) / 2, (1 + level) / 2])
+    se = float(sample.std(ddof=1)) if sample.size > 1 else math.nan
+    return _between(value, float(low), float(high), se, level, n, name)
+
+
+def _between(value: float, low: float, high: float, se: float, level: float, n: int, name: str) -> Estimate:
+    """A bootstrap's estimate; without an interval where all resamples gave the same, which is not certainty."""
     if not math.isfinite(low + high):
         return Estimate(value, None, n, None, "no variation")
-    return Estimate(
-        value, Interval(low, high, level, name, n, None, few_blocks(n, "units")), n, float(answer.standard_error)
-    )
+    if not high - low > 1e-12 * max(abs(low), abs(high)):
+        return Estimate(value, None, n, se, "no variation")
+    return Estimate(value, Interval(low, high, level, name, n, None, few_blocks(n, "units")), n, se)
 
 
 def bootstrap(
@@ -262,18 +274,32 @@ def bootstrap(
     method: Literal["percentile", "bca"] = "percentile",
     reps: int = REPS,
     k: bytes | None = None,
+    resamples: Resamples | None = None,
 ) -> Estimate:
     """A statistic of independent units[n] with a bootstrap interval, from an addressed generator.
 
     statistic: vectorised, called as statistic(array, axis=-1). k: the key of the resampling; the same
-    key and values, in whatever order, give the same interval.
+    key and values, in whatever order, give the same interval. resamples: of several columns, in place of reps and k
+    (interquartile means and percentiles alone); the units then stay in their order.
     """
-    x = np.sort(finite(values))
+    x = finite(values) if resamples is not None else np.sort(finite(values))
     value = float(statistic(x, axis=-1))
     if x.size < 2 or not varies(x):
         return Estimate(value, None, x.size, None, "n = 1" if x.size < 2 else "no variation")
     k = k or key("stats", "bootstrap")
+    if _counts(statistic, method, resamples):
+        (sample,) = (resamples or Resamples(reps, k)).of([x])
+        return _percentile(value, sample, level, x.size, f"{method} bootstrap")
     return _scipy_bootstrap((x,), statistic, value, level, method, reps, k, f"{method} bootstrap")
+
+
+def _counts(statistic: Callable[..., Any], method: str, resamples: Resamples | None) -> bool:
+    """Whether `Resamples` gives this bootstrap; refuses resamples for another one."""
+    if statistic is iqm and method == "percentile":
+        return True
+    if resamples is not None:
+        raise CrossplayError("resamples are of interquartile means, for percentile intervals alone")
+    return False
 
 
 def bootstrap_difference(
@@ -284,10 +310,11 @@ def bootstrap_difference(
     method: Literal["percentile", "bca"] = "percentile",
     reps: int = REPS,
     k: bytes | None = None,
+    resamples: Resamples | None = None,
 ) -> Estimate:
     """statistic(a) - statistic(b), pairs resampled together; a[n], b[n] in the same order of units.
 
-    Swapping a and b mirrors the interval exactly (the same pairs are drawn).
+    Swapping a and b mirrors the interval exactly (the same pairs are drawn). resamples: as in `bootstrap`.
     """
     x, y = finite(a, "candidate"), finite(b, "baseline")
     if x.size != y.size:
@@ -300,4 +327,7 @@ def bootstrap_difference(
         return statistic(u, axis=axis) - statistic(v, axis=axis)
 
     k = k or key("stats", "bootstrap")
+    if _counts(statistic, method, resamples):
+        u, v = (resamples or Resamples(reps, k)).of([x, y])
+        return _percentile(value, u - v, level, x.size, f"paired {method} bootstrap")
     return _scipy_bootstrap((x, y), difference, value, level, method, reps, k, f"paired {method} bootstrap")

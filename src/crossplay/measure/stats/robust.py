@@ -83,6 +83,8 @@ def stratified_bootstrap(
         drawn.append(statistic(x[rows, column].reshape(width, -1), axis=-1))
     sample = np.concatenate(drawn)
     low, high = np.quantile(sample, [(1 - level) / 2, (1 + level) / 2])
+    if not high - low > 1e-12 * max(abs(low), abs(high)):  # all resamples agree, which is not certainty
+        return Estimate(value, None, runs, 0.0, "no variation")
     interval = Interval(float(low), float(high), level, "stratified bootstrap", runs, None, _warning(runs))
     return Estimate(value, interval, runs, float(sample.std(ddof=1)))
 
