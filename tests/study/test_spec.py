@@ -1,12 +1,15 @@
 """Study files: every mistake is one line that names the key and the nearest valid value."""
 
+import itertools
 import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from study_files import KITCHEN, MATRIX, study
 
 from crossplay.kernel import CrossplayError
-from crossplay.study.spec import load_study, parse_study
+from crossplay.study.spec import LineupSpec, load_study, orders_of, parse_study, seat_orders
 from crossplay.study.stage import Stage
 
 
@@ -128,3 +131,48 @@ def test_code_named_by_a_file_needs_trust():
     stage = Stage(study(text.replace('baseline = "script+script"', "")))
     with pytest.raises(CrossplayError, match="--trust"):
         stage.check()
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=6))
+def test_seat_orders_are_the_distinct_permutations(seats):
+    spec = LineupSpec(seats, "all")
+    assert seat_orders(spec) == list(dict.fromkeys(itertools.permutations(seats)))
+    assert orders_of(spec) == len(seat_orders(spec)) and orders_of(LineupSpec(seats)) == 1
+
+
+def test_a_crowd_of_equal_agents_has_one_order_and_too_many_orders_are_an_error():
+    assert seat_orders(LineupSpec(["a"] * 60, "all")) == [("a",) * 60]
+    study = parse_study(
+        {
+            "environments": {"x": "agentsnet/coloring"},
+            "agents": {f"a{i}": "random" for i in range(20)},
+            "lineups": {"all": {"seats": [f"a{i}" for i in range(20)], "orders": "all"}},
+        }
+    )
+    assert study.planned == 20 * 50_001, "not listed, and not counted further"
+    with pytest.raises(CrossplayError, match="more than 50,000 orders"):
+        study.cells({"x": [f"s{i}" for i in range(20)]})
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"study": {"blocks": 10**9}}, "study.blocks = 1000000000: at most 1,000,000"),
+        ({"study": {"replicates": 10**9}}, "study.replicates"),
+        ({"study": {"margin": float("inf")}}, "study.margin = inf must be a number"),
+        ({"controls": {"dev": 10**9}}, "controls.dev"),
+        ({"lineups": {"a": {"seats": ["a"], "dev": 10**9}}}, 'lineups."a".dev'),
+        (
+            {
+                "agents": {"me": "person"},
+                "people": {"consent": "yes", "participants": 10**5, "blocks": 10**5},
+            },
+            "people.participants times people.blocks",
+        ),
+    ],
+    ids=str,
+)
+def test_numbers_that_would_fill_the_memory_are_an_error(tables, said):
+    with pytest.raises(CrossplayError) as found:
+        parse_study({"environments": {"x": "spread"}, "agents": {"a": "random"}, **tables})
+    assert said in str(found.value)

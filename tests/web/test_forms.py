@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tomli_w
 from starlette.testclient import TestClient
 
 import crossplay
@@ -237,8 +238,21 @@ def test_nested_text_is_an_error_and_no_crash(desk):
         "[a" + ".a" * 3000 + "]",
         "[study]\nblocks = 1e400",
         "study = 9223372036854775808",
+        "a = " + "9" * 5000,
+        "[study]\nblocks = 1000000000",
+        "[study]\nmargin = inf",
+        "[lineups]\na = { seats = ['a'], dev = 1000000000 }",
     ):
-        assert forms.validate(desk, Written(toml=text)).problems
+        for read in (forms.parse(desk, Text(text)), forms.validate(desk, Written(toml=text))):
+            assert read.problems and msgspec.json.decode(msgspec.json.encode(read))
+
+
+def test_numbers_that_a_browser_would_round_are_not_rounded_in_silence(desk):
+    text = tomli_w.dumps({**DILEMMA, "study": {**DILEMMA["study"], "root": 2**53 + 1}})
+    for draft in (forms.parse(desk, Text(text)), forms.validate(desk, Written(toml=text))):
+        assert [p.place for p in draft.problems] == [["study", "root"]] and "digits" in draft.problems[0].text
+    exact = forms.validate(desk, Written(toml=text.replace(str(2**53 + 1), str(2**53 - 1))))
+    assert exact.problems == []
 
 
 # -- beside the server --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +29,8 @@ __all__ = [
 
 DEEPEST = 32
 """Nesting of a study at most."""
+EXACT = (1 << 53) - 1
+"""Whole numbers up to here are the same to everybody who reads JSON."""
 CLOCK = {
     "type": "string",
     "default": "wait",
@@ -306,11 +308,11 @@ def draft_of_text(text: str) -> Draft:
     """The tables of a study file, in the long form, with what is wrong in it as far as reading tells."""
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         return Draft([Problem([], f"not valid TOML: {error}")], {}, text)
     if too_deep(data):
         return Draft([Problem([], f"tables are nested {DEEPEST} deep at most")], {}, text)
-    return Draft(problems(data), long_form(data), text)
+    return Draft([*too_exact(data), *problems(data)], long_form(data), text)
 
 
 def too_deep(data: Any) -> bool:
@@ -321,6 +323,15 @@ def too_deep(data: Any) -> bool:
     return bool(level)
 
 
+def too_exact(data: Any, place: tuple[str | int, ...] = ()) -> Iterator[Problem]:
+    """Numbers that a form cannot hold: it would write others into the study than were read."""
+    if isinstance(data, (dict, list)):
+        for key, inside in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from too_exact(inside, (*place, key))
+    elif isinstance(data, int) and abs(data) > EXACT:
+        yield Problem([*place], f"{data} has more digits than a browser keeps; play this study from the command line")
+
+
 def _inner(data: Any) -> Iterable[Any]:
     return data.values() if isinstance(data, dict) else data
 
@@ -329,7 +340,7 @@ def check_draft(data: Mapping[str, Any], plan: bool = True) -> Draft:
     """All that can be said of a study before it is played. Nothing but plain data is accepted (`study.plain`)."""
     if too_deep(data):
         return Draft([Problem([], f"tables are nested {DEEPEST} deep at most")], {})
-    draft = Draft(problems(data), long_form(data), to_toml(data))
+    draft = Draft([*too_exact(data), *problems(data)], long_form(data), to_toml(data))
     if draft.problems:
         draft.problems += _of_the_rest(draft)
         draft.seats = _seats(draft.study["environments"])

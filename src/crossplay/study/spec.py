@@ -6,9 +6,10 @@ expanded, defaults written out) is what a run stores and what its digest names.
 
 from __future__ import annotations
 
-import itertools
+import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from crossplay.records.entry import study_digest
 from crossplay.study.people import People, blocks_of, read_people
 
 __all__ = ["AgentSpec", "Cell", "Controls", "EnvSpec", "LineupSpec", "Question", "Study", "load_study", "parse_study"]
+
+
+MOST = 1_000_000
+"""Blocks of a study, and replicates: more are a mistake, and would only fill the memory of whoever reads it."""
+ORDERS = 50_000
+"""Seat orders of a lineup."""
 
 
 class EnvSpec(msgspec.Struct):
@@ -162,7 +169,7 @@ class Study(msgspec.Struct):
     @property
     def planned(self) -> int:
         """How many episodes are to be played in all."""
-        each = (len(self.blocks_of(s)) * len(seat_orders(s)) for s in self.lineups.values())
+        each = (len(self.blocks_of(s)) * orders_of(s) for s in self.lineups.values())
         return sum(each) * self.replicates * len(self.environments)
 
     def check_seats(self, label: str, names: Sequence[str]) -> None:
@@ -198,10 +205,39 @@ _BUDGET = ("calls", "tokens", "money", "wall_s")
 
 
 def seat_orders(spec: LineupSpec) -> list[tuple[str, ...]]:
-    """The ordered lineups of a group."""
+    """The ordered lineups of a group. Raises where there are more than anybody could play."""
     if spec.orders == "given":
         return [tuple(spec.seats)]
-    return list(dict.fromkeys(itertools.permutations(spec.seats)))
+    if orders_of(spec) > ORDERS:
+        raise CrossplayError(
+            f"the {len(spec.seats)} seats of {'+'.join(spec.seats)[:200]} have more than {ORDERS:,} orders: "
+            'set orders = "given" and name those that matter as lineups of their own'
+        )
+    return list(_orders(tuple(spec.seats)))
+
+
+def orders_of(spec: LineupSpec) -> int:
+    """How many ordered lineups a group has; from `ORDERS` on they are not counted any further."""
+    if spec.orders == "given":
+        return 1
+    found, placed = 1, 0
+    for equal in Counter(spec.seats).values():
+        for k in range(1, equal + 1):
+            placed += 1
+            found = found * placed // k  # as many as there are ways to place these among those before
+        if found > ORDERS:
+            return ORDERS + 1
+    return found
+
+
+def _orders(seats: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every distinct order once, those first in which earlier seats come first."""
+    if not seats:
+        yield ()
+    for agent in dict.fromkeys(seats):
+        i = seats.index(agent)
+        for rest in _orders(seats[:i] + seats[i + 1 :]):
+            yield agent, *rest
 
 
 def _without_none(data: Any) -> Any:
@@ -275,9 +311,9 @@ def parse_study(data: Mapping[str, Any], base: Path | None = None) -> Study:
         cassette=reader.value("study.cassette", head.get("cassette", ""), str),
         base=base or Path(),
     )
-    if study.margin < 0 or not 0.5 <= study.level < 1:
+    if not 0 <= study.margin < math.inf or not 0.5 <= study.level < 1:
         raise CrossplayError(
-            f"study.margin = {study.margin} must not be negative and study.level = {study.level} must lie in 0.5..1"
+            f"study.margin = {study.margin} must be a number from 0 on and study.level = {study.level} must lie in 0.5..1"
         )
     study.lineups = reader.lineups(data.get("lineups", {}), study)
     study.questions = reader.questions(data.get("questions", []))
@@ -314,6 +350,11 @@ class _Reader:
         number: int = self.value(where, value, int)
         if number < low:
             raise CrossplayError(f"{where} = {number}: at least {low}")
+        return self.at_most(where, number)
+
+    def at_most(self, where: str, number: int) -> int:
+        if number > MOST:
+            raise CrossplayError(f"{where} = {number}: at most {MOST:,}")
         return number
 
     def flag(self, where: str, value: Any) -> bool:
@@ -336,6 +377,7 @@ class _Reader:
         return list(range(self.at_least("study.blocks", value, 1)))
 
     def participants(self, people: People, head: Mapping[str, Any]) -> list[int | str]:
+        self.at_most("people.participants times people.blocks", people.participants * people.blocks)
         made: list[int | str] = list(blocks_of(people))
         if "blocks" in head and self.blocks(head["blocks"]) != made:
             raise CrossplayError(
@@ -410,9 +452,11 @@ class _Reader:
             table = {"zero_message": False, "equal_cost": False, **table}
         self.known("controls", table, Controls.__struct_fields__)
         try:
-            return msgspec.convert(dict(table), Controls)
+            found = msgspec.convert(dict(table), Controls)
         except msgspec.ValidationError as error:
             raise CrossplayError(f"controls: {error}") from None
+        self.at_most("controls.dev", found.dev)
+        return found
 
     def questions(self, value: Any) -> list[Question]:
         found = []
