@@ -12,7 +12,7 @@ from crossplay.study.spec import Study
 if TYPE_CHECKING:
     from crossplay.study.tables import Row
 
-__all__ = ["controls", "paid", "people", "samples"]
+__all__ = ["by_hand", "controls", "paid", "people", "samples"]
 
 
 def samples(rows: Sequence[Row]) -> list[str]:
@@ -25,6 +25,19 @@ def samples(rows: Sequence[Row]) -> list[str]:
                 if what == "samples" and counts.get("decisions"):
                     per = k / counts["decisions"]
                     notes.append(f"{row.env}, {agent}: {per:g} answers of {member}, the best single member, and a vote")
+    return notes
+
+
+def by_hand(rows: Sequence[Row]) -> list[str]:
+    """Where somebody else than the lineup says played in the middle of an episode."""
+    notes = []
+    for row in rows:
+        for agent, counts in row.costs.by_agent.items():
+            if k := counts.get("by_hand"):
+                notes.append(
+                    f"{row.env}, {row.lineup}: the seat of {agent} was handed over by hand in {k:g} episode{'s' if k > 1 else ''} "
+                    "(to a person, or to an agent in a person's place); they count for this lineup as they are"
+                )
     return notes
 
 

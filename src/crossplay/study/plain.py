@@ -16,7 +16,7 @@ import msgspec
 from crossplay.kernel import CrossplayError, entries, load, nearest, split_name
 from crossplay.study.spec import EnvSpec, Study
 
-__all__ = ["ONLY", "Problem", "env_problems", "plain_problems"]
+__all__ = ["ONLY", "Problem", "agent_problems", "env_problems", "plain_problems"]
 
 ONLY = "it starts only from the command line: crossplay run FILE"
 DEEPEST = 16  # agents within agents
@@ -112,6 +112,11 @@ def _model_problems(name: Any, study: Study, place: Place) -> list[Problem]:
     if name.startswith(("http://", "https://")):
         return _table_problems(name, {"backend": "http", "url": name.partition("#")[0]}, place)
     return [Problem([*place], f'unknown model "{name}".{nearest(name, [*study.models, *known(), "scripted"])}')]
+
+
+def agent_problems(given: str | Mapping[str, Any], place: Place = ()) -> list[Problem]:
+    """What keeps an agent (a type, or a table with type and options) from being named from elsewhere, outside of any study."""
+    return list(_Seen(Study("", {}, {}, {})).agent(given, place))
 
 
 # -- agents ------------------------------------------------------------------------------------------------

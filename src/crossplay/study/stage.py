@@ -28,7 +28,7 @@ from crossplay.kernel import (
     split_name,
 )
 from crossplay.study.calls import Calls
-from crossplay.study.spec import Cell, EnvSpec, Study
+from crossplay.study.spec import AgentSpec, Cell, EnvSpec, Study
 from crossplay.study.templates import expand
 
 __all__ = ["Stage"]
@@ -150,24 +150,35 @@ class Stage:
         if name not in self._agents:
             if name in self._making:
                 raise CrossplayError(f"agents.{name}: it is made of itself ({' of '.join([*self._making, name])})")
-            from crossplay.agents import make_agent
-            from crossplay.agents.context import Context, NeedsTrust
-
-            spec = self.study.agents[name]
-            if spec.type.startswith("python:") and not self.trust:
-                raise NeedsTrust(
-                    f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
-                )
-            door = _LazyDoor(self)
-            context = Context(
-                door=door, folder=self.base, trust=self.trust, agents=self._named, closing=self._closing, fit=self.fit
-            )
             self._making.append(name)
             try:
-                self._agents[name] = make_agent({"type": spec.type, **spec.options}, context, name)
+                self._agents[name] = self._made(name, self.study.agents[name])
             finally:
                 self._making.pop()
         return self._agents[name]
+
+    def _made(self, name: str, spec: AgentSpec) -> Agent:
+        from crossplay.agents import make_agent
+        from crossplay.agents.context import Context, NeedsTrust
+
+        if spec.type.startswith("python:") and not self.trust:
+            raise NeedsTrust(
+                f"agents.{name}: {spec.type} is code named by a file; add --trust to load it from this command line"
+            )
+        door = _LazyDoor(self)
+        context = Context(
+            door=door, folder=self.base, trust=self.trust, agents=self._named, closing=self._closing, fit=self.fit
+        )
+        return make_agent({"type": spec.type, **spec.options}, context, name)
+
+    def another(self, name: str, spec: AgentSpec, label: str, seat: str) -> Agent:
+        """An agent that the study does not name, made as its own are, for a seat of an environment; nothing remembers it.
+
+        Raises CrossplayError where it cannot play there.
+        """
+        agent = self._made(name, spec)
+        _check(name, agent, label, self.probes[label], seat)
+        return agent
 
     def fill(self, name: str, agent: Agent) -> None:
         """Let this object play where the study names an open agent (a person at the page); checked and recorded as any."""
@@ -211,21 +222,7 @@ class Stage:
                 if (cell.env, seat, name) in seen:
                     continue
                 seen.add((cell.env, seat, name))
-                agent = self.agent(name)
-                kind = env.spec(seat).kind
-                if agent.needs and kind not in agent.needs:
-                    raise CrossplayError(
-                        f"agents.{name}: {cell.env} seat {seat} wants an action of kind {kind!r}, "
-                        f"but a {agent.kind} agent answers {', '.join(agent.needs)} only"
-                    )
-                if not set(agent.views) & set(env.views):
-                    raise CrossplayError(
-                        f"agents.{name}: {cell.env} offers the views {', '.join(env.views)}; it reads {', '.join(agent.views)}"
-                    )
-                try:
-                    agent.check(env, seat)
-                except CrossplayError as error:
-                    raise type(error)(f"agents.{name}: {error}") from error
+                _check(name, self.agent(name), cell.env, env, seat)
 
     def lineup(self, cell: Cell) -> Lineup:
         """The agents in their seats."""
@@ -266,6 +263,24 @@ class Stage:
     def _end_sessions(self) -> None:
         while self._closing:
             self._closing.pop()()
+
+
+def _check(name: str, agent: Agent, label: str, env: Env, seat: str) -> None:
+    """Raise CrossplayError where an agent cannot play a seat of an environment."""
+    kind = env.spec(seat).kind
+    if agent.needs and kind not in agent.needs:
+        raise CrossplayError(
+            f"agents.{name}: {label} seat {seat} wants an action of kind {kind!r}, "
+            f"but a {agent.kind} agent answers {', '.join(agent.needs)} only"
+        )
+    if not set(agent.views) & set(env.views):
+        raise CrossplayError(
+            f"agents.{name}: {label} offers the views {', '.join(env.views)}; it reads {', '.join(agent.views)}"
+        )
+    try:
+        agent.check(env, seat)
+    except CrossplayError as error:
+        raise type(error)(f"agents.{name}: {error}") from error
 
 
 def _calls_of(study: Study, strict: bool) -> Calls:

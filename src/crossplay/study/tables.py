@@ -232,7 +232,7 @@ def result_of(run: Any, study: Study) -> Result:
         answers += _answers(env, study, cells, metric)
     payoffs = [p for env in study.environments if (p := _payoff(env, episodes, study, seeds))]
     diversity, said = diversity_of(run, study)
-    notes += notes_of.samples(rows) + said
+    notes += notes_of.samples(rows) + notes_of.by_hand(rows) + said
     notes += notes_of.controls(study) + notes_of.paid(run, rows)
     attendance, asked = None, []
     if study.people is not None:
