@@ -14,6 +14,7 @@ from crossplay.web.play import take_part as api
 from crossplay.web.play.people import Inviting, invite_participants
 from crossplay.web.play.rooms import hall
 from crossplay.web.play.take_part import Coming, Doing, Sitting
+from crossplay.web.play.tickets import panels
 
 FILE = """
 environments = ["matrix/stag_hunt"]
@@ -130,6 +131,8 @@ class Simulated:
                 if told["kind"] == "closed":
                     room.leave(line)
                     await asyncio.wait({room._task})
+                    for panel in panels(self.desk).open.values():
+                        await asyncio.gather(*panel.finishing)
                     return
                 if told["kind"] == "state" and told["turn"]:
                     move = pick(key("move", self.number), 2, told["tick"], part.at)

@@ -244,6 +244,7 @@ async def cook(desk, person, part, leaves_at=None, room_of=None):
             told = json.loads(message) if isinstance(message, str) else json.loads(_apart(message))
             if told["kind"] == "closed":
                 room.leave(line)
+                await asyncio.gather(*panels(desk).open["hunt"].finishing)
                 return room
             if told["kind"] == "state" and told["turn"]:
                 person.shown.append(told)
@@ -670,12 +671,20 @@ def test_the_owner_removes_somebody_who_withdraws_while_others_go_on(folder):
         first, second = (Simulated(desk, s.number, ticket(s)) for s in view.sessions)
         await first.whole()
         await second.whole(until=("play", 1))
+        await second.step(await take_part(desk, second.ticket))
+        await second.play(await take_part(desk, second.ticket), moves=3)
+        with pytest.raises(Conflict, match="somebody is playing"):
+            await withdraw_participant(desk, "hunt", 1)
+        panels(desk).open["hunt"].stop_rooms("cut off")
         held = view.sessions[0].order
         after = await withdraw_participant(desk, "hunt", 1)
         assert [s.status for s in after.sessions] == ["withdrawn", "going"]
         assert (after.invite, after.attendance.withdrawn) == (5, 1)
         over = await take_part(desk, first.ticket)
         assert (over.kind, "was removed" in over.text, over.leave) == ("over", True, False)
+        second.shown.clear()
+        await second.play(await take_part(desk, second.ticket))
+        assert next(m["tick"] for m in second.shown if m.get("kind") == "state") == 3, "what is theirs is left alone"
         await second.whole()
         third = invite_participants(desk, "hunt", Inviting(1)).sessions[2]
         assert (third.number, third.order) == (3, held)

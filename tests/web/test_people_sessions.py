@@ -160,10 +160,10 @@ def test_somebody_who_leaves_is_counted_and_their_place_is_free_again(folder):
         assert part.kind == "over"
         assert "nothing is recorded" in part.text
         await end_session(desk, "hunt.toml", 3)
-        with pytest.raises(Conflict, match="p03 is declined already"):
+        with pytest.raises(Conflict, match="p03 is unused already"):
             await end_session(desk, "hunt.toml", 3)
         view = invite_participants(desk, "hunt.toml", Inviting(3))
-        assert [s.status for s in view.sessions] == ["left", "declined", "declined", *["invited"] * 6]
+        assert [s.status for s in view.sessions] == ["left", "declined", "unused", *["invited"] * 6]
         assert [s.order for s in view.sessions[6:]] == [s.order for s in view.sessions[:3]]
         await asyncio.gather(*(Simulated(desk, s.number, ticket(s)).whole() for s in view.sessions[3:]))
 
@@ -171,9 +171,9 @@ def test_somebody_who_leaves_is_counted_and_their_place_is_free_again(folder):
     desk.close()
     found = result(folder / "hunt")
     a = found.attendance
-    assert (a.took_part, a.complete, a.left, a.declined) == (7, 6, 1, 2)
+    assert (a.took_part, a.complete, a.left, a.declined, a.unused) == (7, 6, 1, 1, 1)
     assert a.incomplete == {"p01": 3}
-    assert "7 of 6 participants took part: 6 complete, 1 left before the end, 2 declined" in found.notes
+    assert "7 of 6 participants took part: 6 complete, 1 left before the end, 1 declined, 1 links taken back unused" in found.notes
     units = sorted(r.summary.mean.n for r in found.rows)
     assert units[-1] == 7, "what p01 finished is in the tables"
     assert verify(folder / "hunt").ok

@@ -24,6 +24,8 @@ def participants(result: Result) -> str:
         ("left before the end", str(a.left)),
         ("not finished yet", str(a.going)),
         ("declined", str(a.declined)),
+        *([("links taken back before they were used", str(a.unused))] if a.unused else []),
+        *([("withdrew, and had everything of theirs removed", str(a.withdrawn))] if a.withdrawn else []),
     ]
     found = table("Participants", ("", ">participants"), rows)
     if a.incomplete:

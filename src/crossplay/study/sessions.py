@@ -33,6 +33,7 @@ __all__ = [
     "Attendance",
     "Session",
     "Sessions",
+    "Status",
     "answer_rows",
     "asked_of",
     "attendance_of",
@@ -47,7 +48,7 @@ __all__ = [
 PLACE = "people"
 """What stands in the address of a call where an environment would."""
 INVITED, LEFT, WITHDRAWN = "invited", "left", "withdrawn"
-Status = Literal["invited", "declined", "going", "left", "complete", "withdrawn"]
+Status = Literal["invited", "declined", "unused", "going", "left", "complete", "withdrawn"]
 
 
 def name_of(number: int) -> str:
@@ -69,7 +70,9 @@ class Session(msgspec.Struct):
 
     @property
     def status(self) -> Status:
-        """Invited (has not agreed yet), declined, going, left (before the end), complete, withdrawn (all of it is removed)."""
+        """Invited (has not agreed yet), declined, unused (the owner ended it before that), going, left (before the end), complete,
+        withdrawn (all of it is removed).
+        """
         agreed = self.answers.get("consent", {}).get("agree")
         if WITHDRAWN in self.answers:
             return "withdrawn"
@@ -78,7 +81,7 @@ class Session(msgspec.Struct):
         if "thanks" in self.answers:
             return "complete"
         if LEFT in self.answers:
-            return "left" if agreed else "declined"
+            return "left" if agreed else "unused" if self.answers[LEFT].get("by") == "owner" else "declined"
         return "going" if agreed else "invited"
 
     @property
@@ -196,7 +199,7 @@ def call_of(root: int, place: int | str, name: str, step: str, question: Any = N
 # -- what tables say -------------------------------------------------------------------------------------
 class Attendance(msgspec.Struct):
     """Who took part. wanted: complete sessions that the study plans. took_part: agreed. complete, going, left, invited,
-    declined, withdrawn: how many. incomplete: pseudonym -> finished episodes of those that counted, of `episodes` each.
+    declined, unused (links that were taken back before they were used), withdrawn: how many. incomplete: pseudonym -> finished episodes of those that counted, of `episodes` each.
     rows: participants after which the orders are balanced. again: episodes that were begun anew after an interruption;
     resumed: how often one was gone on with; cut: those that were begun by somebody who left, and never finished.
     returned: withdrawn participants of whom there is something here nevertheless (a merge brought it back).
@@ -216,6 +219,7 @@ class Attendance(msgspec.Struct):
     resumed: int = 0
     cut: int = 0
     withdrawn: int = 0
+    unused: int = 0
     returned: list[str] = []
 
 
@@ -283,6 +287,7 @@ def attendance_of(study: Study, sessions: Sequence[Session], done: Iterable[tupl
         resumed=sum(s.resumed for s in sessions),
         cut=sum(_cut(s, finished.get(s.number, 0)) for s in by["left"]),
         withdrawn=len(by["withdrawn"]),
+        unused=len(by["unused"]),
         returned=[name_of(s.number) for s in by["withdrawn"] if len(s.answers) > 1 or finished.get(s.number)],
     )
 

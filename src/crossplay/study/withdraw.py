@@ -27,13 +27,16 @@ from crossplay.study.sessions import PLACE, WITHDRAWN, Sessions, call_of, kept_i
 from crossplay.study.spec import Study
 from crossplay.study.verify import load_run
 
-__all__ = ["Withdrawn", "withdraw"]
+__all__ = ["GAMES", "PRACTICE", "Withdrawn", "settle", "withdraw"]
 
 PRACTICE = "practice"
+"""The folder below a run that holds the run of the practice episodes."""
 ANEW = ("manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-shm", "trace", "cassette", "lock", PRACTICE)
 """What is written anew, or belongs to it."""
-MADE = ("report.html", "export", "games")
-"""What was made of the run, with what is to be removed in it. Games: those that were cut off."""
+MADE = ("report.html", "export")
+"""What was made of the run, with what is to be removed in it."""
+GAMES = "games"
+"""The folder with games that were cut off, one for each participant."""
 OLD = ".before"
 
 
@@ -69,6 +72,7 @@ def withdraw(folder: Path, number: int) -> Withdrawn:
             try:
                 done = _written(run, study, study.people, sessions, number, work)
                 _take_along(folder, work)
+                shutil.rmtree(work / GAMES / done.participant, ignore_errors=True)
                 _swap(folder, work)
                 return done
             except BaseException:

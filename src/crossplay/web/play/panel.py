@@ -37,12 +37,13 @@ from crossplay.study.runner import open_run
 from crossplay.study.sessions import Session, Sessions, name_of
 from crossplay.study.spec import Study
 from crossplay.study.stage import Stage
+from crossplay.study.withdraw import GAMES, PRACTICE
 from crossplay.web.desk import Conflict, Desk
 from crossplay.web.play.record import Game, Keeper, Kept, Play, RoomSpec, Shelved, warm
 from crossplay.web.play.room import Room
 from crossplay.web.play.rooms import hall
 
-__all__ = ["GAMES", "Panel", "Shelf"]
+__all__ = ["Panel", "Shelf"]
 
 WATCH_S = 1.0
 """Seconds between two looks at who is there."""
@@ -50,10 +51,6 @@ GONE_S = 3.0
 """After which a game whose clock runs on is put aside, because one of its people is gone; a reload takes less."""
 STOP_S = 3.0
 """Until games are put aside, when the server ends."""
-PRACTICE = "practice"
-"""The folder below a run that holds the practice episodes."""
-GAMES = "games"
-"""The folder below a run that holds the games of participants that were cut off."""
 OVER = ("over", "stopped")
 
 
@@ -74,13 +71,21 @@ class Shelf(Keeper):
         with self._lock:
             if self._ended or shelved.tick < self._tick:
                 return
-            if not self._noted:
-                self._noted = True
-                self._began()
+            self._begin()
             self._tick = shelved.tick
             self.folder.mkdir(parents=True, exist_ok=True)
             content = msgspec.msgpack.encode(shelved)
             self._put("snapshot", hashlib.sha256(content).digest() + content)
+
+    def begin(self) -> None:
+        """It has begun, also where it was over before anything was kept."""
+        with self._lock:
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._noted:
+            self._noted = True
+            self._began()
 
     def read(self) -> Shelved | None:
         """What lies here; None where nothing does, or something damaged."""
@@ -153,7 +158,7 @@ class Panel:
         self._lock = threading.RLock()
         self._turn = threading.RLock()
         self._shelves: dict[int, Shelf] = {}
-        self._finishing: set[asyncio.Task[None]] = set()
+        self.finishing: set[asyncio.Task[None]] = set()  # what is noted when a game is over
         self._watching: asyncio.Task[None] | None = None
 
     # -- where a participant is --------------------------------------------------------------------------
@@ -207,14 +212,15 @@ class Panel:
                 if script[at].kind == "thanks":
                     self.sessions.note(session.number, "thanks", {})
 
-    def _finish_soon(self, session: Session) -> None:
+    def _finish_soon(self, session: Session, shelf: Shelf) -> None:
         def work() -> None:
-            with contextlib.suppress(Conflict):
+            with contextlib.suppress(Conflict), self.turn():
+                shelf.begin()
                 self.finish(session)
 
         task = asyncio.get_running_loop().create_task(asyncio.to_thread(work))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
+        self.finishing.add(task)
+        task.add_done_callback(self.finishing.discard)
 
     # -- rooms -------------------------------------------------------------------------------------------
     def room_of(self, number: int, step: Step) -> Room | None:
@@ -302,7 +308,7 @@ class Panel:
         def recorded(record: EpisodeRecord) -> None:
             done = self.practice_done if practice else self.done
             done.add(record.place)
-            self._finish_soon(session)
+            self._finish_soon(session, shelf)
 
         if self.shut or session.status != "going":  # meanwhile it was closed, or the session ended
             raise Conflict("the study is being closed, or this session has ended")

@@ -8,7 +8,7 @@ import secrets
 import threading
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,7 +17,17 @@ from crossplay.kernel.seeds import key
 from crossplay.records.cassette import Cassette
 from crossplay.study.people import order_of, partners, partners_beside
 from crossplay.study.runner import run_study
-from crossplay.study.sessions import Asked, Attendance, Session, Sessions, asked_of, attendance_of, kept_in, name_of
+from crossplay.study.sessions import (
+    Asked,
+    Attendance,
+    Session,
+    Sessions,
+    Status,
+    asked_of,
+    attendance_of,
+    kept_in,
+    name_of,
+)
 from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
 from crossplay.study.verify import load_run
@@ -62,7 +72,7 @@ class PeopleStudies(msgspec.Struct):
 
 
 class SessionView(msgspec.Struct):
-    """A participant. status: invited, declined, going, left, complete, withdrawn. doing: in words. done, steps: of their session.
+    """A participant. status: see `crossplay.study.sessions.Session`. doing: in words. done, steps: of their session.
     order: the partners as they meet them. episodes: finished ones that count. again: episodes that were begun anew after
     an interruption; resumed: how often one was gone on with. here: heard of in the last seconds. link: their way in, without
     the host. room: where they play now, to be watched (which is noted in the record).
@@ -70,7 +80,7 @@ class SessionView(msgspec.Struct):
 
     participant: str
     number: int
-    status: Literal["invited", "declined", "going", "left", "complete", "withdrawn"]
+    status: Status
     doing: str
     done: int
     steps: int

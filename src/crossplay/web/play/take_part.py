@@ -216,6 +216,7 @@ def _break_left(panel: Panel, session: Session, step: Step) -> int:
 AGAIN = "Your game was cut off. It goes on where it was."
 GONE = {
     "left": "Your session has ended. You can close this page.",
+    "unused": "Your session has ended. You can close this page.",
     "declined": "You did not agree, so nothing is recorded of what you would do. You can close this page.",
     "withdrawn": "Your session has ended, and what was recorded of it was removed. You can close this page.",
 }
@@ -229,8 +230,7 @@ def _part(panel: Panel, session: Session) -> Part:
     step = script[at]
     part = Part(title, step.kind, at, len(script) - 1, partners=len(partners(panel.study)))  # type: ignore[arg-type]
     if session.status in GONE:
-        ended = session.status == "declined" and "consent" not in session.answers  # by the owner, before it began
-        part.kind, part.text, part.leave = "over", GONE["left" if ended else session.status], False
+        part.kind, part.text, part.leave = "over", GONE[session.status], False
         return part
     if step.kind in ("play", "practice"):
         part.open = panel.room_of(session.number, step) is not None

@@ -4,7 +4,7 @@ import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { attempt, crumbs, interval, number, tell } from "../ui.js";
 
-const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"], withdrawn: ["", "withdrawn"] };
+const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"], unused: ["", "taken back"], withdrawn: ["", "withdrawn"] };
 const AGAIN_MS = 3000;
 
 export async function show(root, { parts }) {
@@ -82,7 +82,7 @@ async function one(root, study) {
     return h("div.stack", {},
       waiting.length > 1 && h("div.row", {}, h("button", { onclick: () => copy(waiting.map((s) => location.origin + s.link).join("\n"), `${waiting.length} links`) }, `Copy ${waiting.length} unused links`)),
       h("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Participants" }, h("table", {},
-        h("thead", {}, h("tr", {}, ["Participant", "State", "Link", "How far", "Episodes", "Begun anew", "Gone on with", ""].map((t, i) => h(i >= 4 && i <= 6 ? "th.number" : "th", { scope: "col" }, t)))),
+        h("thead", {}, h("tr", {}, ["Participant", "State", "Link", "How far", "Episodes", "Begun anew", "Gone on with", h("span.unseen", {}, "End")].map((t, i) => h(i >= 4 && i <= 6 ? "th.number" : "th", { scope: "col" }, t)))),
         h("tbody", {}, view.sessions.map(line)))));
   }
 
@@ -93,7 +93,7 @@ async function one(root, study) {
       h("th", { scope: "row", title: s.order.join(" \u2192 ") }, s.participant),
       h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", going && s.here && h("span.badge.good", {}, "here now")),
       h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`), "aria-label": `Copy the link of ${s.participant}` }, "Copy")),
-      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, s.doing === s.status ? "" : s.doing)),
+      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, ["left", "declined", "unused", "withdrawn"].includes(s.status) ? "" : s.doing)),
       h("td.number", {}, s.status === "withdrawn" ? "" : `${s.episodes} of ${view.attendance.episodes}`),
       h("td.number", {}, s.again || ""),
       h("td.number", {}, s.resumed || ""),
@@ -123,7 +123,7 @@ const meter = (value, max, what) => h("div", {}, h("p.people-count", {}, h("stro
 
 function words(a) {
   const found = [`${a.took_part} took part`];
-  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["withdrawn", "withdrew, and all of theirs was removed"], ["invited", "invited and not begun"]]) if (a[k]) found.push(`${a[k]} ${text}`);
+  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["withdrawn", "withdrew, and all of theirs was removed"], ["invited", "invited and not begun"], ["unused", "links taken back unused"]]) if (a[k]) found.push(`${a[k]} ${text}`);
   if (a.rows > 1) found.push(`orders are balanced after every ${a.rows} complete sessions`);
   return `${found.join(", ")}.`;
 }
