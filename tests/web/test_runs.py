@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
+import small
 
 from crossplay.kernel import CrossplayError
 from crossplay.records.lock import Lock
@@ -22,28 +22,15 @@ from crossplay.wire.http.house import House
 from study import reported
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def make(root):
     """Two finished runs, one of them deeper down, and one that is damaged."""
-    root = tmp_path_factory.mktemp("runs")
-    shutil.copytree(reported.kitchen(), root / "kitchen")
-    shutil.copytree(reported.dilemma(), root / "old" / "dilemma")
+    small.kitchen(root / "kitchen")
+    small.dilemma(root / "old" / "dilemma")
     (root / "broken").mkdir()
     (root / "broken" / "manifest.sqlite").write_bytes(b"nothing")
-    return root
 
 
-@pytest.fixture
-def desk(folder):
-    found = Desk(folder)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def client(folder):
-    with TestClient(make_app(Desk(folder)), base_url="http://127.0.0.1:8765") as found:
-        yield found
+folder, desk, client = small.fixtures(make)
 
 
 def test_the_list_says_what_there_is(desk):

@@ -8,14 +8,13 @@ import xml.etree.ElementTree as ET
 
 import msgspec
 import pytest
-from starlette.testclient import TestClient
+import small
 
 import crossplay
 from crossplay.kernel import CrossplayError
 from crossplay.study import tables
 from crossplay.study.inside import team_ledger
 from crossplay.study.plots import PLOTS
-from crossplay.web.app import make_app
 from crossplay.web.desk import Desk, NotFound
 from crossplay.web.service import study as service
 from crossplay.web.service.runs import show_run
@@ -33,44 +32,14 @@ from crossplay.web.service.study import (
 from study import reported
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def make(root):
     """A study of questions with its answer, a tournament, and a team."""
-    root = tmp_path_factory.mktemp("runs")
-    shutil.copytree(reported.kitchen(), root / "kitchen")
-    shutil.copytree(reported.dilemma(), root / "dilemma")
-    reported.play(
-        {
-            "study": {"name": "team", "blocks": 5, "margin": 0.1},
-            "environments": {"questions": {"name": "qa/synthetic"}},
-            "agents": {
-                "weak": {"type": "answerer", "channel": 0, "skill": 0.35},
-                "strong": {"type": "answerer", "channel": 1, "skill": 0.6},
-                "debate": {
-                    "type": "team",
-                    "members": ["weak", "strong", "strong"],
-                    "protocol": {"name": "debate", "rounds": 2},
-                },
-            },
-            "lineups": {"debate": ["debate"]},
-            "controls": {"dev": 3},
-        },
-        root / "team",
-    )
-    return root
+    small.kitchen(root / "kitchen")
+    small.dilemma(root / "dilemma")
+    small.team(root / "team")
 
 
-@pytest.fixture
-def desk(folder):
-    found = Desk(folder)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def client(folder):
-    with TestClient(make_app(Desk(folder)), base_url="http://127.0.0.1:8765") as found:
-        yield found
+folder, desk, client = small.fixtures(make)
 
 
 def test_the_result_is_the_one_of_the_package(desk, folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crossplay.kernel import CrossplayError, make_env
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from crossplay.study.spec import Study
     from crossplay.study.tables import Row
 
-__all__ = ["agent_words", "kind_words", "lineup_words", "seat_orders_of"]
+__all__ = ["agent_words", "kind_words", "lineup_words", "of_all", "seat_orders_of"]
 
 KINDS = {
     "script": "scripted",
@@ -31,6 +31,14 @@ KINDS = {
 def kind_words(kind: str) -> str:
     """A kind of agent in words."""
     return KINDS.get(kind, kind or "unknown")
+
+
+def of_all(sources: Iterable[Mapping[str, Any]], part: str = "agents") -> dict[str, Any]:
+    """The agents (or models) of all sources of a run by name; what played last counts."""
+    found: dict[str, Any] = {}
+    for source in sources:
+        found.update(source.get(part, {}))
+    return found
 
 
 def agent_words(name: str, study: Study, manifests: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,6 +17,9 @@ __all__ = [
     "table", "to_csv",
 ]  # fmt: skip
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How words begin that a spreadsheet takes for a formula."""
+
 LOOK = Path(__file__).with_name("look.css")
 """The one sheet with the colours and the rules of drawings; the page of `crossplay serve` links it too."""
 
@@ -118,12 +121,13 @@ def data_uri(kind: str, data: bytes) -> str:
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """CSV whose words no spreadsheet takes for a formula."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([f"'{v}" if isinstance(v, str) and v[:1] in "=+-@\t\r" and v else v for v in row])
-    return out.getvalue()
+    lines = []
+    for row in (columns, *rows):
+        out = io.StringIO()
+        words = [f"'{v}" if isinstance(v, str) and v.lstrip(" \n")[:1] in FORMULA else v for v in row]
+        csv.writer(out, lineterminator="\r\n").writerow(words)  # so a return inside of a word is quoted too
+        lines.append(out.getvalue().removesuffix("\r\n"))
+    return "\n".join([*lines, ""])
 
 
 def download(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

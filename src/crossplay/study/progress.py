@@ -12,6 +12,7 @@ from crossplay.records import RunFolder
 from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged, RunError
 from crossplay.records.lock import writer_of
+from crossplay.study.named import of_all
 from crossplay.study.spec import Study
 from crossplay.study.tables import Costs, costs_of
 from crossplay.study.verify import load_run
@@ -190,9 +191,4 @@ class Watch:
 
     def _identity(self) -> dict[str, Any]:
         """Agents and models of all sources together."""
-        agents: dict[str, Any] = {}
-        models: dict[str, Any] = {}
-        for source in self.sources:
-            agents.update(source.get("agents", {}))
-            models.update(source.get("models", {}))
-        return {"agents": agents, "models": models}
+        return {part: of_all(self.sources, part) for part in ("agents", "models")}

@@ -225,8 +225,8 @@ def orders_of(spec: LineupSpec) -> int:
         for k in range(1, equal + 1):
             placed += 1
             found = found * placed // k  # as many as there are ways to place these among those before
-        if found > ORDERS:
-            return ORDERS + 1
+            if found > ORDERS:
+                return ORDERS + 1
     return found
 
 

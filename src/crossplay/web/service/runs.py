@@ -12,7 +12,7 @@ import msgspec
 from crossplay.kernel import CrossplayError
 from crossplay.records.lock import writer_of
 from crossplay.study.listing import Listing
-from crossplay.study.named import agent_words
+from crossplay.study.named import agent_words, of_all
 from crossplay.study.notes import controls
 from crossplay.study.progress import Progress, State, Watch, changed_of, stamp_of
 from crossplay.study.tables import Costs
@@ -250,9 +250,7 @@ def show_run(desk: Desk, run: str) -> RunHead:
     study = watch.study
     if study is None:
         raise CrossplayError(f"{run}: {progress.why}")
-    agents: dict[str, Any] = {}
-    for source in watch.sources:
-        agents.update(source.get("agents", {}))
+    agents = of_all(watch.sources)
     counted = {c: sum(k for s, k in found.items() if s != "void") for c, found in progress.cells.items()}
     cells = []
     for cell in watch.cells.values():

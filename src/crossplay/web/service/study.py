@@ -11,7 +11,7 @@ from crossplay.kernel import CrossplayError, nearest
 from crossplay.study.across import MOST, Across, Played, across
 from crossplay.study.inside import inside_of
 from crossplay.study.inside_page import sentences
-from crossplay.study.named import lineup_words
+from crossplay.study.named import lineup_words, of_all
 from crossplay.study.page import to_csv
 from crossplay.study.plots import PLOTS, Plot, difference_words, estimate_words, plot_of, verdict_words
 from crossplay.study.progress import stamp_of, whole_stamp
@@ -66,11 +66,8 @@ def _load(folder: Path, metric: str) -> Loaded:
             raise CrossplayError(f'{folder.name} has no metric "{metric[:80]}".{nearest(metric[:80], metrics)}')
         if metric and metric != study.metric:  # the margin is in units of the study's own metric
             study = msgspec.structs.replace(study, metric=metric, margin=NO_MARGIN)
-        agents: dict[str, Any] = {}
-        for source in run.sources():
-            agents.update(source.get("agents", {}))
         ids = {str(c.extra.get("env", "")): c.env_id for c in run.cells()}
-        return Loaded(result_of(run, study), study, ids, metrics, agents)
+        return Loaded(result_of(run, study), study, ids, metrics, of_all(run.sources()))
 
 
 # -- the result ----------------------------------------------------------------------------------------------

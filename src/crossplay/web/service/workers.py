@@ -19,6 +19,7 @@ from crossplay.jobs.running import launch
 from crossplay.jobs.telling import read
 from crossplay.kernel import CrossplayError, nearest
 from crossplay.records import RunFolder
+from crossplay.study.named import of_all
 from crossplay.study.progress import stamp_of
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound
@@ -245,9 +246,7 @@ def _seen(desk: Desk, trouble: list[str]) -> list[Seen]:
 def _met(folder: Path) -> list[Seen]:
     """The workers of one run."""
     with RunFolder.open(folder) as run:
-        manifests: dict[str, Any] = {}
-        for source in run.sources():
-            manifests.update({n: m for n, m in source.get("agents", {}).items() if m.get("kind") == "remote"})
+        manifests = {n: m for n, m in of_all(run.sources()).items() if m.get("kind") == "remote"}
         if not manifests:
             return []
         seats = {c.name: {s: a for s, a in c.agents.items() if a in manifests} for c in run.cells()}
