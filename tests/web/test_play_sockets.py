@@ -1,11 +1,12 @@
 """Rooms as browsers meet them: REST, links with tokens, WebSockets, limits."""
 
+import asyncio
 import contextlib
 import json
 
 import pytest
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from crossplay.kernel import Block, Lineup, loop, make_env, play
 from crossplay.kernel.agent import Agent
@@ -15,8 +16,9 @@ from crossplay.web.app import make_app
 from crossplay.web.desk import Desk
 from crossplay.web.play import sockets
 from crossplay.web.play.clock import Buckets
-from crossplay.web.play.lines import apart
-from crossplay.web.play.rooms import hall
+from crossplay.web.play.lines import WAITING, Line, apart
+from crossplay.web.play.record import RoomSpec
+from crossplay.web.play.rooms import create_room, hall
 from crossplay.wire.http.tries import Tries
 
 MOVES = ("north", "interact", "west", "south", "east", "stay")
@@ -296,6 +298,11 @@ def test_people_take_seats_only_where_the_room_allows_it(client):
         ({"environment": "kitchen/cramped_room", "options": {"horizont": 3}}, 400, "horizon"),
         ({"environment": "kitchen/cramped_room", "conduct": {"timeout": ["sing"]}}, 400, "conduct"),
         ({"environment": "kitchen/cramped_room", "nonsense": 1}, 422, "nonsense"),
+        ({"environment": "qa/file", "options": {"path": "/etc/passwd"}}, 403, "file"),
+        ({"environment": "openspiel/efg_game", "options": {"filename": "/etc/passwd"}}, 400, "efg_game"),
+        ({"environment": "kitchen/cramped_room", "seats": {"p0": "policy:/etc/passwd"}}, 403, "command line"),
+        ({"environment": "kitchen/cramped_room", "seats": {"p0": "verified:policy:../x"}}, 403, "command line"),
+        ({"environment": "kitchen/cramped_room", "seats": {"p0": {"type": "chef", "speed": 1}}}, 400, "speed"),
         ({}, 422, "environment"),
     ],
 )
@@ -330,3 +337,147 @@ def test_what_can_be_played_is_told(client):
     assert look["expert"] == "chef"
     assert look["talks"]
     assert client.post("/api/v1/play-look", json={"environment": "kitchen/nowhere"}).status_code == 400
+
+
+def test_no_file_is_read_to_look_at_an_environment(client, tmp_path):
+    secret = tmp_path / "secret.csv"
+    secret.write_text("question,answer\nsomething of this machine?,42\n")
+    body = {"environment": "qa/file", "options": {"path": str(secret)}}
+    answer = client.post("/api/v1/play-look", json=body)
+    assert answer.status_code == 403, answer.text
+    body = {"environment": "openspiel/efg_game", "options": {"filename": str(secret)}}
+    answer = client.post("/api/v1/play-look", json=body)
+    assert answer.status_code == 400
+    assert "something of" not in answer.text
+
+
+def test_an_agent_is_given_the_seat_of_a_person_who_is_gone(client, tmp_path):
+    found = made(client, seats={"p0": "person", "p1": "person"})
+    room, (one, other) = found["room"]["room"], found["invites"]
+    at = f"/api/v1/rooms/{room}/seats/p1/hand-over"
+    with player(client, room, one) as here, player(client, room, other) as gone:
+        here.say(ready=True)
+        gone.say(ready=True)
+        here.say(turn=here.turn()["turn"], value="stay")
+        gone.turn()
+        assert client.post(at, json={"agent": "python:os:system"}).status_code == 403
+        assert client.post(at, json={"agent": "cheff"}).status_code == 400
+        assert client.post(at, json={"agent": 3}).status_code == 422
+        view = client.post(at, json={"agent": "chef"}).json()
+        assert [(s["who"], s["stands_in"]) for s in view["seats"]] == [("person", False), ("chef", True)]
+        with pytest.raises(WebSocketDisconnect) as closed:
+            gone.until("never")
+        assert closed.value.code == 4005
+        assert client.post(at, json={"agent": "chef"}).status_code == 409
+        assert refused(client, room, {"seat": "p1", "token": other["token"]}) == 1008
+        while (state := here.turn())["kind"] != "end":
+            if not state.get("answered"):
+                here.say(turn=state["turn"], value="stay")
+        here.until("closed")
+    assert client.post(at, json={"agent": "chef"}).status_code == 409
+    assert verify(tmp_path / found["room"]["run"], "agents").ok
+
+
+def test_whatever_is_sent_the_game_goes_on(client):
+    """Messages that cannot be read, of wrong types, stale, doubled, huge numbers, bytes: refused, counted, answered in words."""
+    found = made(client, seats={"p0": "person", "p1": "noop"}, options={"horizon": 2})
+    room, invite = found["room"]["room"], found["invites"][0]
+    with player(client, room, invite, views=["text"] * 2000) as here:
+        here.say(ready=True)
+        turn = here.turn()["turn"]
+        here.socket.send_bytes(b"\x00\xff")
+        for text in ("", "null", "[]", '{"turn": 1.5}', '{"turn": true, "value": 1}', '{"say": "\\ud800"}', "[" * 9000):
+            here.socket.send_text(text)
+        assert "cannot be read" in here.until("refused")["why"]
+        for value in (10**30, -1, 6, None, True, "", {"a": []}, ["north"], "x" * 9000):
+            here.say(turn=turn, value=value)
+        for number in (0, -5, 10**25, turn + 1):
+            here.say(turn=number, value="north")
+        here.say(say="x" * 8193)
+        here.say(say="hello", to="nobody")
+        here.say(ready=False)
+        here.say(turn=turn, value="north")
+        here.say(turn=turn, value="south")
+        told = here.turn()
+        assert told["tick"] == 1
+        assert told["last"] == {"value": "north", "origin": "own"}
+        here.say(turn=told["turn"], value="stay")
+        assert here.until("closed")["status"] == "over"
+    tally = client.get(f"/api/v1/rooms/{room}").json()["seats"][0]["tally"]
+    assert (tally["received"], tally["played"], tally["refused"]) == (16, 2, 14)
+
+
+class Deaf:
+    """A browser that connects, says who it is, and reads nothing."""
+
+    def __init__(self, room, first):
+        self.path_params, self.client, self.scope = {"room": room}, None, {"owner": True}
+        self.application_state = self.client_state = WebSocketState.CONNECTED
+        self.first = [{"type": "websocket.receive", "text": json.dumps(first)}]
+        self.sent = 0
+
+    async def accept(self):
+        pass
+
+    async def receive(self):
+        return self.first.pop() if self.first else await asyncio.Event().wait()
+
+    async def send_text(self, text):
+        self.sent += 1
+        await asyncio.Event().wait()
+
+    send_bytes = send_text
+
+    async def close(self, code, why):
+        await asyncio.Event().wait()
+
+
+def test_who_reads_nothing_is_let_go_and_the_seat_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(sockets, "FAREWELL_S", 0.02)
+
+    async def work():
+        desk = Desk(tmp_path)
+        found = await create_room(desk, RoomSpec(environment="kitchen/cramped_room", seats={"p0": "person"}))
+        room, token = hall(desk).rooms[found.room.room], found.invites[0].token
+        deaf = Deaf(room.name, {"seat": "p0", "token": token})
+        serving = asyncio.create_task(sockets.serve_room(desk, deaf))
+        while room.seats["p0"].line is None:
+            await asyncio.sleep(0.001)
+        for _ in range(WAITING + 2):
+            room.changed()
+            await asyncio.sleep(0)
+        await asyncio.wait_for(serving, 20)
+        assert deaf.sent == 1
+        assert room.seats["p0"].line is None, "somebody who reads can sit down"
+        watching = Deaf(room.name, {"watch": True})
+        serving = asyncio.create_task(sockets.serve_room(desk, watching))
+        while not room.watchers:
+            await asyncio.sleep(0.001)
+        room.close(final=True)
+        await asyncio.wait_for(serving, 20)
+        assert not room.watchers
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_views_are_drawn_once_however_often_they_are_asked_for():
+    line = Line(["image", "text", "image", "nothing"] * 1000)
+    assert line.views == ("image", "text")
+    line.look(["data"] * 1000)
+    assert line.views == ("data",)
+
+
+def test_whoever_looks_in_when_all_is_over_is_told_so(client):
+    found = made(client, seats={"p0": "person", "p1": "noop"}, options={"horizon": 1})
+    room, invite = found["room"]["room"], found["invites"][0]
+    with player(client, room, invite) as here:
+        here.say(ready=True)
+        here.say(turn=here.turn()["turn"], value="stay")
+        here.until("closed")
+    with client.websocket_connect(f"{WS}/{room}") as socket:
+        socket.send_text('{"watch": true}')
+        watching = Player(socket)
+        assert watching.until("end")["status"] == "horizon"
+        assert watching.until("closed")["status"] == "over"
+        with pytest.raises(WebSocketDisconnect):
+            watching.until("never")

@@ -34,6 +34,11 @@ _slow: dict[str, float] = {}  # name of an environment -> seconds that a picture
 _brushes: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
+def known(views: Sequence[str]) -> tuple[str, ...]:
+    """The views among these that there are, each once: whoever asks a thousand times is drawn for once."""
+    return tuple(dict.fromkeys(v for v in views if v in VIEWS))
+
+
 def _brush() -> asyncio.Lock:
     """Whoever draws holds it: one drawing at a time, so that under load pictures come later and ticks do not."""
     loop = asyncio.get_running_loop()
@@ -49,13 +54,14 @@ class Line:
     """
 
     def __init__(self, views: Sequence[str] = ()) -> None:
-        self.views = tuple(v for v in views if v in VIEWS)
+        self.views = known(views)
         self.skipped = 0
         self.closed: tuple[int, str] | None = None  # (code, why)
         self._words: deque[bytes] = deque()
         self._shot: Shot | None = None
         self._place = 0  # how many of the words come before the moment
         self._wake = asyncio.Event()
+        self.ended = asyncio.Event()  # no more is told
         self._encoder = Encoder()
 
     def tell(self, message: Any) -> None:
@@ -74,13 +80,14 @@ class Line:
 
     def look(self, views: Sequence[str]) -> None:
         """Other views from now on."""
-        self.views = tuple(v for v in views if v in VIEWS)
+        self.views = known(views)
         self._encoder.forget()
 
     def close(self, code: int = 1000, why: str = "") -> None:
         """No more after what was told."""
         if self.closed is None:
             self.closed = (code, why)
+        self.ended.set()
         self._wake.set()
 
     async def next(self) -> list[str | bytes]:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from crossplay.kernel import Block, CrossplayError, entries, load, nearest, split_name
+from crossplay.kernel import Block, CrossplayError, entries, load, make_env, nearest, split_name
 from crossplay.kernel.conduct import parse_clock
 from crossplay.models.catalog import known as known_models
 from crossplay.records import RunFolder
+from crossplay.study.plain import ONLY, Problem, agent_problems, env_problems
 from crossplay.study.runner import open_run
-from crossplay.study.spec import Cell, Study, parse_study
+from crossplay.study.spec import Cell, EnvSpec, Study, parse_study
 from crossplay.study.stage import Stage
+from crossplay.study.templates import expert_of
 from crossplay.web.desk import Conflict, Forbidden
 from crossplay.web.play.seats import Person
 
@@ -38,6 +40,9 @@ __all__ = [
     "allowed",
     "allowed_env",
     "game_of",
+    "installed",
+    "name_for",
+    "new_game",
     "reopened",
     "study_of",
     "unfinished",
@@ -107,7 +112,7 @@ class Game(msgspec.Struct):
 
 # -- what may sit in a room --------------------------------------------------------------------------------
 def allowed(given: str | Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The table of an agent that may play in a room; `Forbidden` for what runs code, calls out or is no model of here."""
+    """The table of an agent that may play in a room; `Forbidden` for what runs code, calls out, reads files or is no model of here."""
     table = {"type": given} if isinstance(given, str) else dict(given)
     for text in _texts(table):
         family, rest = split_name(text)
@@ -121,22 +126,31 @@ def allowed(given: str | Mapping[str, Any], where: str) -> dict[str, Any]:
     kind = table.get("type", "")
     if not isinstance(kind, str) or split_name(kind)[0] not in entries("agents"):
         raise CrossplayError(f"{where}: unknown type {kind!r}.{nearest(str(kind), installed())}")
+    _refuse(agent_problems(table), where)
     return table
 
 
-def allowed_env(name: str) -> None:
-    """Raise `Forbidden` for environments that are code of one's own, or that stand on other machines."""
-    family, rest = split_name(name)
+def allowed_env(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Raise `Forbidden` for environments that are code, files or addresses, `CrossplayError` for unknown names and options."""
+    family, _ = split_name(name)
     if family not in entries("envs"):
         raise CrossplayError(f'unknown environment "{name[:80]}".{nearest(family, entries("envs"))}')
-    names_code = getattr(load("envs", family), "code", None)
-    if family == "agentgym" or (names_code is not None and names_code(rest)):
-        raise Forbidden(f'"{name[:80]}" is used from the command line only, never from a page')
+    _refuse(env_problems(EnvSpec(name, dict(options or {}))), name[:80])
+
+
+def _refuse(problems: Sequence[Problem], where: str) -> None:
+    """Raise the first of the problems of something that was named from elsewhere."""
+    for problem in problems:
+        place = ".".join(map(str, problem.place))
+        said = f"{where}: {f'{place}: ' if place else ''}{problem.text}"[:600]
+        if problem.refused:
+            raise Forbidden(f"{said.removesuffix(ONLY)}it is used from the command line only, never from a page")
+        raise CrossplayError(said)
 
 
 def installed() -> list[str]:
     """Families of agents that may be named in a room."""
-    return [name for name in entries("agents") if name not in REFUSED]
+    return [n for n in entries("agents") if n not in REFUSED and hasattr(load("agents", n, "agent"), "plain")]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -184,7 +198,7 @@ def study_of(spec: RoomSpec, seats: tuple[str, ...], expert: str) -> Study:
             filled.append(PERSON)
             continue
         table = allowed(given, f"seats.{seat}")
-        name = _free(str(table["type"]).replace("+", "-"), table, agents)
+        name = name_for(table, agents)
         agents[name] = table
         filled.append(name)
     first = spec.block
@@ -207,11 +221,12 @@ def study_of(spec: RoomSpec, seats: tuple[str, ...], expert: str) -> Study:
     )
 
 
-def _free(name: str, table: Mapping[str, Any], agents: Mapping[str, Any]) -> str:
-    """The name of an agent: its type, numbered where another table of that type sits there already."""
-    found, k = name, 2
-    while found == PERSON or (found in agents and agents[found] != table):
-        found, k = f"{name}-{k}", k + 1
+def name_for(table: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+    """The name of an agent: its type, numbered where another table of that type has the name already. taken: name -> table."""
+    first = found = str(table["type"]).replace("+", "-")
+    k = 2
+    while found == PERSON or (found in taken and taken[found] != table):
+        found, k = f"{first}-{k}", k + 1
     return found
 
 
@@ -221,13 +236,38 @@ def slug(name: str) -> str:
 
 
 def free_folder(root: Path, name: str) -> Path:
-    """A folder below `root` that is not there yet: the name, or name-2, name-3 ..."""
+    """A new folder below `root`: the name, or name-2, name-3 ...; nobody else is given the same one."""
     if (root / "manifest.sqlite").is_file():
         raise Conflict("one run is served here; serve a folder of runs to play")
     found, k = root / slug(name), 2
-    while found.exists():
+    while True:
+        with contextlib.suppress(FileExistsError):
+            found.mkdir()
+            return found
         found, k = root / f"{slug(name)}-{k}", k + 1
-    return found
+
+
+def new_game(root: Path, spec: RoomSpec) -> Game:
+    """The game of a new room in a folder of its own; what cannot be made leaves none. Blocks: call it in a thread."""
+    allowed_env(spec.environment, spec.options)
+    try:
+        probe = make_env(spec.environment, spec.options, spec.clock)
+        try:
+            seats = probe.seats
+        finally:
+            probe.close()
+        study = study_of(spec, seats, expert_of(spec.environment) or "random")
+        folder = free_folder(root, study.name)
+        try:
+            return game_of(study, folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
+    except (CrossplayError, OSError):
+        raise
+    except Exception as error:  # worlds of others say in their own way that an option is wrong
+        raise CrossplayError(f"{spec.environment}: {type(error).__name__}: {error}"[:500]) from error
 
 
 def game_of(study: Study, folder: Path) -> Game:
@@ -270,26 +310,35 @@ def warm(stage: Stage) -> None:
 
 # -- going on after a kill ---------------------------------------------------------------------------------
 class KeptSeat(msgspec.Struct):
-    """What is kept of a seat: the hash of its token, and what was said in the waiting room. Nothing about who."""
+    """What is kept of a seat: the hash of its token, and what was said in the waiting room. Nothing about who.
+
+    stands_in: the agent (as a table) that plays in the place of its person, {} where none does.
+    """
 
     token: str = ""
     taken: bool = False
     ready: bool = False
     consent: bool = False
+    stands_in: dict[str, Any] = {}
 
 
 class Kept(msgspec.Struct):
-    """The state of a room on disk. status: "open", or "over" when nothing is left to resume."""
+    """The state of a room on disk. status: "open", or "over" when nothing is left to resume. order: counts what was kept."""
 
     room: str
     spec: RoomSpec
     seats: dict[str, KeptSeat]
     status: str = "open"
+    order: int = 0
     format: int = 1
 
 
 class Shelved(msgspec.Struct):
-    """The episode that is being played: which, the engine's snapshot, who had been seated in the middle of it."""
+    """The episode that is being played: which, the engine's snapshot, who sits there.
+
+    sat: seat -> the name of the agent that sat there, "" a person. taken: the same in an older format, the seats of agents in which
+    people sat. resumed: how often it was gone on with before.
+    """
 
     cell: str
     root: int
@@ -300,23 +349,29 @@ class Shelved(msgspec.Struct):
     tick: int
     snapshot: bytes
     taken: list[str] = []
+    sat: dict[str, str] = {}
+    resumed: int = 0
     format: int = 1
 
 
 class Keeper:
-    """Writes state and snapshots of one room; from any thread, one at a time."""
+    """Writes state and snapshots of one room; from any thread, one at a time. What is older than what stands there is not written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
         self._lock = threading.Lock()
+        self._order, self._moment = -1, (-1, -1)
 
     def write(self, kept: Kept, shelved: Shelved | None) -> None:
         """Keep the state and, where there is one, a newer snapshot. On disk when this returns."""
         with self._lock:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if shelved is not None:
+            if shelved is not None and (moment := (shelved.episode, shelved.tick)) >= self._moment:
                 self._put("snapshot", msgspec.msgpack.encode(shelved))
-            self._put("state.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
+                self._moment = moment
+            if kept.order > self._order:
+                self._put("state.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
+                self._order = kept.order
 
     def _put(self, name: str, content: bytes) -> None:
         path = self.folder / name
@@ -327,8 +382,9 @@ class Keeper:
         path.with_suffix(".tmp").replace(path)
 
     def clear(self) -> None:
-        """The episode of the snapshot is over."""
+        """The episode of the snapshot is over; none of it is written any more."""
         with self._lock:
+            self._moment = (self._moment[0] + 1, -1)
             (self.folder / "snapshot").unlink(missing_ok=True)
 
 
@@ -342,23 +398,39 @@ def unfinished(folder: Path) -> Kept | None:
 
 
 def reopened(folder: Path) -> tuple[Game, Shelved | None]:
-    """The game of a room that was cut off, and the episode it was in. Blocks: call it in a thread."""
+    """The game of a room that was cut off, and the episode it was in. Blocks: call it in a thread.
+
+    A run is data: what could not be named in a new room cannot be named by it either.
+    """
     import tomllib
 
     study = parse_study(tomllib.loads((folder / "study.toml").read_text("utf-8")))
+    if study.models or study.cassette:
+        raise Forbidden(f"{folder.name}: it names models or a cassette; no room does")
+    for env in study.environments.values():
+        allowed_env(env.name, env.options)
     for name, spec in study.agents.items():
         if spec.type != "open":
-            allowed({"type": spec.type, **spec.options}, f"agents.{name}")  # a run is data: it cannot name code either
+            allowed({"type": spec.type, **spec.options}, f"agents.{name}")
     game = game_of(study, folder)
-    shelved = None
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        found = msgspec.msgpack.decode((folder / FOLDER / "snapshot").read_bytes(), type=Shelved)
-        first = game.plays[0] if game.plays else None
-        if first is not None and (found.cell, found.block, found.replicate, found.attempt) == (
-            first.cell.key,
-            first.at.block,
-            first.at.replicate,
-            first.attempt,
-        ):
-            shelved = found
-    return game, shelved
+    try:
+        content = (folder / FOLDER / "snapshot").read_bytes()
+    except OSError:
+        return game, None
+    try:
+        found = msgspec.msgpack.decode(content, type=Shelved)
+    except msgspec.MsgspecError as error:
+        game.stage.close()
+        game.run.close()
+        raise CrossplayError(
+            f"{folder.name}/{FOLDER}/snapshot is damaged ({error}); remove it, and the episode begins anew"
+        ) from error
+    first = game.plays[0] if game.plays else None
+    if first is None or (found.cell, found.block, found.replicate, found.attempt) != (
+        first.cell.key,
+        first.at.block,
+        first.at.replicate,
+        first.attempt,
+    ):
+        return game, None  # of an episode that was committed when the server was killed
+    return game, found

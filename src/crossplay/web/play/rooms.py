@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from crossplay.kernel import Block, CrossplayError, entries, load, make_env, split_name
-from crossplay.models.catalog import known as known_models
-from crossplay.study.templates import expert_of
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 from crossplay.web.gate import trial
 from crossplay.web.play.clock import Buckets, Lateness
-from crossplay.web.play.record import FOLDER, Kept, RoomSpec, allowed_env, installed, unfinished
-from crossplay.web.play.room import Room
+from crossplay.web.play.record import FOLDER, Kept, RoomSpec, unfinished
+from crossplay.web.play.room import OVER, Room
 from crossplay.web.play.seats import Tally
 
 __all__ = ["ROUTES", "Hall", "hall"]
@@ -40,6 +38,7 @@ class Hall:
         self.rooms: dict[str, Room] = {}
         self.joins = Buckets(4.0, 120.0)
         self.opening = 0
+        self.resuming: set[str] = set()
         self.loop: asyncio.AbstractEventLoop | None = None  # on which the rooms live
         desk.closing.append(self.close)
 
@@ -57,14 +56,14 @@ class Hall:
             gc.collect()
             gc.freeze()
         self.rooms[room.name], self.loop = room, asyncio.get_running_loop()
-        over = [n for n, r in self.rooms.items() if r.status in ("over", "stopped")]
+        over = [n for n, r in self.rooms.items() if r.status in OVER]
         for name in over[: max(0, len(over) - KEPT)]:
             del self.rooms[name]
         return room
 
     def space(self) -> None:
         """Raise `TooMany` where no room is left."""
-        if sum(r.status not in ("over", "stopped") for r in self.rooms.values()) + self.opening >= OPEN:
+        if sum(r.status not in OVER for r in self.rooms.values()) + self.opening >= OPEN:
             raise TooMany(f"{OPEN} rooms are open; close one first")
 
     def knock(self, room: str, seat: str) -> None:
@@ -119,8 +118,8 @@ class Invite(msgspec.Struct):
 class SeatView(msgspec.Struct):
     """A seat as the owner sees it.
 
-    who: "person", or the agent's name. person: made for one. taken: from its agent, for now. here: somebody is
-    connected. tally: what became of the answers that came. skipped: moments that a slow connection was not sent.
+    who: "person", or the agent's name. person: a person is waited for. taken: from its agent, for now. stands_in: the agent plays
+    in the place of a person who is gone for good. here: somebody is connected. tally: what became of the answers that came. skipped: moments that a slow connection was not sent.
     """
 
     seat: str
@@ -133,13 +132,14 @@ class SeatView(msgspec.Struct):
     consent: bool
     tally: Tally
     skipped: int = 0
+    stands_in: bool = False
 
 
 class RoomView(msgspec.Struct):
     """A room as its owner sees it.
 
     run: the name of its run. status: waiting, starting, playing, between, over, stopped, or left (on disk, to be
-    opened again). why: what stopped it. episode: number of the one that is (or was last) played. results: of those that are over. late: how
+    opened again). why: what stopped it. unkept: why it could not be gone on with if the server were killed now, or "". episode: number of the one that is (or was last) played. results: of those that are over. late: how
     late ticks were (clock tick).
     """
 
@@ -158,6 +158,7 @@ class RoomView(msgspec.Struct):
     watchers: int = 0
     results: list[dict[str, Any]] = []
     late: Lateness | None = None
+    unkept: str = ""
 
 
 class RoomMade(msgspec.Struct):
@@ -181,7 +182,9 @@ def view_of(desk: Desk, room: Room) -> RoomView:
         who = "person" if s.manned else s.agent
         skipped = s.line.skipped if s.line is not None else 0
         here = s.line is not None
-        seats.append(SeatView(s.name, who, s.agent, s.person, s.taken, here, s.ready, s.consent, s.tally, skipped))
+        seats.append(
+            SeatView(s.name, who, s.agent, s.person, s.taken, here, s.ready, s.consent, s.tally, skipped, s.stands_in)
+        )
     run = "~".join(room.folder.resolve().relative_to(desk.root).parts) or "."
     return RoomView(
         room=room.name,
@@ -199,6 +202,7 @@ def view_of(desk: Desk, room: Room) -> RoomView:
         watchers=len(room.watchers),
         results=room.results[-100:],
         late=room.beat.told() if room.beat is not None else None,
+        unkept=room.keeping.problem,
     )
 
 
@@ -225,8 +229,12 @@ async def rooms(desk: Desk) -> RoomList:
     here = hall(desk)
 
     def left() -> list[RoomView]:
-        times = {run: (desk.run_folder(run) / FOLDER / "state.json").stat().st_mtime for run, _ in here.left().values()}
-        return [_left(run, kept, times[run]) for run, kept in here.left().values()]
+        found = []
+        for run, kept in here.left().values():
+            with contextlib.suppress(OSError, NotFound):  # removed at this moment
+                when = (desk.run_folder(run) / FOLDER / "state.json").stat().st_mtime
+                found.append(_left(run, kept, when))
+        return found
 
     gone = await asyncio.to_thread(left)
     known = [view_of(desk, r) for r in here.rooms.values() if not any(g.room == r.name for g in gone)]
@@ -282,19 +290,33 @@ async def start_room(desk: Desk, room: str) -> RoomView:
 
 
 async def resume_room(desk: Desk, room: str) -> RoomView:
-    """Open a room again that was cut off. People come back with their links; the episode goes on from its snapshot."""
+    """Open a room again that was cut off. People come back with their links; the episode goes on from its snapshot.
+
+    A room that is open stays as it is.
+    """
     here = hall(desk)
-    left = await asyncio.to_thread(here.left)
-    if room not in left:
-        raise NotFound("there is nothing left of such a room to go on with")
-    here.space()
-    run, kept = left[room]
-    here.opening += 1
+    if room in here.resuming:
+        raise Conflict("this room is being opened; look again in a moment")
+    here.resuming.add(room)
     try:
-        found = here.add(await Room.reopen(desk.run_folder(run), kept))
+        before = here.rooms.get(room)
+        if before is not None and before.status not in OVER:
+            return view_of(desk, before)
+        if before is not None:
+            await before.gone()  # it may be letting go of its run
+        left = await asyncio.to_thread(here.left)
+        if room not in left:
+            raise NotFound("there is nothing left of such a room to go on with")
+        here.space()
+        run, kept = left[room]
+        here.opening += 1
+        try:
+            found = here.add(await Room.reopen(desk.run_folder(run), kept))
+        finally:
+            here.opening -= 1
+        return view_of(desk, found)
     finally:
-        here.opening -= 1
-    return view_of(desk, found)
+        here.resuming.discard(room)
 
 
 async def invite_person(desk: Desk, room: str, seat: str) -> Invite:
@@ -313,6 +335,24 @@ async def give_back_seat(desk: Desk, room: str, seat: str) -> RoomView:
     """Hand a taken seat back to its agent."""
     found = hall(desk).room(room)
     found.give_back(seat)
+    return view_of(desk, found)
+
+
+class StandIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Who is to play in a person's place. agent: the type of an installed agent ("chef"), or a table {"type": ..., options}."""
+
+    agent: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | dict[str, Any]
+
+
+async def hand_over_seat(desk: Desk, room: str, seat: str, body: StandIn) -> RoomView:
+    """Let an agent play in the place of a person who is gone for good, from the next tick on (or at once, where the game waits for them).
+
+    Their link is worth nothing any more. The record of the episode names the agent and says from which tick on it
+    played, and a note under the tables says that episodes of this lineup were not played by the lineup alone. Whoever is to sit there
+    later takes the seat over from the agent.
+    """
+    found = hall(desk).room(room)
+    await found.hand_over(seat, body.agent)
     return view_of(desk, found)
 
 
@@ -350,96 +390,9 @@ async def guest_give_back(desk: Desk, room: str, body: Holder) -> None:
     _holder(desk, room, body).give_back(body.seat)
 
 
-# -- what can be played ----------------------------------------------------------------------------------------
-class Choices(msgspec.Struct):
-    """What rooms can be made of. environments: names by family (none: a name of one's own follows, e.g. gym:...);
-    agents: families of types; models: of this machine, for the types llm and vlm.
-    """
-
-    environments: dict[str, list[str]]
-    agents: list[str]
-    models: list[str]
-
-
-async def room_choices(desk: Desk) -> Choices:
-    """What a room can be made of."""
-    return await asyncio.to_thread(_choices)
-
-
-def _choices() -> Choices:
-    environments: dict[str, list[str]] = {}
-    for family in entries("envs"):
-        try:
-            environments[family] = sorted(str(n) for n in load("envs", family).names())
-        except CrossplayError:
-            continue  # its package is not installed
-    return Choices(environments, installed(), sorted(known_models()))
-
-
-class Look(msgspec.Struct, forbid_unknown_fields=True):
-    """An environment to look at, with its options."""
-
-    environment: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    options: dict[str, Any] = {}
-
-
-class SeatForm(msgspec.Struct):
-    """A seat: what kind of answer it gives (names, box, text, data), and how many names there are."""
-
-    seat: str
-    kind: str
-    names: list[str]
-
-
-class Looked(msgspec.Struct):
-    """An environment. id: its full name. views: what a person can be shown. expert: the scripted agent that plays it, or "".
-    schema: of its options. talks: whether seats can speak to each other.
-    """
-
-    id: str
-    seats: list[SeatForm]
-    views: list[str]
-    rules: str
-    expert: str
-    horizon: int | None
-    talks: bool
-    schema: dict[str, Any]
-
-
-async def look_at_environment(desk: Desk, body: Look) -> Looked:
-    """The seats, views and rules of an environment, to fill a room with."""
-    return await asyncio.to_thread(_looked, body)
-
-
-def _looked(body: Look) -> Looked:
-    allowed_env(body.environment)
-    family, rest = split_name(body.environment)
-    try:
-        env = make_env(body.environment, body.options)
-    except CrossplayError:
-        raise
-    except Exception as error:  # worlds of others say in their own way that an option is wrong
-        raise CrossplayError(f"{body.environment}: {type(error).__name__}: {error}"[:500]) from error
-    try:
-        talks = False
-        try:
-            env.start(Block())
-            talks = any(env.audience(s) for s in env.seats)
-        except Exception:
-            talks = False  # it wants to be started otherwise; the room says what is wrong
-        forms = [SeatForm(s, env.spec(s).kind, list(env.spec(s).names[:200])) for s in env.seats]
-        views: list[str] = [v for v in ("image", "text", "data") if v in env.views]
-        schema = load("envs", family).schema(rest)
-        return Looked(env.id, forms, views, env.rules, expert_of(body.environment) or "", env.horizon, talks, schema)
-    finally:
-        env.close()
-
-
 ROUTES = [
     Route("GET", "/rooms", rooms),
     Route("POST", "/rooms", create_room),
-    Route("GET", "/play-choices", room_choices),
-    Route("POST", "/play-look", look_at_environment),
     Route("GET", "/rooms/{room}", room),
     Route("POST", "/rooms/{room}/close", close_room),
     Route("POST", "/rooms/{room}/start", start_room),
@@ -447,6 +400,7 @@ ROUTES = [
     Route("POST", "/rooms/{room}/seats/{seat}/invite", invite_person),
     Route("POST", "/rooms/{room}/seats/{seat}/take", take_seat),
     Route("POST", "/rooms/{room}/seats/{seat}/give-back", give_back_seat),
+    Route("POST", "/rooms/{room}/seats/{seat}/hand-over", hand_over_seat),
     Route("POST", "/play/{room}/take", guest_take, "guest"),
     Route("POST", "/play/{room}/give-back", guest_give_back, "guest"),
 ]

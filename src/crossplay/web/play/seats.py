@@ -101,13 +101,14 @@ class Person(Agent):
 class Seat:
     """A seat of a room.
 
-    person: whether the study seats a person here. taken: whether somebody has taken it from its agent for now.
-    ready, consent: as said in the waiting room. line: the connection of whoever sits here, None while nobody is.
+    person: whether a person is waited for here. taken: whether somebody has taken it from its agent for now. agent: who
+    plays where no person does. stands_in: whether that agent plays in the place of a person who is gone for good.
+    asks: whether they are asked for consent. ready, consent: as said with this link. line: the connection of whoever sits here, None while nobody is.
     """
 
-    def __init__(self, name: str, person: bool, agent: str) -> None:
-        self.name, self.person, self.agent = name, person, agent
-        self.taken = self.ready = self.consent = False
+    def __init__(self, name: str, person: bool, agent: str, asks: bool = False) -> None:
+        self.name, self.person, self.agent, self.asks = name, person, agent, asks
+        self.taken = self.stands_in = self.ready = self.consent = False
         self.token = ""  # its hash
         self.line: Line | None = None
         self.player = Person("person", self)
@@ -116,6 +117,7 @@ class Seat:
         self.heard: deque[dict[str, Any]] = deque(maxlen=HEARD)
         self.shot: Shot | None = None  # what is shown now, for whoever comes (back)
         self.turn: Turn | None = None
+        self._obs: Observation | None = None  # of the open turn
         self.audience: tuple[str, ...] = ()
         self._waiting: asyncio.Future[Any] | None = None
         self._given: tuple[int, Any] | None = None  # (turn, value) accepted; kept until another turn opens
@@ -126,10 +128,18 @@ class Seat:
 
     # -- who may sit here --------------------------------------------------------------------------------
     def invite(self) -> str:
-        """A new token; the one before is worth nothing from now on."""
+        """A new token; the one before is worth nothing from now on. Whoever comes with it has agreed to nothing yet."""
         token = secrets.token_urlsafe(18)
-        self.token = hashed(token)
+        self.token, self.ready, self.consent = hashed(token), False, False
         return token
+
+    def dismiss(self, code: int, why: str) -> None:
+        """Whoever sits here goes: their link opens nothing any more, and what they had not said yet is not said."""
+        self.token, self.ready, self.consent, self.shot = "", False, False, None
+        self._words = []
+        if self.line is not None:
+            self.line.close(code, why)
+            self.line = None
 
     def knows(self, token: str) -> bool:
         """Whether this is the seat's token."""
@@ -140,13 +150,19 @@ class Seat:
         """Whether a person plays here now, connected or not."""
         return self.person or self.taken
 
+    @property
+    def comes(self) -> bool:
+        """Whether somebody who took the seat from its agent is here to play, and has agreed to do so."""
+        return self.taken and self.line is not None and (self.consent or not self.asks)
+
     # -- the engine's side -------------------------------------------------------------------------------
     def open(self, obs: Observation, episode: int, total: float) -> Turn:
         """A turn of the seat begins."""
         number = turn_number(episode, obs.tick)
         if self.turn is None or self.turn.id != number:
             self._drop()
-        self.turn = turn_of(obs, number, episode, total, ())
+        self.turn, self._obs = turn_of(obs, number, episode, total, ()), obs
+        self.sees()
         self.audience = self.turn.audience
         if self.pace != "tick":
             self._waiting = asyncio.get_running_loop().create_future()
@@ -159,7 +175,14 @@ class Seat:
     def close_turn(self) -> None:
         """It is not this seat's turn (any more)."""
         self._drop()
-        self.turn = self._waiting = None
+        self.turn = self._waiting = self._obs = None
+
+    def sees(self) -> None:
+        """Note in the record of the open turn what whoever sits here is shown of it first; "" while nobody looks."""
+        if self._obs is None:
+            return
+        shown = (*self.line.views, "image", "text", "data") if self.line is not None else ()
+        self._obs.view_used = next((v for v in shown if v in self._obs.views), "")
 
     def _drop(self) -> None:
         """An answer that was accepted and can no longer be played."""
@@ -196,8 +219,8 @@ class Seat:
         try:
             value = await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            if waiting.done() and self.pace == "deadline":
-                self._count(obs, late=1)  # it came when the time was just over
+            late = int(waiting.done() and self.pace == "deadline")  # it came when the time was just over
+            self._count(obs, **({"late": 1} if late else {}))
             raise
         return self._play(obs, turn, value)
 
@@ -296,5 +319,5 @@ class Seat:
         """Another episode begins."""
         self.close_turn()
         self.pace, self.shot, self.audience = pace, None, ()
-        self._counted, self._played, self._words = 0, None, []
+        self._counted, self._played, self._words, self._extra = 0, None, [], {}
         self.heard.clear()

@@ -22,7 +22,7 @@ u32 length of the JSON (little-endian), JSON, and the picture as web/pictures.py
     closed    that there is no more
 
 Codes of closing: 1008 the first message or the token is wrong, or too much is sent; 4002 the link was opened in
-another place; 4003 another link was made; 4001 the seat was handed back; 4429 too many tries; 4404 no such room (now).
+another place; 4003 another link was made; 4001 the seat was handed back to its agent, 4005 given to one; 1013 nothing is read; 4429 too many tries; 4404 no such room (now).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ LARGEST = 32 << 10
 """Characters of one message at most."""
 FIRST_S = 10.0
 """Seconds for the first message."""
+FAREWELL_S = 3.0
+"""To send what was told before the end."""
 LINGER_S = 1.0
 """After the last game: what is still on its way is heard, until the client leaves."""
 RATE, BURST = 40.0, 120.0
@@ -90,15 +92,19 @@ async def serve_room(desk: Desk, socket: WebSocket) -> None:
         room, line, seat = found
         sending = asyncio.create_task(_send(socket, line))
         hearing = asyncio.create_task(_hear(socket, room, line, seat))
+        ending = asyncio.create_task(line.ended.wait())
+        tasks = {sending, hearing, ending}
         try:
-            await asyncio.wait({sending, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                await asyncio.wait({sending}, timeout=FAREWELL_S)  # who reads nothing is not waited for
             if line.closed is not None and line.closed[0] == 1000:
                 await asyncio.wait({hearing}, timeout=LINGER_S)  # keys on their way are counted, as refused
         finally:
             room.leave(line)
-            for task in (sending, hearing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({sending, hearing})
+            await asyncio.wait(tasks)
         for task in (sending, hearing):
             if not task.cancelled() and not isinstance(task.exception(), (WebSocketDisconnect, NoneType)):
                 task.result()
@@ -174,8 +180,7 @@ async def _hear(socket: WebSocket, room: Room, line: Line, seat: str) -> None:
 def _take(room: Room, line: Line, seat: str, said: Said) -> None:
     """One message."""
     if said.views is not None:
-        line.look(said.views)
-        room.show_again(line, seat)
+        room.look(line, said.views, seat)
     if not seat:
         return
     if room.seats[seat].line is not line:
@@ -214,8 +219,8 @@ async def _text(socket: WebSocket) -> str:
 
 async def _close(socket: WebSocket, code: int, why: str) -> None:
     if socket.application_state is WebSocketState.CONNECTED and socket.client_state is WebSocketState.CONNECTED:
-        with contextlib.suppress(RuntimeError):  # it went away at this very moment
-            await socket.close(code, why.encode()[:120].decode("utf-8", "ignore"))
+        with contextlib.suppress(RuntimeError, TimeoutError):  # it went away at this very moment, or reads nothing
+            await asyncio.wait_for(socket.close(code, why.encode()[:120].decode("utf-8", "ignore")), FAREWELL_S)
 
 
 SOCKETS = [("/ws/play/{room}", serve_room, "guest")]
