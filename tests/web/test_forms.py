@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -18,7 +19,7 @@ from crossplay.kernel import CrossplayError
 from crossplay.web import aside as aside_module
 from crossplay.web.app import make_app
 from crossplay.web.aside import aside
-from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound
+from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 from crossplay.web.service import forms, launch, tasks
 from crossplay.web.service.forms import Text, Written
 from crossplay.web.service.launch import Launch
@@ -378,6 +379,53 @@ def test_what_is_wrong_is_not_started(own):
     with pytest.raises(CrossplayError, match="people play"):
         launch.launch(own, Launch("bad", study=people))
     assert not list(own.root.iterdir())
+
+
+def test_what_could_not_be_started_leaves_nothing_behind(own, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "AT_ONCE", 0)
+        with pytest.raises(TooMany):
+            launch.launch(own, Launch("mine", study=DILEMMA))
+    assert not (own.root / "mine.toml").exists(), "nor is it in the way of the next try"
+    other = {**DILEMMA, "study": {**DILEMMA["study"], "blocks": 2}}
+    assert ended(own, launch.launch(own, Launch("mine", study=other)).task).state == "done"
+
+
+def test_one_of_two_who_start_the_same_at_once_starts_it(own):
+    begin, got = threading.Barrier(4), []
+
+    def start():
+        begin.wait()
+        try:
+            got.append(launch.launch(own, Launch("mine", study=DILEMMA)).task)
+        except Conflict as error:
+            got.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [task] = [g for g in got if not isinstance(g, Conflict)]
+    assert ended(own, task).state == "done" and (own.root / "mine.toml").is_file()
+
+
+@pytest.mark.parametrize("name", ["gallery", "Models", "jobs"])
+def test_folders_for_other_things_are_no_names_of_runs(own, name):
+    with pytest.raises(Conflict, match="other things"):
+        launch.launch(own, Launch(name, study=DILEMMA))
+
+
+def test_a_study_with_people_is_not_gone_on_with_as_if_nobody_played(own):
+    from conftest import PEOPLE
+    from crossplay.records import RunFolder
+    from crossplay.study.stage import Stage
+
+    stage = Stage(crossplay.parse_study(tomllib.loads(PEOPLE)))
+    RunFolder.create(own.root / "partners", stage.study.toml()).close()
+    stage.close()
+    with pytest.raises(CrossplayError, match="people play"):
+        launch.resume(own, "partners")
 
 
 def test_files_of_others_are_not_written_over(own, tmp_path):

@@ -17,6 +17,8 @@ from crossplay.web.service.runs import shelf_of
 
 __all__ = ["ROUTES", "launch", "resume", "stop"]
 
+TAKEN = ("gallery", "jobs", "models")
+"""Folders that hold other things than runs, made when they are first needed."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
@@ -47,25 +49,33 @@ def launch(desk: Desk, body: Launch) -> Started:
     if not body.toml:  # what is judged is the text that will be played
         draft = checked(desk, Written(toml=draft.toml, plan=False))
         _fine(draft)
-    if _has_people(draft):
-        raise CrossplayError(
-            "people play this study, so it is not started but opened: its seats wait for them at this page"
-        )
+    _without_people(draft)
     if "\n" in body.name:  # which the end of a pattern lets pass
         raise CrossplayError("the name of a run is one line")
+    if body.name.lower() in TAKEN:
+        raise Conflict(f'the folder "{body.name}" is for other things; choose another name')
     if (desk.root / "manifest.sqlite").is_file():
         raise Conflict("the page shows one run; serve the folder that runs are in, to start others there")
     folder, file = desk.root / body.name, desk.root / f"{body.name}.toml"
     if folder.exists() or tasks.running(desk, _about(body.name)):
         raise Conflict(f'there is a run "{body.name}" already; choose another name, or go on with that one')
+    own = False  # whether the file was written now
     try:
         with file.open("x", encoding="utf-8", newline="") as out:
+            own = True
             out.write(draft.toml)
+        return _start(desk, body.name, file, folder)
     except FileExistsError:  # of a run that did not begin; but nobody's own file is written over
         if file.is_symlink() or not file.is_file() or file.read_text("utf-8") != draft.toml:
             raise Conflict(f"there is a file {file.name} already; choose another name") from None
-    except OSError as error:
-        raise CrossplayError(f"{file.name}: {error.strerror or error}") from None
+    except BaseException as error:
+        # What was not started leaves nothing that would be in the way the next time; but somebody who wanted the same
+        # at the same moment may have been faster, and is playing it.
+        if own and not isinstance(error, Conflict):
+            file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise CrossplayError(f"{file.name}: {error.strerror or error}") from None
+        raise
     return _start(desk, body.name, file, folder)
 
 
@@ -90,7 +100,9 @@ def resume(desk: Desk, run: str) -> Started:
         text = file.read_text("utf-8")
     except OSError:
         raise NotFound(f'the run "{run}" holds no study.toml to go on with') from None
-    _fine(checked(desk, Written(toml=text, plan=False)))
+    draft = checked(desk, Written(toml=text, plan=False))
+    _fine(draft)
+    _without_people(draft)
     return _start(desk, run, file, folder)
 
 
@@ -102,9 +114,13 @@ def _fine(draft: Draft) -> None:
         raise Forbidden(text) if problem.refused else CrossplayError(text)
 
 
-def _has_people(draft: Draft) -> bool:
+def _without_people(draft: Draft) -> None:
+    """Raise where people play."""
     kinds = [split_name(str(a.get("type", "")))[0] for a in draft.study.get("agents", {}).values()]
-    return "people" in draft.study or "person" in kinds
+    if "people" in draft.study or "person" in kinds:
+        raise CrossplayError(
+            "people play this study, so it is not started but opened: its seats wait for them at this page"
+        )
 
 
 def _about(run: str) -> str:
