@@ -125,7 +125,7 @@ def found(ask, desk):
         "seat": ["p0", "p1"],
         "study": [study],
         "number": ["1"],
-        "ticket": [s["link"].rpartition("/")[2] for s in invited["sessions"]],
+        "ticket": [s["link"].rpartition("#ticket=")[2] for s in invited["sessions"]],
         "task": [tasks.start(desk, "models list", "all", ["models", "list", "--json"]).id],
         "entry": [e["name"] for e in ask("GET", "/gallery")["entries"]],
     }
@@ -154,6 +154,8 @@ def hold(case):
     if ASKED[operation] % 3 and case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE:
         there = {n: KNOWN[n][ASKED[operation] % len(KNOWN[n])] for n in case.path_parameters or {} if KNOWN.get(n)}
         case.path_parameters = {**(case.path_parameters or {}), **there}
+        if isinstance(case.body, dict) and "ticket" in case.body:
+            case.body["ticket"] = KNOWN["ticket"][ASKED[operation] % len(KNOWN["ticket"])]
         if ASKED[operation] % 3 == 1:  # nothing but what must be said
             needed = {p.name: p.is_required for p in case.operation.query}
             given = {n: v for n, v in (case.query or {}).items() if needed.get(n)}
