@@ -17,7 +17,7 @@ from crossplay.web.app import make_app
 from crossplay.web.desk import Desk, NotFound, TooMany
 from crossplay.web.service import events
 from crossplay.web.service.events import EventsQuery, Listener, Watcher
-from crossplay.web.service.runs import EpisodesQuery, RunsQuery, list_episodes, list_runs, shelf_of, show_run
+from crossplay.web.service.runs import EpisodesQuery, RunsQuery, Shelf, list_episodes, list_runs, shelf_of, show_run
 from crossplay.wire.http.house import House
 from study import reported
 
@@ -73,6 +73,24 @@ def test_pages_of_the_list_put_together_are_the_list_also_where_keys_are_equal(t
     cut = [r for i in range(0, 6, 2) for r in list_runs(desk, RunsQuery(sort=sort, down=down, offset=i, limit=2)).rows]
     assert [r.run for r in cut] == [r.run for r in whole.rows] == [r.run for r in every.rows]
     assert whole.total == every.total == len(cut) == 5
+    desk.close()
+
+
+def test_runs_that_vanish_while_they_are_listed_are_left_out(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        shutil.copytree(reported.dilemma(), tmp_path / name)
+    desk = Desk(tmp_path)
+    real = desk.runs
+
+    def runs(most=None):
+        found = real(most)
+        shutil.rmtree(tmp_path / "a", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(desk, "runs", runs)
+    assert [r.run for r in list_runs(desk, RunsQuery()).rows] == ["b"]
+    shutil.copytree(reported.dilemma(), tmp_path / "a")
+    assert [r.run for r in list_runs(desk, RunsQuery(search="dilemma")).rows] == ["b"]
     desk.close()
 
 
@@ -210,7 +228,6 @@ def test_listeners_hear_of_new_growing_and_gone_runs(served):
     root, desk, url = served
     everything, one = Heard(url), Heard(url + "?run=other")
     everything.wait("hello"), one.wait("hello")
-    time.sleep(0.3)  # the first look only remembers what there is
     shutil.copytree(reported.kitchen(), root / "new")
     found = everything.wait("run")
     assert (found["run"], found["episodes"], found["state"], found["new"]) == ("new", 20, "done", True)
@@ -236,12 +253,48 @@ def test_a_state_that_changes_alone_is_told(served):
     db.close()
     heard = Heard(url)
     heard.wait("hello")
-    time.sleep(0.5)
     lock = Lock(run / "lock")
     assert heard.wait("run")["state"] == "going"
     heard.events.clear()
     lock.release()
     assert heard.wait("run")["state"] == "open"
+
+
+def test_who_hears_hello_misses_nothing_after_it(served):
+    """What there was before is no news; what comes after is, for those who listen to one run and for those who come later."""
+    root, _, url = served
+    for name in ("a", "b"):
+        shutil.copytree(reported.dilemma(), root / name)
+    one = Heard(url + "?run=a")
+    one.wait("hello")
+    os.utime(root / "a" / "manifest.sqlite", (1, 1))
+    assert one.wait("run")["changed"] == 1.0
+    everything = Heard(url)  # now others are looked at too
+    everything.wait("hello")
+    os.utime(root / "b" / "manifest.sqlite", (2, 2))
+    assert everything.wait("run")["run"] == "b"
+    shutil.rmtree(root / "a")
+    assert one.wait("gone")["run"] == everything.wait("gone")["run"] == "a"
+    assert [e["kind"] for e in one.events] == ["hello", "run", "gone"]
+    assert not any(e.get("new") for e in everything.events)
+
+
+def test_news_go_on_after_a_look_that_failed(served, monkeypatch):
+    root, _, url = served
+    heard = Heard(url)
+    heard.wait("hello")
+    real, failed = Shelf.rows, threading.Event()
+
+    def rows(self):
+        if not failed.is_set():
+            failed.set()
+            raise OSError("the disk is busy")
+        return real(self)
+
+    monkeypatch.setattr(Shelf, "rows", rows)
+    assert failed.wait(10)
+    shutil.copytree(reported.dilemma(), root / "new")
+    assert heard.wait("run")["run"] == "new"
 
 
 async def _listener(desk, n):
@@ -273,7 +326,8 @@ def test_listeners_are_limited_and_the_watcher_ends_with_the_last(tmp_path, monk
             await asyncio.sleep(0.01)
         assert watcher._thread is None
         stream = await events.events(desk, EventsQuery())  # there is room again, and it watches again
-        assert b"hello" in await anext(stream.parts) and watcher._thread is not None
+        assert b"retry" in await anext(stream.parts) and watcher._thread is not None
+        assert b"hello" in await anext(stream.parts)
         await stream.parts.aclose()
         assert watcher.listeners == []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ from crossplay.web.service.runs import RunRow, row_of, shelf_of
 
 __all__ = ["LISTENERS", "ROUTES", "Watcher"]
 
+_log = logging.getLogger("crossplay.web")
 LISTENERS = 64
 """Who may listen at a time."""
 EVERY = 1.0
@@ -39,7 +42,14 @@ class Listener:
         self.ready = asyncio.Event()
         self.waiting: dict[str, dict[str, Any]] = {}
         self.ended = False
+        self.greeted = False
         self._lock = threading.Lock()
+
+    def greet(self) -> None:
+        """From now on it is told of every change: what it asks for after this is not older."""
+        if not self.greeted:
+            self.greeted = True
+            self.tell("", {"kind": "hello"})
 
     def tell(self, run: str, event: dict[str, Any]) -> None:
         """From the watcher's thread."""
@@ -67,7 +77,7 @@ class Listener:
 
 
 class Watcher:
-    """Looks at all runs about once a second while somebody listens. `start`, `stop` and `close` from any thread."""
+    """Looks at runs about once a second while somebody listens. `start`, `stop` and `close` from any thread."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -75,6 +85,8 @@ class Watcher:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._seen: dict[str, RunRow] = {}
+        self._covered: frozenset[str] | None = frozenset()  # runs that were looked at the last time; None: all
         desk.closing.append(self.close)
 
     def room(self) -> None:
@@ -113,10 +125,13 @@ class Watcher:
             thread.join(2 * EVERY)
 
     def _watch(self) -> None:
-        seen: dict[str, RunRow] | None = None
+        self._seen, self._covered = {}, frozenset()
         while True:
             began = time.monotonic()
-            seen = self._look(seen)
+            try:
+                self._look()
+            except Exception:  # it is looked again: one bad moment must not end the news of all
+                _log.exception("looking for changes of runs")
             with self._changed:
                 # A look that took long is followed by as long a rest.
                 rest = max(EVERY, time.monotonic() - began)
@@ -126,21 +141,37 @@ class Watcher:
                     self._thread = None
                     return
 
-    def _look(self, seen: dict[str, RunRow] | None) -> dict[str, RunRow]:
-        """Compare all runs with what was seen and tell the differences."""
-        shelf, now = shelf_of(self.desk), {}
-        for run in self.desk.run_names():
-            try:
-                now[run] = row_of(run, *shelf.look(run))
-            except NotFound:
-                continue
-        if seen is not None:
-            for run, row in now.items():
-                if row != seen.get(run):
-                    self._tell(run, {"kind": "run", "new": run not in seen, **msgspec.to_builtins(row)})
-            for run in seen.keys() - now.keys():
+    def _look(self) -> None:
+        """Compare the runs that somebody asks about with what was seen, and tell the differences.
+
+        Whoever came before this look is greeted after it: from then on nothing is missed. What is looked at for the
+        first time is no news.
+        """
+        with self._changed:
+            here = list(self.listeners)
+        wanted = None if any(not x.only for x in here) else frozenset(x.only for x in here)
+        now = self._rows(wanted)
+        before, covered = self._seen, self._covered
+        for run, row in now.items():
+            if (covered is None or run in covered) and row != before.get(run):
+                self._tell(run, {"kind": "run", "new": run not in before, **msgspec.to_builtins(row)})
+        for run in before.keys() - now.keys():
+            if wanted is None or run in wanted:
                 self._tell(run, {"kind": "gone", "run": run})
-        return now
+        self._seen, self._covered = now, wanted
+        for listener in here:
+            listener.greet()
+
+    def _rows(self, wanted: frozenset[str] | None) -> dict[str, RunRow]:
+        """Lines of these runs, as far as they are there; None: of all."""
+        shelf = shelf_of(self.desk)
+        if wanted is None:
+            return {row.run: row for row in shelf.rows()}
+        found = {}
+        for run in wanted:
+            with contextlib.suppress(NotFound):
+                found[run] = row_of(run, *shelf.look(run))
+        return found
 
     def _tell(self, run: str, event: dict[str, Any]) -> None:
         with self._changed:
@@ -150,9 +181,10 @@ class Watcher:
 
 
 async def events(desk: Desk, query: EventsQuery) -> Stream:
-    """Server-sent events: `run` (a run is new, or its episodes, state or costs changed: its line of the list) and `gone`.
+    """Server-sent events: `hello`, `run` (a run is new, or its episodes, state or costs changed: its line of the list), `gone`.
 
-    Each is one JSON object with its `kind`. Changes are looked for about once a second.
+    Each is one JSON object with its `kind`. Changes are looked for about once a second; all that come after `hello` are
+    told, so whoever connects, also again, asks once for what there is when it hears that.
     """
     watcher = desk.part("events", Watcher)
     watcher.room()
@@ -162,7 +194,7 @@ async def events(desk: Desk, query: EventsQuery) -> Stream:
 async def _stream(watcher: Watcher, listener: Listener) -> AsyncIterator[bytes]:
     watcher.start(listener)  # here, so that a stream that is never begun listens to nothing
     try:
-        yield b'retry: 2000\ndata: {"kind":"hello"}\n\n'
+        yield b"retry: 2000\n\n"
         while not listener.ended:
             try:
                 await asyncio.wait_for(listener.ready.wait(), QUIET)

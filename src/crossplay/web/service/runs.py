@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -168,7 +168,16 @@ class Shelf:
             for kept in (self._watches, self._listings):
                 for folder in [f for f in kept if f not in there and not f.exists()]:
                     del kept[folder]
-        return [row_of(name, *self.at(folder)) for name, folder in runs]
+        return self.rows_of(runs)
+
+    def rows_of(self, runs: Iterable[tuple[str, Path]]) -> list[RunRow]:
+        """Lines of runs by name and folder; of those that are gone meanwhile there is none."""
+        found = [(name, folder, *self.at(folder)) for name, folder in runs]
+        return [
+            row_of(name, watch, progress)
+            for name, folder, watch, progress in found
+            if progress.state != "damaged" or (folder / "manifest.sqlite").exists()
+        ]
 
     def _of(self, kept: dict[Path, Any], folder: Path, make: Callable[[Path], Any]) -> Any:
         with self._lock:
@@ -228,8 +237,7 @@ def _cut(desk: Desk, query: RunsQuery) -> RunList:
         runs.sort(key=lambda r: changed_of(stamp_of(r[1])), reverse=query.down)
     else:
         runs.sort(key=lambda r: r[0].lower(), reverse=query.down)
-    shelf = shelf_of(desk)
-    shown = [row_of(name, *shelf.at(folder)) for name, folder in runs[query.offset : query.offset + query.limit]]
+    shown = shelf_of(desk).rows_of(runs[query.offset : query.offset + query.limit])
     return RunList(shown, len(runs), str(desk.root))
 
 
