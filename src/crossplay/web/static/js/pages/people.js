@@ -2,7 +2,8 @@
 
 import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
-import { attempt, crumbs, interval, number, tell } from "../ui.js";
+import { attempt, crumbs, number, tell } from "../ui.js";
+import { asked, attended } from "./parts/answered.js";
 
 const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"], unused: ["", "taken back"], withdrawn: ["", "withdrawn"] };
 const AGAIN_MS = 3000;
@@ -51,7 +52,7 @@ async function one(root, study) {
     fill(top, h("h1", {}, view.title), view.description && h("p", {}, view.description),
       view.problem && h("p.error", { role: "alert" }, view.problem),
       h("div.people-facts", {},
-        h("div.panel", {}, meter(a.complete, a.wanted, "sessions complete"), h("p.quiet", {}, words(a))),
+        h("div.panel", {}, meter(a.complete, a.wanted, "sessions complete"), h("p.quiet", {}, attended(a))),
         h("dl.facts.panel", {},
           h("dt", {}, "Partners"), h("dd", {}, view.partners.join(", ")),
           h("dt", {}, "Where"), h("dd", {}, view.environments.join("; ")),
@@ -93,7 +94,7 @@ async function one(root, study) {
       h("th", { scope: "row", title: s.order.join(" \u2192 ") }, s.participant),
       h("td", {}, h("span", { class: `badge ${kind}` }, text), " ", going && s.here && h("span.badge.good", {}, "here now")),
       h("td", {}, going && h("button", { onclick: () => copy(location.origin + s.link, `the link of ${s.participant}`), "aria-label": `Copy the link of ${s.participant}` }, "Copy")),
-      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, ["left", "declined", "unused", "withdrawn"].includes(s.status) ? "" : s.doing)),
+      h("td", {}, going && s.steps ? h("div.people-far", {}, h("progress", { value: s.done, max: s.steps, "aria-label": `${s.participant}: ${s.done} of ${s.steps} steps` }), h("small", {}, `${s.done} of ${s.steps}, ${s.doing}`, s.room && [" ", h("a", { href: path`/play/${s.room}`, "aria-label": `Watch ${s.participant}` }, "watch")])) : h("small", {}, s.doing === s.status ? "" : s.doing)),
       h("td.number", {}, s.status === "withdrawn" ? "" : `${s.episodes} of ${view.attendance.episodes}`),
       h("td.number", {}, s.again || ""),
       h("td.number", {}, s.resumed || ""),
@@ -120,27 +121,6 @@ async function one(root, study) {
 }
 
 const meter = (value, max, what) => h("div", {}, h("p.people-count", {}, h("strong", {}, `${number(value)} of ${number(max)}`), ` ${what}`), h("progress", { value, max, "aria-label": `${value} of ${max} ${what}` }));
-
-function words(a) {
-  const found = [`${a.took_part} took part`];
-  for (const [k, text] of [["going", "in session"], ["left", "left before the end"], ["declined", "declined"], ["withdrawn", "withdrew, and all of theirs was removed"], ["invited", "invited and not begun"], ["unused", "links taken back unused"]]) if (a[k]) found.push(`${a[k]} ${text}`);
-  if (a.rows > 1) found.push(`orders are balanced after every ${a.rows} complete sessions`);
-  return `${found.join(", ")}.`;
-}
-
-function asked(q) {
-  const bounds = q.low === null || q.low === undefined || q.high === null || q.high === undefined ? "" : `, ${number(q.low)} to ${number(q.high)}`;
-  const rows = q.rows.filter((r) => r.summary);
-  const mean = ({ mean }) => interval({ value: mean.value, low: mean.interval?.low, high: mean.interval?.high }, 2) + (mean.interval ? "" : ` (${mean.mark})`);
-  const by = (c) => (c ? interval({ value: c.difference, low: c.adjusted_interval?.low, high: c.adjusted_interval?.high }, 2) : "");
-  return h("div", {}, h("h3", {}, q.ask),
-    rows.length > 0 && h("div.scroll", { tabIndex: 0, role: "region", "aria-label": q.ask }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Lineup"), h("th.number", { scope: "col" }, `${q.name}${bounds}`), h("th.number", { scope: "col" }, "Difference"), h("th", { scope: "col" }, ""), h("th.number", { scope: "col" }, "Participants"))),
-      h("tbody", {}, rows.map((r) => h("tr", {}, h("th", { scope: "row" }, r.lineup || "all"), h("td.number", {}, mean(r.summary)), h("td.number", {}, by(r.comparison)), h("td", {}, r.comparison && h("span", { class: `badge ${r.comparison.verdict}` }, r.comparison.verdict)), h("td.number", {}, number(r.answers))))))),
-    q.rows.map((r) => [
-      Object.keys(r.counts).length > 0 && h("p", {}, r.lineup && h("strong", {}, `${r.lineup}: `), Object.entries(r.counts).sort((a, b) => b[1] - a[1]).map(([k, n]) => `${k}: ${n}`).join(", ")),
-      Object.keys(r.texts).length > 0 && h("details", {}, h("summary", {}, `${Object.keys(r.texts).length} texts${r.lineup ? ` about ${r.lineup}` : ""}`), h("ul", {}, Object.entries(r.texts).map(([who, text]) => h("li", {}, h("strong", {}, who), ": ", text))))]));
-}
 
 async function copy(text, what) {
   try {
