@@ -72,4 +72,8 @@ def _trial(t: dict[str, Any]) -> list[str]:
         for f in s["findings"]:
             value = f"{f['value']:.3f}" + ("" if f["low"] is None else f" [{f['low']:.3f}, {f['high']:.3f}]")
             lines.append(f"- {'Holds' if f['holds'] else 'Does not hold'}: {f['says']} ({value}; {f['bound']})")
+        for lineup, share in s.get("spoiled", {}).items():
+            lines.append(
+                f"- Mind: in {lineup}, {share:.0%} of the decisions were not the models' own (no usable answer)"
+            )
     return lines

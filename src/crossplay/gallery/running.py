@@ -28,7 +28,9 @@ NEAR = 0.10
 
 class Step(msgspec.Struct):
     """One level. single, floor, ceiling: (value, low, high) of the control. mde: smallest effect that n
-    blocks find with power .8, from the control's spread (two independent answers).
+    blocks find with power .8, from the control's spread (two independent answers). spoiled: lineups with more
+    served decisions than the study allows (`fault_limit`), with their share: what is said of those measures their
+    form as much as their answers.
     """
 
     level: str
@@ -40,6 +42,7 @@ class Step(msgspec.Struct):
     mde: float | None = None
     verdict: str = ""
     findings: list[Finding] = []
+    spoiled: dict[str, float] = {}
 
 
 class Tried(msgspec.Struct):
@@ -102,9 +105,15 @@ def run_trial(
         identities |= _identities(out / level.name)
         step.findings = trial.judge(result, out / level.name)
         held = sum(f.holds for f in step.findings)
+        step.spoiled = {r.lineup: r.costs.fallback_share for r in result.rows if r.costs.flagged}
         step.verdict = f"{held} of {len(step.findings)} statements hold"
+        if step.spoiled:
+            worst = max(step.spoiled, key=lambda lineup: step.spoiled[lineup])
+            step.verdict += f"; in {len(step.spoiled)} lineups too many answers could not be used, in {worst} {step.spoiled[worst]:.0%}"
         for f in step.findings:
             say(f"  {'holds' if f.holds else 'does not hold'}: {f.says} ({_shown(f)}; {f.bound})")
+        for lineup, share in step.spoiled.items():
+            say(f"  {lineup}: {share:.0%} of the decisions were not its own (no usable answer)")
         break
     command = f"crossplay gallery run {entry.name} --tier {tier}" + "".join(f" --model {m}" for m in models)
     tried = Tried(

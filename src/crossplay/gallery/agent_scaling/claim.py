@@ -270,6 +270,6 @@ ENTRY = Entry(
             ("two different, sixteen alike", "votes are the simulated ones"),
         ),
     ),
-    trial=Trial(LEVELS, control, "m0", study, judge, MODELS, n=60, n_control=60),
+    trial=Trial(LEVELS, control, "m0", study, judge, MODELS, n=200, n_control=60),
     missing="personas of language models as a level of their own, and the published encoder; the trial's K* is that of a small static one",
 )

@@ -177,10 +177,14 @@ def control(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
 def study(models: Sequence[str], level: Level, n: int) -> dict[str, Any]:
     """One answer of each model (mixed), beside a team of clones of each of them, equally many votes; the study
     adds the best single member at the mixed team's tokens and cost.
+
+    Letters are weighted by confidence. Answers in words are counted as they are: asked for a JSON object with
+    a confidence, small models at temperature 1 write so many that cannot be read that nothing else is measured.
     """
     plan = _base(models, level, n)
     size = len(models) if len(models) > 1 else 3
-    protocol = {"name": "vote", "rule": RULES["confidence"], "confidence": True}
+    weighted = level.options["env"] == "qa/choice"
+    protocol = {"name": "vote", "rule": RULES["confidence" if weighted else "plurality"], "confidence": weighted}
     members = [f"m{i}" for i in range(len(models))]
     plan["agents"]["mixed"] = {"type": "team", "members": members, "protocol": protocol}
     plan["lineups"] = {"mixed": ["mixed"]}
