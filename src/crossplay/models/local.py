@@ -32,6 +32,11 @@ __all__ = ["LocalBackend", "read_logprobs"]
 
 PROMPTS_MIB = 1024
 """Memory for prompts that were computed earlier and are not in the slot, in MiB."""
+ALIKE = 0.9
+"""Share of a prompt that the slot must hold for llama.cpp to go on from it without looking among the earlier
+ones. By default it goes on from a tenth, and two members of a team whose instructions begin alike would
+compute all but that beginning again, each time they take turns.
+"""
 
 
 class LocalOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -281,6 +286,7 @@ class _Engine:
         p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
         p.n_gpu_layers, p.fit_params, p.warmup, p.verbosity = 0, False, False, -1
         p.ui, p.offline, p.endpoint_slots, p.cache_ram_mib = False, True, False, PROMPTS_MIB
+        p.slot_prompt_similarity = ALIKE
         p.api_keys = [secrets.token_hex(16)]  # it opens a port on loopback as well: nobody else may use it
         if embedding:
             p.embedding = True
