@@ -61,6 +61,9 @@ when = "end"
 required = false
 """
 
+SHORT = FILE.replace("blocks = 2", "blocks = 1").replace('practice = { seats = ["me", "odd"], blocks = 1 }\n', "")
+"""The same without practice, and with one episode with each partner."""
+
 
 def go(work):
     return asyncio.run(asyncio.wait_for(work, 100))

@@ -173,7 +173,7 @@ def test_somebody_who_leaves_is_counted_and_their_place_is_free_again(folder):
     a = found.attendance
     assert (a.took_part, a.complete, a.left, a.declined, a.unused) == (7, 6, 1, 1, 1)
     assert a.incomplete == {"p01": 3}
-    assert "7 of 6 participants took part: 6 complete, 1 left before the end, 1 declined, 1 links taken back unused" in found.notes
+    assert "7 of 6 participants took part: 6 complete, 1 left before the end, 1 declined, 1 taken back unused" in found.notes
     units = sorted(r.summary.mean.n for r in found.rows)
     assert units[-1] == 7, "what p01 finished is in the tables"
     assert verify(folder / "hunt").ok

@@ -11,29 +11,8 @@ from crossplay.study.spec import Study
 
 if TYPE_CHECKING:
     from crossplay.study.tables import Row
-    from crossplay.study.values import Played
 
-__all__ = ["by_hand", "controls", "paid", "people", "samples", "unscored"]
-
-
-def unscored(env: str, group: str, played: Played, scored: bool) -> list[str]:
-    """Which episodes of a lineup have no share in its mean, and why. scored: whether any has one."""
-    every = played.episodes
-    if not scored:
-        notes = [f"{env}, {group}: no episode has a score ({', '.join(sorted(played.statuses))})"]
-    elif broken := played.statuses.get("env-fault", 0):
-        notes = [
-            f"{env}, {group}: {broken} of {every} episodes ended with a fault of the environment; "
-            "they have no score and no share in the means"
-        ]
-    else:
-        notes = []
-    if played.odd:
-        notes.append(
-            f"{env}, {group}: {played.odd} of {every} episodes have a score that is no finite number; "
-            "they have no share in the means"
-        )
-    return notes
+__all__ = ["by_hand", "controls", "paid", "people", "samples"]
 
 
 def samples(rows: Sequence[Row]) -> list[str]:
@@ -89,7 +68,7 @@ def people(a: Attendance) -> list[str]:
     said += [f"{a.declined} declined"] if a.declined else []
     said += [f"{a.withdrawn} withdrew and had everything of theirs removed"] if a.withdrawn else []
     said += [f"{a.invited} invited and not begun"] if a.invited else []
-    said += [f"{a.unused} links taken back unused"] if a.unused else []
+    said += [f"{a.unused} taken back unused"] if a.unused else []
     notes = [", ".join(said)]
     if a.incomplete:
         listed = ", ".join(f"{name} {k}" for name, k in a.incomplete.items())
