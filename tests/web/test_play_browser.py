@@ -124,6 +124,82 @@ def test_two_browsers_talk_and_play_and_a_key_is_changed(browser, served):
         page.wait_for_selector("body[data-over='over']")
 
 
+def test_the_owner_lets_an_agent_play_for_somebody_who_is_gone(browser, served, tmp_path):
+    ticks = 6
+    made = opened(
+        served,
+        environment="kitchen/cramped_room",
+        options={"horizon": ticks},
+        seats={"p0": "person", "p1": "person"},
+        consent="What you do here is recorded.",
+    )
+    pages = []
+    for invite in made["invites"]:
+        page = browser.new_context().new_page()
+        page.goto(served + invite["link"])
+        page.wait_for_selector("#agree")
+        pages.append(page)
+    one, two = pages
+    one.check("#agree")
+    two.wait_for_timeout(50)
+    two.check("#agree")  # somebody else came and went since: the box is as it was left
+    assert one.is_checked("#agree")
+    for page in pages:
+        page.click(".lobby button.main")
+    for page in pages:
+        turn(page, 0)
+        page.keyboard.press("ArrowUp")
+    turn(two, 1)
+    two.context.close()
+    owner = browser.new_context().new_page()
+    owner.goto(f"{served}/play/{made['room']['room']}")
+    owner.click("li:has-text('p1') button:has-text('Let an agent play')")
+    owner.fill("#stand-in", "cheff")
+    owner.click("text=Give p1 to the agent")
+    owner.wait_for_selector("#told .bad:has-text('chef')")
+    owner.fill("#stand-in", "chef")
+    owner.keyboard.press("Enter")
+    owner.wait_for_selector("li:has-text('chef in the place of a person')")
+    for tick in range(1, ticks):
+        turn(one, tick)
+        one.keyboard.press("ArrowDown")
+    one.wait_for_selector("body[data-over='over']")
+    owner.wait_for_selector("body[data-over='over']")
+    with RunFolder.open(tmp_path / made["room"]["run"]) as run:
+        record = run.records()[0]
+    assert record.extra["handed"] == {"p1": [[1, "chef"]]}
+    assert verify(tmp_path / made["room"]["run"], "agents").ok
+
+
+def test_who_takes_a_seat_in_the_middle_of_a_game_agrees_first(browser, served):
+    made = opened(
+        served,
+        environment="kitchen/cramped_room",
+        options={"horizon": 4},
+        seats={"p0": "person", "p1": "chef"},
+        consent="What you do here is recorded.",
+    )
+    page = browser.new_context().new_page()
+    page.goto(served + made["invites"][0]["link"])
+    page.check("#agree")
+    page.click(".lobby button.main")
+    turn(page, 0)
+    owner = browser.new_context().new_page()
+    owner.goto(f"{served}/play/{made['room']['room']}")
+    owner.click("text=Take over")
+    owner.click("text=Play from here on")
+    owner.wait_for_selector("#told .bad:has-text('agree')")
+    owner.check("#agree")
+    owner.click("text=Play from here on")
+    owner.wait_for_selector("#agree", state="detached")
+    page.keyboard.press("ArrowUp")
+    for tick in (1, 2, 3):
+        for each in (page, owner):
+            turn(each, tick)
+            each.keyboard.press("ArrowDown")
+    page.wait_for_selector("body[data-over='over']")
+
+
 def test_boards_are_clicked_and_a_seat_is_taken_and_handed_back(browser, served):
     pytest.importorskip("pyspiel")
     made = opened(served, environment="openspiel/tic_tac_toe", seats={"p0": "person", "p1": "first-legal"})

@@ -173,6 +173,25 @@ def test_whoever_comes_with_a_new_link_agrees_anew_also_in_a_seat_that_is_taken(
     assert who(events, 1) == ["chef"] * 2 + ["person"] * 10
 
 
+def test_nobody_plays_without_having_agreed_also_where_the_game_began_without_them(tmp_path):
+    async def work():
+        room = await Room.create(Desk(tmp_path), kitchen(seats={"p0": "person", "p1": "noop"}, consent="As you like."))
+        guest = Guest(room, "p0")
+        room.start()
+        turn = await guest.turn(0)
+        for act in (lambda: room.answer("p0", turn, "stay"), lambda: room.say("p0", "hello")):
+            with pytest.raises(Refused, match="agree"):
+                act()
+        room.ready("p0", consent=True)
+        guest.moves = stay
+        room.answer("p0", turn, "stay")
+        await over(room)
+
+    go(work)
+    record, _ = record_of(tmp_path / FOLDER)
+    assert record.counts["p0"]["refused"] == 1
+
+
 # -- an agent in the place of a person ----------------------------------------------------------------------------
 def test_an_agent_plays_on_where_a_person_is_gone_for_good(tmp_path):
     async def work():

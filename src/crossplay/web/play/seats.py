@@ -282,6 +282,7 @@ class Seat:
         turn = self.turn
         if turn is None or not self.manned:
             raise Refused("it is not your turn.")
+        self._check_consent()
         same = number // SPAN == turn.id // SPAN
         if number != turn.id and not (self.pace == "tick" and same and number < turn.id):
             raise Refused(f"turn {number} is not open; turn {turn.id} is.")
@@ -297,10 +298,16 @@ class Seat:
             self._extra["replaced"] = self._extra.get("replaced", 0) + 1
         self._given = (turn.id, read)
 
+    def _check_consent(self) -> None:
+        """Nobody plays who was not asked, also where the owner began without them."""
+        if self.asks and not self.consent:
+            raise Refused("please read the text and agree to it first.")
+
     def say(self, text: str, to: str = "*") -> None:
         """Say something with the next move (at the clock `tick`: with the next tick). Raises `Refused`."""
         if not self.manned:
             raise Refused("you do not sit here now.")
+        self._check_consent()
         if not self.audience:
             raise Refused("nobody can hear this seat now.")
         if to != "*" and to not in self.audience:

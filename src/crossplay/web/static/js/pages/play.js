@@ -9,10 +9,14 @@ import { Screen } from "../screen.js";
 import { talk } from "../talk.js";
 import { attempt, number, tell } from "../ui.js";
 
-const ENDS = { 1008: "This link is not valid (any more).", 4001: "The seat was handed back to its agent.", 4002: "This seat was opened in another place; it goes on there.", 4003: "Another link was made for this seat." };
+const ENDS = { 1008: "This link is not valid (any more).", 4001: "The seat was handed back to its agent.", 4002: "This seat was opened in another place; it goes on there.", 4003: "Another link was made for this seat.", 4005: "The seat was given to an agent." };
+const HOW = { terminal: "The rules ended it.", horizon: "It came to its last tick.", void: "It does not count: an agent's connection was lost. It is played again.", "env-fault": "The environment failed; this game has no score." };
+const ended = (status) => HOW[status] || (status.startsWith("forfeit:") ? `${status.slice(8)} gave no move that could be played, and forfeits.` : status);
 const words = (name) => String(name).replaceAll("_", " ");
 
 /** link: the part of its link behind "#", where a page shows a game inside of its own. */
+const COMPOSED = ["llm", "vlm", "team", "equal", "single", "relay", "verified"]; // types that need more than their name
+
 export async function show(root, { parts, owner, link = location.hash.slice(1) }) {
   style("play");
   const given = new URLSearchParams(link);
@@ -124,7 +128,8 @@ class Page {
     if (first && !this.seat) this.watching();
     this.line_of_facts();
     this.lobby_of(told);
-    fill(this.people, told.seats.map((s) => h("li", {}, h("b", {}, s.seat), s.seat === this.seat ? " (you)" : "", ": ", s.who === "person" ? (s.here ? (told.status === "playing" ? "a person" : s.ready ? "a person, ready" : "a person, here") : "a person, not here now") : words(s.who), s.taken && h("span.badge.going", {}, "taken over"), this.seat_tools(s))));
+    refill(this.people, told.seats.map((s) => h("li", {}, h("b", {}, s.seat), s.seat === this.seat ? " (you)" : "", ": ", s.who === "person" ? (s.here ? (told.status === "playing" ? "a person" : s.ready ? "a person, ready" : "a person, here") : "a person, not here now") : words(s.who), s.stands_in && s.who !== "person" && " in the place of a person", s.taken && [" ", h("span.badge.going", {}, "taken over")], this.seat_tools(s))));
+    if (["over", "stopped"].includes(told.status)) fill(this.more);
   }
 
   line_of_facts() {
@@ -136,6 +141,11 @@ class Page {
   }
 
   lobby_of(told) {
+    if (this.seat && told.consent && !told.agreed && ["starting", "playing"].includes(told.status)) {
+      // Whoever takes a seat in the middle of a game agrees first; its agent plays meanwhile.
+      refill(this.lobby, this.consent(told), h("div.row", {}, h("button.main", { onclick: () => this.agree() }, "Play from here on")));
+      return;
+    }
     if (!this.seat || !["waiting", "between"].includes(told.status)) {
       if (!this.seat && told.status === "waiting") fill(this.lobby, h("p.quiet", {}, "Nothing is played yet: it begins when everybody is here and ready, or when you say so. The world is shown here then."));
       if (told.status === "playing" || told.status === "starting") { fill(this.lobby); if (told.status === "playing") this.result = null; }
@@ -143,20 +153,28 @@ class Page {
     }
     const me = told.seats.find((s) => s.seat === this.seat);
     const missing = told.seats.filter((s) => s.person && !(s.here && s.ready) && s.seat !== this.seat).map((s) => s.seat);
-    const agree = h("input", { type: "checkbox", id: "agree", required: true });
-    const ask = told.consent && !told.agreed;
-    const ready = h("button.main", { onclick: () => {
-      if (ask && !agree.checked) { tell("Please read the text and agree to it first.", "bad"); agree.focus(); return; }
-      this.say({ ready: true, consent: Boolean(ask && agree.checked) });
-    } }, told.status === "between" ? "Ready for the next game" : "I am ready");
+    const ask = Boolean(told.consent) && !told.agreed;
+    const ready = h("button.main", { onclick: () => this.agree(ask) }, told.status === "between" ? "Ready for the next game" : "I am ready");
     const wait = me?.ready ? h("p", {}, missing.length ? `You are ready. Waiting for ${missing.join(", ")}.` : "You are ready.", " ", h("button", { onclick: () => this.say({ ready: false }) }, "Not yet")) : null;
-    fill(this.lobby, this.result, told.status === "waiting" && told.rules && h("details", { open: true }, h("summary", {}, "The rules"), h("p.rules", {}, told.rules)), ask && h("div.panel.stack", {}, h("h2", {}, "Before you begin"), h("p.rules", {}, told.consent), h("label.inline", { for: "agree" }, agree, "I have read this and agree")), me?.person && (wait || h("div.row", {}, ready)));
+    refill(this.lobby, this.result, told.status === "waiting" && told.rules && h("details", { open: true }, h("summary", {}, "The rules"), h("p.rules", {}, told.rules)), ask && (me?.person || me?.taken) && this.consent(told), me?.person ? wait || h("div.row", {}, ready) : me?.taken && ask && h("div.row", {}, h("button.main", { onclick: () => this.agree() }, "I agree")));
+  }
+
+  consent(told) {
+    // One box: what is ticked stays so when somebody else comes or goes.
+    this.agreed ??= h("input", { type: "checkbox", id: "agree", required: true });
+    return h("div.panel.stack", {}, h("h2", {}, "Before you begin"), h("p.rules", {}, told.consent), h("label.inline", { for: "agree" }, this.agreed, "I have read this and agree"));
+  }
+
+  agree(ask = true) {
+    if (ask && !this.agreed.checked) { tell("Please read the text and agree to it first.", "bad"); this.agreed.focus(); return; }
+    this.say({ ready: true, consent: ask });
   }
 
   seat_tools(s) {
     const mine = s.seat === this.seat;
     if (this.owner && !mine && s.who !== "person") return [" ", h("button.small", { onclick: (e) => this.take(s.seat, e.target) }, "Take over")];
     if (s.taken && (mine || this.owner)) return [" ", h("button.small", { onclick: (e) => this.give_back(s.seat, e.target) }, "Hand back")];
+    if (this.owner && !mine && s.person) return [" ", h("button.small", { onclick: () => this.stand_in(s.seat) }, "Let an agent play")];
     if (!this.owner && this.told.takeover && s.who !== "person") return [" ", h("button.small", { onclick: (e) => this.take(s.seat, e.target) }, "Take over")];
     return null;
   }
@@ -171,6 +189,25 @@ class Page {
   async give_back(name, button) {
     const done = await attempt(async () => { await (this.owner ? post(path`/rooms/${this.room}/seats/${name}/give-back`) : post(path`/play/${this.room}/give-back`, { seat: name, token: this.token })); return true; }, button);
     if (done && this.owner && name === this.seat) open_seat(`/play/${this.room}`);
+  }
+
+  /** The owner gives the seat of somebody who is gone to an agent. */
+  async stand_in(name) {
+    const choices = await attempt(() => get("/play-choices"));
+    const look = await post("/play-look", { environment: this.told.environment }).catch(() => null);
+    if (!choices) return;
+    const kinds = [...choices.agents.filter((a) => !COMPOSED.includes(a)), ...choices.models.map((m) => `llm:${m}`)];
+    const beside = this.told.seats.find((s) => !s.person && s.who !== "person" && kinds.includes(s.who));
+    const field = h("input", { id: "stand-in", list: "stand-ins", required: true, autocomplete: "off", value: beside?.who || look?.expert || "random" });
+    fill(this.more, h("form.stack.panel", { onsubmit: async (event) => {
+      event.preventDefault();
+      const done = await attempt(() => post(path`/rooms/${this.room}/seats/${name}/hand-over`, { agent: field.value.trim() }), event.submitter);
+      if (done) { fill(this.more); tell(`${field.value.trim()} plays ${name} from here on.`); }
+    } },
+    h("h3", {}, `Who plays ${name} from here on?`), h("label", { for: "stand-in" }, "Type of the agent"), field, h("datalist", { id: "stand-ins" }, kinds.map((k) => h("option", { value: k }))),
+    h("p.quiet", {}, `The link of ${name} is worth nothing then. The record says which agent played, and from which tick on.`),
+    h("div.row", {}, h("button.main", {}, `Give ${name} to the agent`), h("button", { type: "button", onclick: () => fill(this.more) }, "Cancel"))));
+    field.focus();
   }
 
   on_countdown({ seconds }) {
@@ -219,12 +256,12 @@ class Page {
   on_refused({ why }) {
     this.sent = null;
     tell(why, "bad");
-    if (this.state) this.enable(Boolean(this.state.turn));
+    if (this.state) this.enable(Boolean(this.state.turn) && !this.state.answered);
   }
 
   on_end(result) {
     const score = Object.entries(result.score).slice(0, 8);
-    this.result = h("div.panel.result", {}, h("h2", {}, `Game ${result.episode} is over`), h("p", {}, { terminal: "The rules ended it.", horizon: "It came to its last tick." }[result.status] || result.status), h("dl.facts", {}, score.map(([k, v]) => [h("dt", {}, words(k)), h("dd", {}, number(v))])));
+    this.result = h("div.panel.result", {}, h("h2", {}, `Game ${result.episode} is over`), h("p", {}, ended(result.status)), h("dl.facts", {}, score.map(([k, v]) => [h("dt", {}, words(k)), h("dd", {}, number(v))])));
     fill(this.lobby, this.result);
     this.until = null;
     this.talk.clear();
@@ -307,7 +344,7 @@ class Page {
   // -- the owner, watching ------------------------------------------------------------------------------------
   watching() {
     const tools = h("div.row", {}, h("button", { onclick: (e) => attempt(() => post(path`/rooms/${this.room}/start`), e.target) }, "Begin without waiting"), h("button.danger", { onclick: (e) => attempt(() => post(path`/rooms/${this.room}/close`, {}), e.target) }, "Close the room"));
-    fill(this.side, h("section.panel.stack", {}, h("h2", {}, "At the table"), this.people, h("p.quiet", {}, "You see the whole world, which no seat does. That you watch is noted in the record."), tools), this.invites());
+    fill(this.side, h("section.panel.stack", {}, h("h2", {}, "At the table"), this.people, h("p.quiet", {}, "You see the whole world, which no seat does. That you watch is noted in the record."), this.more, tools), this.invites());
   }
 
   invites() {
@@ -326,6 +363,14 @@ export function invitation({ seat, link }) {
   const whole = location.origin + link;
   const field = h("input", { readOnly: true, value: whole, "aria-label": `Link for ${seat}`, onclick: () => field.select() });
   return h("div.invite", {}, h("b", {}, seat), field, h("button", { onclick: async () => { await navigator.clipboard?.writeText(whole).catch(() => null); field.select(); tell(`The link for ${seat} is copied.`); } }, "Copy"), h("button", { onclick: () => open_seat(link) }, "Sit here"));
+}
+
+/** Fill an element anew; what had the focus has it again, where it is still there. */
+function refill(element, ...children) {
+  const had = element.contains(document.activeElement) ? document.activeElement : null;
+  fill(element, ...children);
+  if (!had || element.contains(document.activeElement)) return;
+  [...element.querySelectorAll(had.localName)].find((e) => (had.id ? e.id === had.id : e.textContent === had.textContent))?.focus();
 }
 
 /** Show another seat of a room: the part behind "#" alone does not load a page. */
