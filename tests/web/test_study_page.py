@@ -171,3 +171,18 @@ def test_runs_stand_side_by_side(tmp_path, desk):
     by_column = compare_runs(two, CompareQuery(["a", "b"], metric="payoff_column"))
     assert by_column.metric == "payoff_column"
     two.close()
+
+
+def test_answers_of_participants_show_at_once_also_between_two_episodes(tmp_path):
+    """The manifest does not change when somebody fills in a questionnaire: the result is none the less another."""
+    folder = small.people(tmp_path / "partners")
+    desk = Desk(tmp_path)
+    assert show_run(desk, "partners").people and show_run(desk, "partners").row.state == "open"
+    assert show_result(desk, "partners", ResultQuery()).result.attendance.took_part == 0
+    small.answered(folder, 1, {"questions/me+chef": {"fair": 4}})
+    first = show_result(desk, "partners", ResultQuery()).result
+    small.answered(folder, 2, {"questions": {"again": "me+policy"}})
+    second = show_result(desk, "partners", ResultQuery()).result
+    assert (first.attendance.took_part, second.attendance.took_part) == (1, 2)
+    assert first.asked != second.asked and second.asked[0].ask == "My partner did a fair share."
+    desk.close()

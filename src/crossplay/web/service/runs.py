@@ -105,7 +105,8 @@ class RunHead(msgspec.Struct):
     """One run: its row in the list, its study, who played on what, and how far each cell is.
 
     toml: the study as resolved; digest: its sha256. sources: code, machine, packages and models, one entry per change.
-    marks: what to know before reading its numbers. teams: whether agents with members sit in it. costs: so far, by agent.
+    marks: what to know before reading its numbers. teams: whether agents with members sit in it; people: whether
+    participants play it. costs: so far, by agent.
     """
 
     row: RunRow
@@ -126,6 +127,7 @@ class RunHead(msgspec.Struct):
     sources: list[dict[str, Any]]
     costs: Costs
     teams: bool
+    people: bool
 
 
 class Shelf:
@@ -306,6 +308,7 @@ def show_run(desk: Desk, run: str) -> RunHead:
         watch.sources,
         progress.costs,
         any(a.get("kind") in ("team", "single") for a in agents.values()),
+        study.people is not None,
     )
 
 

@@ -54,12 +54,34 @@ export function socket(where) {
   return found;
 }
 
-/** Server-sent events: calls `heard(kind, data)`; returns what ends it. */
+const REFUSED = 10000; // milliseconds after which a stream that was refused is asked for again
+
+/**
+ * Server-sent events: calls `heard(kind, data)`; returns what ends it. "hello" comes at the beginning and whenever the
+ * connection was lost: whoever hears it asks for what there is now. Pages that nobody sees let go of their
+ * connection, because a browser has few for one server; they hear "hello" when they are looked at again.
+ */
 export function listen(where, heard, query) {
-  const source = new EventSource(address(where, query));
-  source.onmessage = (event) => {
-    const { kind, ...data } = JSON.parse(event.data);
-    heard(kind, data);
+  let source = null, later = 0;
+  function look() {
+    clearTimeout(later);
+    if (document.hidden) {
+      source?.close();
+      source = null;
+    } else if (!source || source.readyState === EventSource.CLOSED) {
+      source = new EventSource(address(where, query));
+      source.onmessage = (event) => {
+        const { kind, ...data } = JSON.parse(event.data);
+        heard(kind, data);
+      };
+      source.onerror = () => { if (source?.readyState === EventSource.CLOSED) later = setTimeout(look, REFUSED); };
+    }
+  }
+  document.addEventListener("visibilitychange", look);
+  look();
+  return () => {
+    clearTimeout(later);
+    document.removeEventListener("visibilitychange", look);
+    source?.close();
   };
-  return () => source.close();
 }

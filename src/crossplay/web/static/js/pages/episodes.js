@@ -48,7 +48,11 @@ export async function show(root, { parts, query }) {
   fill(root, crumbs(["/", "Runs"], [here, run.replaceAll("~", " / ")], [null, "Episodes"]), h("h1", {}, "Episodes"),
     h("div.row.tools", {}, pick("Lineup", "lineup", first.lineups), pick("Environment", "env", first.environments), pick("Ended", "status", first.statuses), more), table.element);
 
-  return listen("/events", (kind, row) => {
+  return listen("/events", async (kind, row) => {
+    if (kind === "hello") { // some may have come while nobody listened
+      row = (await get(path`/runs/${run}`).catch(() => null))?.row;
+      if (row) kind = "run";
+    }
     if (kind !== "run" || row.episodes + row.void <= known) return;
     more.textContent = `Show ${number(row.episodes + row.void - known)} new`;
     more.hidden = false;

@@ -13,6 +13,7 @@ export async function show(root, { query }) {
   root.classList.add("results");
   const shown = new Map(); // run -> what shows it, to be changed as it goes on
   const ticked = new Set();
+  let last = null; // what was asked for last, and the answer as text
   const state = h("select", { onchange: () => { keep({ state: state.value }); table.again({ offset: 0 }); } }, STATES.map(([value, text]) => h("option", { value, selected: value === (query.state || "") }, text)));
   const compare = h("button.main", { disabled: true, onclick: () => go(`/compare?${new URLSearchParams([...ticked].map((run) => ["runs", run]))}`) }, "Compare");
   const where = h("p.quiet");
@@ -35,6 +36,7 @@ export async function show(root, { query }) {
     load: async (asked) => {
       shown.clear();
       const found = await get("/runs", { ...asked, state: state.value });
+      last = [asked, JSON.stringify(found)];
       const some = Boolean(found.total || asked.search || state.value);
       where.textContent = some ? "" : `${found.root} holds no run.`;
       start.hidden = some;
@@ -68,8 +70,16 @@ export async function show(root, { query }) {
   count();
 
   const again = calm(() => table.again(), 500);
+  /** Whether something has changed while nobody listened. */
+  async function look() {
+    if (!last) return;
+    const [asked, before] = last;
+    const now = await get("/runs", { ...asked, state: state.value }).catch(() => null);
+    if (now && last[1] === before && JSON.stringify(now) !== before) again();
+  }
   const stop = listen("/events", (kind, row) => {
-    if (kind === "run" && shown.has(row.run) && shown.get(row.run).progress.isConnected) live(row);
+    if (kind === "hello") look();
+    else if (kind === "run" && shown.has(row.run) && shown.get(row.run).progress.isConnected) live(row);
     else if (kind === "run" || kind === "gone") again();
   });
   const clock = setInterval(() => { for (const t of root.querySelectorAll("time")) t.textContent = ago(Number(t.dataset.at)).textContent; }, 20000);

@@ -4,6 +4,7 @@ import { get, link, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
 import { crumbs, duration, figure, number, tabs } from "../ui.js";
+import { asked, attended } from "./parts/answered.js";
 import { controlOf } from "./parts/control.js";
 import { plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
 import { teamsTab } from "./parts/teams.js";
@@ -45,6 +46,7 @@ export async function show(root, { parts, query }) {
   function draw() {
     const list = [["answers", "Answers", answers], ...PLOTS.map(([key, title]) => [key, title, () => plotTab(key)])];
     if (head.teams) list.push(["teams", "Teams", () => teamsTab(run)]);
+    if (head.people) list.push(["people", "Participants", participants]);
     list.push(["cells", "Progress", async () => cells()], ["about", "About", async () => about()]);
     return new Promise((made) => { // what is shown first is there when this is done, or why not
       const told = list.map(([key, title, make]) => [key, title, () => make().finally(() => setTimeout(made))]);
@@ -97,6 +99,13 @@ export async function show(root, { parts, query }) {
     const rows = view.result.rows.filter((row) => row.env === env && row.role);
     return (rows.length > 0 || view.result.notes.length > 0) && [h("h2", {}, "Controls and notes"), h("ul.notes", {},
       rows.map((row) => h("li", {}, `${row.role.replace("control: ", "")}: ${row.lineup}, ${view.means[`${env}/${row.lineup}`]}`)), view.result.notes.map((n) => h("li", {}, n)))];
+  }
+
+  // -- participants --------------------------------------------------------------------------------------
+  async function participants() {
+    const { result: r } = await result();
+    return h("div.stack", {}, r.attendance && h("p", {}, attended(r.attendance)),
+      r.asked.length > 0 ? [h("p.quiet", {}, "Means over participants with their intervals; differences with the first or the baseline partner, Holm-adjusted."), r.asked.map(asked)] : h("p.quiet", {}, "The study asks its participants nothing, or nobody has answered yet."));
   }
 
   // -- plots ---------------------------------------------------------------------------------------------
@@ -170,8 +179,11 @@ export async function show(root, { parts, query }) {
     heading();
     took = performance.now() - began;
   }
-  const stop = listen("/events", (kind, row) => {
-    if (kind !== "run") return;
+  const stop = listen("/events", async (kind, row) => {
+    if (kind === "hello") row = (await get(path`/runs/${run}`).catch(() => head)).row; // it may have changed while nobody listened
+    else if (kind !== "run") return;
+    else delete row.new;
+    if (JSON.stringify(row) === JSON.stringify(head.row)) return;
     head.row = row;
     heading();
     due ||= setTimeout(look, Math.max(AGAIN, 4 * took));
