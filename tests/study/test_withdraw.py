@@ -154,6 +154,13 @@ def test_who_is_not_there_and_who_writes_is_said(run):
     assert check_seals(run) == []
 
 
+def test_what_a_kill_left_half_written_goes_the_next_time(run):
+    half = run.with_name(".run.without.abcd")
+    half.mkdir()
+    withdraw(run, 2)
+    assert [p.name for p in run.parent.iterdir()] == ["run"]
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_kill_in_the_middle_leaves_one_whole_run(run, moved):
     """Between the two renamings the old run comes back; after them it goes."""

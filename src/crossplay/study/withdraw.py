@@ -7,6 +7,7 @@ What stays is one line: that there was a participant of this number, which place
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 import time
@@ -37,7 +38,8 @@ MADE = ("report.html", "export")
 """What was made of the run, with what is to be removed in it."""
 GAMES = "games"
 """The folder with games that were cut off, one for each participant."""
-OLD = ".before"
+OLD, NEW = ".before", ".without."
+"""What the run is called beside itself, while it is written anew."""
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
@@ -68,7 +70,9 @@ def withdraw(folder: Path, number: int) -> Withdrawn:
                 raise CrossplayError(f"{folder}: a run without participants")
             sessions = kept_in(run, study)
             _check(sessions, number, folder)
-            work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}{NEW}*"):  # by a kill
+                shutil.rmtree(left)
+            work = Path(tempfile.mkdtemp(prefix=f".{folder.name}{NEW}", dir=folder.parent))
             try:
                 done = _written(run, study, study.people, sessions, number, work)
                 _take_along(folder, work)

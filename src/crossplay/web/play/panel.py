@@ -37,7 +37,7 @@ from crossplay.study.runner import open_run
 from crossplay.study.sessions import Session, Sessions, name_of
 from crossplay.study.spec import Study
 from crossplay.study.stage import Stage
-from crossplay.study.withdraw import GAMES, PRACTICE
+from crossplay.study.withdraw import GAMES, PRACTICE, settle
 from crossplay.web.desk import Conflict, Desk
 from crossplay.web.play.record import Game, Keeper, Kept, Play, RoomSpec, Shelved, warm
 from crossplay.web.play.room import Room
@@ -121,6 +121,7 @@ class Panel:
     def __init__(self, desk: Desk, name: str, study: Study, folder: Path) -> None:
         """Opens the run for writing, or makes it; raises `CrossplayError` that says what is wrong with the study."""
         self.desk, self.name, self.folder = desk, name, folder
+        settle(folder)
         self.stage = Stage(study, folder)
         try:
             self.stage.check()
