@@ -8,9 +8,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from crossplay.web.desk import Desk, Forbidden, NotFound, TooMany
+from crossplay.wire.http.bodies import refuse
 from crossplay.wire.http.clients import Proxies, client_now, now_from
 from crossplay.wire.http.guard import Guard
 from crossplay.wire.http.tries import Tries
@@ -131,13 +130,17 @@ class Gate:
         if status:
             await _refuse(scope, receive, send, status, why)
             return
-        head = scope.get("method") == "HEAD"
+        over = False
 
         async def say(message: Any) -> None:
+            nonlocal over
             if message["type"] == "http.response.start":
                 message = {**message, "headers": _headers(scope["path"], message["headers"])}
-            elif head and message["type"] == "http.response.body" and message.get("more_body"):
-                message = {"type": "http.response.body"}  # or a stream would go on unheard, and take a listener's place
+            elif scope.get("method") == "HEAD" and message["type"] == "http.response.body":
+                if over:
+                    return
+                # All that there is of it: a stream would go on unheard, and take a listener's place.
+                message, over = {"type": "http.response.body"}, True
             await send(message)
 
         await self.app(scope, receive, say)
@@ -161,6 +164,4 @@ async def _refuse(scope: Any, receive: Any, send: Any, status: int, why: str) ->
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": why.strip()[:120]})
         return
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": _headers(scope["path"], headers)})
-    await send({"type": "http.response.body", "body": msgspec.json.encode({"error": why.strip()})})
+    await refuse(scope, receive, send, status, why.strip(), _headers(scope["path"]))

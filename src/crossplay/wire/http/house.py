@@ -19,7 +19,7 @@ CLOSING = 3.0
 FRAME = 1 << 16
 """Bytes of one message on a WebSocket at most, as it comes from outside."""
 CONNECTIONS = 512
-"""Connections at a time, also of strangers: the requests that pass the guard have a limit of their own."""
+"""Connections at a time, also of strangers: those who say nothing make room for those who come (`crowd`)."""
 
 
 class House:
@@ -43,6 +43,7 @@ class House:
             raise CrossplayError(f"cannot serve at {host}:{port}: {error.strerror or error}") from None
         self.port = int(self._socket.getsockname()[1])
         self._server: Any = None
+        self._crowd: Any = None
         self._thread: threading.Thread | None = None
         self._up = threading.Event()
         self._failed: BaseException | None = None
@@ -60,8 +61,11 @@ class House:
             raise CrossplayError(
                 f"the package uvicorn is not installed; it comes with crossplay[{self.extra}]"
             ) from error
+        from crossplay.wire.http import crowd
+
         config = uvicorn.Config(
             self.app,
+            http=crowd.HttpLine,  # by name: another parser that happens to be installed would be taken, with other rules
             log_config=None,
             log_level="error",
             access_log=False,
@@ -69,13 +73,13 @@ class House:
             # among them. Whom to believe is said by name (`clients.Proxies`).
             proxy_headers=False,
             lifespan="on",
-            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(CLOSING),
             server_header=False,
             date_header=False,
-            ws="websockets-sansio" if self.sockets else "none",
+            ws=crowd.SocketLine if self.sockets else "none",
             ws_max_size=FRAME,
         )
+        self._crowd = config.crowd = crowd.Crowd(CONNECTIONS)  # type: ignore[attr-defined]
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"crossplay seat {self.authority}")
         self._thread.start()
@@ -99,10 +103,15 @@ class House:
             self._up.set()
 
     async def _watch(self) -> None:
-        """Tell `open` when the server has started."""
+        """Tell `open` when the server has started; from then on look after its connections."""
+        from crossplay.wire.http import crowd
+
         while not self._server.started:
             await asyncio.sleep(0.01)
         self._up.set()
+        while True:
+            await asyncio.sleep(crowd.EVERY)
+            self._crowd.look()
 
     def close(self) -> None:
         """Let open requests end, then stop; may be called more than once."""
