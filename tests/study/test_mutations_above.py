@@ -36,7 +36,7 @@ from crossplay.records import (
 from crossplay.records.cassette import Cassette, Commit
 from crossplay.records.manifest import Manifest
 from crossplay.records.reading import Reading
-from crossplay.study import equal, report, runner, templates
+from crossplay.study import costs, equal, report, runner, templates, values
 from crossplay.study import tables as results
 from crossplay.study.spec import Controls, Study
 from crossplay.study.stage import Stage
@@ -330,7 +330,7 @@ def a_later_sitting_numbers_attempts_from_0(patch):
 
 @mutation(6, tables.every_fallback_is_in_the_table)
 def a_kind_of_link_is_not_added_up(patch):
-    patch.setattr(results, "LINKS", tuple(link for link in results.LINKS if link != "link_repeat"))
+    patch.setattr(costs, "LINKS", tuple(link for link in costs.LINKS if link != "link_repeat"))
 
 
 @mutation(6, tables.every_fallback_is_in_the_table)
@@ -340,19 +340,19 @@ def served_links_are_not_counted(patch):
 
 @mutation(6, tables.every_fallback_is_in_the_table)
 def only_the_first_seat_is_added_up(patch):
-    def first(costs):
-        def one(episodes, *rest):
-            cut = [msgspec.structs.replace(e, seat_names=e.seat_names[:1], seats=e.seats[:1]) for e in episodes]
-            return costs(cut, *rest)
+    def first(made):
+        def one(column, *rest):
+            made(column, *rest)
+            column.seats, column.agents = column.seats[:1], column.agents[:1]
 
         return one
 
-    _wrap(patch, results, "_costs", first)
+    _wrap(patch, values.Column, "__init__", first)
 
 
 @mutation(6, tables.every_fallback_is_in_the_table)
 def a_cell_over_the_limit_is_not_flagged(patch):
-    _wrap(patch, results, "_costs", lambda costs: lambda *a: msgspec.structs.replace(costs(*a), flagged=False))
+    _wrap(patch, results, "costs_of", lambda costs: lambda *a: msgspec.structs.replace(costs(*a), flagged=False))
 
 
 def _call(patch, decide):

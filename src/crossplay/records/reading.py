@@ -96,14 +96,15 @@ class Reading:
         """All episodes in the order of their commits, without their rows."""
         return [self._record(row) for row in self._query(f"SELECT {ALL} FROM episodes ORDER BY seq")]
 
-    def stored(self, names: Sequence[str], after: int = 0) -> list[tuple[Any, ...]]:
+    def stored(self, names: Sequence[str], after: int = 0, most: int = -1) -> list[tuple[Any, ...]]:
         """(number of the commit, stored values of these columns) of every episode committed after number `after`.
 
         So that whoever watches a run reads what is new alone. names: of `manifest.SEALED`; JSON stays text.
+        most: the first so many of them; -1: all.
         """
         if unknown := [n for n in names if n not in SEALED]:
             raise CrossplayError(f'episodes have no column "{unknown[0]}"; there are {", ".join(SEALED)}')
-        return self._query(f"SELECT seq, {', '.join(names)} FROM episodes WHERE seq > ? ORDER BY seq", (after,))
+        return self._query(f"SELECT seq, {', '.join(names)} FROM episodes WHERE seq > ? ORDER BY seq LIMIT ?", (after, most))
 
     def record(self, episode: int, missing_ok: bool = False) -> Any:
         """One episode without its rows. missing_ok: None for an unknown one instead of an error."""
