@@ -49,6 +49,10 @@ def until(true):
     return found
 
 
+def listening(desk):
+    return len(desk.parts["events"].listeners) if "events" in desk.parts else 0
+
+
 def cut(folder, first):
     with sqlite3.connect(folder / "manifest.sqlite") as db:
         db.execute("DELETE FROM episodes WHERE seq > ?", (first,))
@@ -60,10 +64,9 @@ def test_pages_that_nobody_sees_hold_no_connection_and_are_up_to_date_when_seen(
     window = browse(where)
     for path, name in (("/", "runs"), ("/runs/games", "study"), ("/runs/games/episodes", "episodes")):
         page = window.open(path, name)
-        watcher = until(lambda: desk.parts.get("events"))
-        until(lambda: len(watcher.listeners) == 1)
+        until(lambda: listening(desk) == 1)
         page.evaluate(SEEN, True)
-        until(lambda: not watcher.listeners)
+        until(lambda: listening(desk) == 0)
         if name == "episodes":  # some come
             shutil.rmtree(folder / "games")
             small.dilemma(folder / "games")
@@ -87,7 +90,7 @@ def test_a_stream_that_was_refused_is_asked_for_again(browse, served, monkeypatc
     window.forgive("429")
     monkeypatch.setattr(events, "LISTENERS", 9)
     page.evaluate(SEEN, False)  # as ten seconds would do
-    until(lambda: len(desk.parts["events"].listeners) == 1)
+    until(lambda: listening(desk) == 1)
 
 
 def test_what_participants_answered_stands_with_the_result(browse, served):
