@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from participants import SHORT, Simulated, do_step, go, result, seat_of_part, take_part, ticket
 
-from crossplay.kernel import CrossplayError
+from crossplay.kernel import CrossplayError, unpack
 from crossplay.kernel.seeds import key
+from crossplay.models.loopback import Loopback
+from crossplay.records import RunFolder
 from crossplay.records.cassette import Cassette
 from crossplay.study.people import order_of
 from crossplay.study.sessions import Sessions
@@ -255,6 +257,50 @@ def test_the_owner_removes_somebody_who_withdraws_while_others_go_on(folder):
     again = Desk(folder)
     assert people_study(again, "hunt").sessions[0].status == "withdrawn"
     again.close()
+
+
+def test_what_models_were_asked_beside_somebody_goes_with_them_and_what_others_met_stays(folder):
+    with Loopback() as endpoint:
+        model = f'[models.double]\nbackend = "http"\nurl = "{endpoint.url}"\nmodel = "double"\npaid = false\n'
+        text = SHORT.replace('odd = "random"', 'odd = { type = "llm", model = "double", temperature = 0.5 }')
+        text = text.replace('"me+odd" = ["me", "odd"]', '"me+odd" = ["me", "odd"]\n"odd+odd" = ["odd", "odd"]')
+        (folder / "hunt.toml").write_text(text.replace("participants = 6", "participants = 2") + model)
+        desk = Desk(folder)
+
+        async def work():
+            view = invite_participants(desk, "hunt.toml", Inviting(2))
+            await asyncio.gather(*(Simulated(desk, s.number, ticket(s)).whole() for s in view.sessions))
+            panels(desk).open["hunt"].seen.clear()
+            await play_rest(desk, "hunt")
+            for thread in desk.parts["people-rest"].going.values():
+                await asyncio.to_thread(thread.join)
+            before = calls(folder)
+            assert {"me+odd", "odd+odd"} <= {r.lineup for r in records(folder)}
+            await withdraw_participant(desk, "hunt", 1)
+            return before
+
+        before = go(work())
+        desk.close()
+    after = calls(folder)
+    kept = {r.id for r in records(folder)}
+    with RunFolder.open(folder / "hunt") as run:
+        met = {unpack(e.note)["call"] for i in kept for e in run.events(i) if e.kind == "model"}
+    assert set(after) == met < set(before)
+    assert set(after.values()) == {0, 1}, "what the pair of models met in the same block stays"
+    found = verify(folder / "hunt", "agents")  # the endpoint is gone
+    assert found.ok, found.findings
+    assert found.reexecuted > 0
+
+
+def records(folder):
+    with RunFolder.open(folder / "hunt") as run:
+        return run.records()
+
+
+def calls(folder):
+    """The calls to models of a run, with their blocks."""
+    with Cassette(folder / "hunt" / "cassette", "strict") as cassette:
+        return {r.call.key.hex(): r.call.address[2] for r in cassette.rows() if r.call.address[1] != "people"}
 
 
 @settings(max_examples=40, deadline=None)
