@@ -41,6 +41,80 @@ def test_other_hosts_and_origins_are_refused(client):
     assert client.get("/api/v1/who", headers={"origin": "http://127.0.0.1:8765"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("play.example", 200),
+        ("PLAY.Example:8443", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:8765", 200),
+        ("[::1]", 200),
+        ("play.example.", 421),
+        ("play.example@evil.example", 421),
+        ("evil.example#play.example", 421),
+        ("play.example, evil.example", 421),
+        ("play.example evil.example", 421),
+        ("[play.example", 421),
+        ("[::1].evil.example", 421),
+        ("[::ffff:127.0.0.1]", 421),
+        ("127.1", 421),
+        ("2130706433", 421),
+        ("0.0.0.0:8765", 421),
+        ("", 421),
+    ],
+)
+def test_only_names_that_are_ours_are_answered(guarded, host, status):
+    assert guarded.get("/", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("play.example", "https://play.example", 200),
+        ("play.example:443", "https://play.example", 200),  # as some proxies write it
+        ("play.example:80", "http://play.example", 200),
+        ("play.example", "HTTPS://PLAY.example", 200),
+        ("play.example:80", "https://play.example", 403),
+        ("play.example", "https://play.example:8443", 403),
+        ("play.example", "https://play.example.evil.example", 403),
+        ("play.example", "https://evil.example/play.example", 403),
+        ("play.example", "ftp://play.example", 403),
+        ("play.example", "chrome-extension://play.example", 403),
+        ("play.example", "play.example", 403),
+        ("play.example", "://play.example", 403),
+        ("play.example", "null", 403),
+        ("play.example", "", 403),
+    ],
+)
+def test_only_pages_of_ours_may_ask(guarded, host, origin, status):
+    assert guarded.get("/api/v1/who", headers={"host": host, "origin": origin}).status_code == status
+
+
+def test_a_request_without_a_host_has_no_page_of_ours(tmp_path):
+    """Where any name is answered: "null" must not equal nothing."""
+    with TestClient(make_app(Desk(tmp_path), "0.0.0.0", TOKEN), base_url="http://any.example") as client:
+        for origin in ("null", "", "x", "http://"):
+            assert client.get("/api/v1/who", headers={"host": "", "origin": origin}).status_code == 403
+        assert client.get("/api/v1/who", headers={"origin": "http://any.example"}).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_pages_of_other_sites_embed_and_load_nothing(client, site):
+    """Without an Origin too, as pictures and scripts are asked for; a link to the page may be followed."""
+    said = {"sec-fetch-site": site}
+    for path in ("/", "/static/app.css", "/api/v1/runs", "/api/v1/openapi.json"):
+        assert (
+            client.get(path, headers={**said, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}).status_code
+            == 403
+        )
+        framed = {**said, "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
+        assert client.get(path, headers=framed).status_code == 403
+        visit = {**said, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        assert client.get(path, headers=visit).status_code == 200
+        for own in ("same-origin", "none"):
+            assert client.get(path, headers={"sec-fetch-site": own, "sec-fetch-mode": "cors"}).status_code == 200
+
+
 def test_the_token_opens_what_is_the_owners(guarded):
     assert guarded.get("/api/v1/who").json() == {"owner": False, "token": True}
     assert guarded.post("/api/v1/login", json={"token": "wrong"}).status_code == 401

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -25,6 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 AT_ONCE = 64
 """Requests that are served at a time, of those that may pass."""
+_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s:\[\]@/?#,]+))(?::\d{1,5})?")
 SHORTEST = 16
 """Characters of a token at least, where an address other than loopback is served."""
 
@@ -100,7 +102,8 @@ class Guard:
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         scheme, _, site = origin.partition("://")
         if b"origin" in headers and (
-            scheme not in (("https",) if encrypted else ("http", "https"))
+            not site
+            or scheme not in (("https",) if encrypted else ("http", "https"))
             or _plain(site, scheme) != _plain(authority, scheme)
         ):
             return 403, "requests from pages of other sites are refused\n"
@@ -124,7 +127,6 @@ def _visit(headers: dict[bytes, bytes]) -> bool:
 
 
 def host_of(authority: str) -> str:
-    """The host of "host:port", "[::1]:port" or "host"."""
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
+    """The host of "host:port", "[::1]:port" or "host"; "" of anything else."""
+    found = _AUTHORITY.fullmatch(authority)
+    return (found[1] or found[2]) if found else ""
