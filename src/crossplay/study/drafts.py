@@ -409,16 +409,26 @@ def to_toml(data: Mapping[str, Any]) -> str:
     """Tables as the text of a study file; what is unset is left out. "" where it cannot be written."""
     import tomli_w
 
-    kept = _set(data)
+    kept = {k: v for k, v in _set(data).items() if v != {}}
+    for part, key in (("environments", "name"), ("agents", "type"), ("lineups", "seats")):
+        # TOML writes what is no table first: where some are, all must be, or their order would be another.
+        table = _table(kept.get(part))
+        if any(isinstance(v, dict) for v in table.values()):
+            kept[part] = {k: _filled(v) if isinstance(v, dict) else {key: v} for k, v in table.items()}
     try:
         return tomli_w.dumps({k: kept[k] for k in (*ORDER, *kept) if k in kept})
     except (TypeError, ValueError, RecursionError):
         return ""
 
 
+def _filled(table: dict[str, Any]) -> dict[str, Any]:
+    """A table without empty options: a form holds them where it shows none."""
+    return {k: v for k, v in table.items() if k != "options" or v != {}}
+
+
 def _set(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {str(k): _set(v) for k, v in data.items() if v is not None and v != {}}
+        return {str(k): _set(v) for k, v in data.items() if v is not None}
     return [_set(v) for v in data if v is not None] if isinstance(data, (list, tuple)) else data
 
 
