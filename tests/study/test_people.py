@@ -20,7 +20,7 @@ from taking_part import STUDY, answers_of, result, simulate, study
 
 from crossplay.kernel import CrossplayError
 from crossplay.kernel.seeds import key
-from crossplay.records import merge
+from crossplay.records import RunFolder, merge
 from crossplay.records.cassette import Cassette
 from crossplay.study.people import (
     Ask,
@@ -36,6 +36,7 @@ from crossplay.study.people import (
     williams,
 )
 from crossplay.study.plan import make_plan
+from crossplay.study.runner import run_study
 from crossplay.study.sessions import Sessions, name_of
 from crossplay.study.spec import parse_study
 from crossplay.study.stage import Stage
@@ -348,6 +349,22 @@ def test_a_participant_who_leaves_is_counted_and_what_they_finished_stays(tmp_pa
         r.lineup: r.comparison.units for r in found.rows if r.comparison is not None and "me" in r.lineup.split("+")
     }
     assert sorted(units.values())[-1] == 5  # p02 met two partners, one of them in one block
+    assert verify(folder).ok
+
+
+def test_lineups_without_people_meet_the_worlds_of_those_who_came_for_others(tmp_path):
+    """They had the blocks that were planned alone: the participant who came for p02 was compared with no floor."""
+    folder = tmp_path / "run"
+    simulate(folder, leaves={2: 3}, numbers=7)
+    floor = next(r for r in result(folder).rows if "floor" in r.role)
+    assert (floor.comparison.blocks, floor.comparison.units) == (11, 6), "of p02 one block, of p07 none"
+    run_study(Stage(study(), folder), folder)
+    found = result(folder)
+    floor = next(r for r in found.rows if "floor" in r.role)
+    with RunFolder.open(folder) as run:
+        blocks = {r.block for r in run.records() if r.lineup == floor.lineup}
+    assert blocks == set(range(14))
+    assert (floor.comparison.blocks, floor.comparison.units) == (13, 7)
     assert verify(folder).ok
 
 

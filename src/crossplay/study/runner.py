@@ -24,6 +24,7 @@ from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.study.chunks import ATTEMPTS, PIECE, WIDTH, Chunk, record_of, waits, wide
 from crossplay.study.people import people_of
 from crossplay.study.pools import Inline, Pool, open_pool
+from crossplay.study.sessions import opened, worlds_of_all
 from crossplay.study.spec import Cell, parse_study
 from crossplay.study.stage import Stage
 
@@ -145,8 +146,10 @@ async def _run(
     on_start: Callable[[int, int], None] | None,
 ) -> dict[str, int]:
     done, tried = run.done(), run.attempts()
-    # Cells with participants are played in their sessions, at the page.
-    cells = [c for c in stage.cells if stage.study.people is None or not people_of(stage.study, c)]
+    cells = stage.cells
+    if stage.study.people is not None:  # cells with participants are played in their sessions, at the page
+        rest = [c for c in cells if not people_of(stage.study, c)]
+        cells = worlds_of_all(stage.study, rest, opened(run, stage.study))
     fast, slow, total = _work(stage, done, tried, [c for c in cells if not _measured(stage, c)])
     # What is sized by what the others spent plays when they have played.
     last_fast, last, more = _work(stage, done, tried, [c for c in cells if _measured(stage, c)])

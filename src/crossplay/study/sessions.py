@@ -43,6 +43,7 @@ __all__ = [
     "opened",
     "session_notes",
     "session_rows",
+    "worlds_of_all",
 ]
 
 PLACE = "people"
@@ -258,6 +259,22 @@ def kept_in(run: Any, study: Study) -> Sessions:
 def opened(run: Any, study: Study) -> list[Session]:
     """The sessions of a run that is open to read; [] where nobody was invited yet."""
     return kept_in(run, study).all()
+
+
+def worlds_of_all(study: Study, cells: Iterable[SpecCell], sessions: Sequence[Session]) -> list[SpecCell]:
+    """Cells of lineups without people, with the blocks of those who came in the place of others: these have worlds that
+    the study did not plan, and nothing could be compared with what they did there.
+    """
+    people = study.people
+    assert people is not None
+    more = tuple(
+        block
+        for s in sessions
+        if s.number > people.participants and s.status in ("going", "left", "complete")
+        for block in range((s.number - 1) * people.blocks, s.number * people.blocks)
+    )
+    planned = tuple(study.blocks)
+    return [msgspec.structs.replace(c, blocks=planned + more) if c.blocks == planned else c for c in cells]
 
 
 def attendance_of(study: Study, sessions: Sequence[Session], done: Iterable[tuple[str, Any]]) -> Attendance:

@@ -27,6 +27,7 @@ from crossplay.study.sessions import (
     attendance_of,
     kept_in,
     name_of,
+    worlds_of_all,
 )
 from crossplay.study.spec import Study, load_study, parse_study
 from crossplay.study.stage import Stage
@@ -350,6 +351,7 @@ def _view(desk: Desk, name: str) -> PeopleView:
             problem = str(error)
     kept = _sessions(here, study, run, there)
     sessions = kept.all()
+    rest = worlds_of_all(study, rest, sessions)
     done = _done(here, run, panel, there)
     groups = {c.key: c.group for c in cells}
     attendance = attendance_of(study, sessions, ((groups[c], b) for c, b, _ in done if c in groups))
