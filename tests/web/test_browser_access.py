@@ -4,10 +4,10 @@ The rules are written by hand after WCAG 2.2 (1.1.1, 1.3.1, 1.4.3, 2.1.1, 2.4.1,
 from the colours that the browser computed, for every text that is seen, against what lies behind it.
 """
 
-import httpx
 import pytest
+from everywhere import PAGES, places_of
 
-from conftest import PEOPLE, serving
+from conftest import serving
 
 pytestmark = pytest.mark.full
 
@@ -68,48 +68,7 @@ def served(own_runs):
 
 @pytest.fixture(scope="module")
 def places(served):
-    """Addresses of pages by the names under which they say that they are ready."""
-    api = httpx.Client(base_url=f"{served}/api/v1", timeout=60)
-    row = api.get("/runs/kitchen/episodes").json()["rows"][0]["episode"]
-    team = next(r for r in api.get("/runs/team/episodes").json()["rows"] if r["lineup"] == "debate")["episode"]
-    kitchen = {"environment": "kitchen/cramped_room", "options": {"horizon": 40}, "seats": {"p0": "person"}}
-    room = api.post("/rooms", json=kitchen).json()
-    assert PEOPLE and api.post("/people/partners.toml/open").status_code == 200
-    invited = api.post("/people/partners.toml/invite", json={"count": 1}).json()
-    return {
-        "runs": "/",
-        "study": "/runs/kitchen",
-        "episodes": "/runs/kitchen/episodes",
-        "episode": f"/runs/kitchen/episodes/{row}?step=5",
-        "team": f"/runs/team/episodes/{team}/team",
-        "compare": "/runs/kitchen/compare",
-        "runs_compare": "/compare?runs=kitchen&runs=team",
-        "gallery": "/gallery",
-        "gallery_entry": "/gallery/oneflow",
-        "models": "/models",
-        "workers": "/workers",
-        "new_study": "/new",
-        "rooms": "/play",
-        "play": room["invites"][0]["link"],
-        "people": "/people/partners.toml",
-        "take_part": invited["sessions"][0]["link"],
-        "error": "/no/such/page",
-    }
-
-
-PAGES = [
-    "runs",
-    "study",
-    "episodes",
-    "episode",
-    "team",
-    "compare",
-    "runs_compare",
-    "gallery",
-    "gallery_entry",
-    "models",
-]
-PAGES += ["workers", "new_study", "rooms", "play", "people", "take_part", "error"]
+    return places_of(served)
 
 
 def opened(browse, served, places, name, **options):
@@ -161,7 +120,7 @@ def test_the_menu_by_keys_alone(browse, served):
     visited = []
     for ready in ("new_study", "rooms", "people", "gallery", "models", "workers", "runs"):
         link = page.get_by_role("navigation", name="Pages").locator("a").all_inner_texts()[(len(visited) + 1) % 7]
-        page.evaluate("document.activeElement.blur(); window.getSelection().removeAllRanges()")
+        page.locator("a.skip").focus()  # keys go on from the content; who wants the menu goes back to the top
         for _ in range(12):
             page.keyboard.press("Tab")
             now = page.evaluate(FOCUS)

@@ -36,7 +36,7 @@ def test_rounds_are_stepped_by_keys_and_kept_in_the_address(browse, address, tea
     assert "round=2" in page.url and page.get_by_label("Next round").is_disabled()
     page.reload()
     window.wait("team")
-    assert page.locator("th[aria-current]").inner_text() == "round 2"
+    assert page.locator("th[aria-current]").inner_text() == "Round 2"
 
 
 def test_a_member_is_picked_by_key_and_its_posts_stand_alone(browse, address, team):

@@ -95,9 +95,14 @@ class Share(NamedTuple):
 
 
 def number(value: float, digits: int | None = None) -> str:
-    """A number for a label: `digits` places, or up to four significant ones; the minus is a real one."""
+    """A number for a label: `digits` places, or up to four significant ones, all of those before the point; the minus is a
+    real one.
+    """
     if not math.isfinite(value):
         return "-"
+    if digits is None and 9999.5 <= abs(value) < 1e15:
+        text = f"{value:,.0f}"
+        return text.replace("-", "\N{MINUS SIGN}")
     text = f"{value:.{digits}f}" if digits is not None else f"{value:.4g}"
     if float(text) == 0:
         text = text.lstrip("-")

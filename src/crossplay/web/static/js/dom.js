@@ -1,5 +1,7 @@
 // Elements from plain data. Text is always text: nothing here reads HTML.
 
+import { sheet } from "./sheets.js";
+
 /** h("a.link", {href: "/"}, "text", child, [children]): attributes; on* are listeners; null children are left out. */
 export function h(what, attributes = {}, ...children) {
   const [tag, ...classes] = what.split(".");
@@ -13,6 +15,7 @@ export function h(what, attributes = {}, ...children) {
     else element.setAttribute(name, value === true ? "" : value);
   }
   add(element, children);
+  if (classes.includes("scroll")) sheet(element);
   return element;
 }
 
@@ -38,18 +41,42 @@ export function drawing(text) {
   return document.importNode(svg, true);
 }
 
-/** Call after the last of a row of calls, at most every `ms`. */
+const waiting = new Set(); // calls that are held back
+
+/** Call after the last of a row of calls, at most every `ms`; never after another page is shown. */
 export function calm(call, ms = 200) {
   let timer = 0;
   return (...given) => {
     clearTimeout(timer);
-    timer = setTimeout(() => call(...given), ms);
+    waiting.delete(timer);
+    const mine = setTimeout(() => { waiting.delete(mine); call(...given); }, ms);
+    waiting.add(timer = mine);
   };
 }
 
-/** A style sheet of one area, /static/css/NAME.css, loaded once. */
+/** What a page that is left held back is not done any more: it would write into the address of the next one. */
+export function forget() {
+  waiting.forEach(clearTimeout);
+  waiting.clear();
+}
+
+/** A style sheet of one area, /static/css/NAME.css, until another page is shown. Resolves when it is there. */
 export function style(name) {
   const href = `/static/css/${name}.css`;
-  if ([...document.styleSheets].some((s) => s.href?.endsWith(href)) || document.querySelector(`link[href="${href}"]`)) return;
-  document.head.append(h("link", { rel: "stylesheet", href }));
+  let sheet = document.querySelector(`link[href="${href}"]`);
+  if (sheet) sheet.disabled = false;
+  else {
+    sheet = h("link", { rel: "stylesheet", href, "data-area": name });
+    sheet.loaded = new Promise((done) => { sheet.onload = sheet.onerror = done; });
+    document.head.append(sheet);
+  }
+  return sheet.loaded;
 }
+
+/** Sheets of other areas touch nothing here: their words may mean something else. */
+export function plain() {
+  for (const sheet of document.querySelectorAll("link[data-area]")) sheet.disabled = true;
+}
+
+/** Resolves when all sheets that were asked for are there. */
+export const styled = () => Promise.all([...document.querySelectorAll("link[data-area]")].map((sheet) => sheet.loaded));

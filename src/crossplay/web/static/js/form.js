@@ -3,6 +3,16 @@
 
 import { fill, h } from "./dom.js";
 
+const UNITS = { s: "seconds", ms: "milliseconds", usd: "USD", hz: "Hz", mb: "MB" };
+
+/** The name of a setting as words: "wall_s" -> "Wall (seconds)". title: what its schema calls it. */
+export function worded(name, title = "") {
+  if (title) return title;
+  const parts = String(name).split(/[_\s]+/), unit = parts.length > 1 && UNITS[parts.at(-1).toLowerCase()];
+  const said = (unit ? parts.slice(0, -1) : parts).join(" ");
+  return `${said.charAt(0).toUpperCase()}${said.slice(1)}${unit ? ` (${unit})` : ""}`;
+}
+
 const key = (place) => JSON.stringify(place);
 let counted = 0;
 
@@ -55,7 +65,7 @@ export class Fields {
     const help = about ? h("small.help", { id: `${id}-help` }, about) : null;
     const input = make({ id, "aria-describedby": `${id}-note${help ? ` ${id}-help` : ""}` });
     this.all.set(key(place), { input, note, whole });
-    const title = h("label", { for: id }, label);
+    const title = h("label", { for: id, title: `In the file: ${place.join(".")}` }, label);
     const parts = inline ? [h("span.row.tick", {}, input, title)] : [title, input.above, input, input.beside];
     return h("div.field", { "data-place": place.join(".") }, parts, help, note);
   }
@@ -116,7 +126,7 @@ function fits(schema, value) {
 export function property(fields, place, name, schema, value, changed, known = {}) {
   const told = typeof schema.default === "string" && schema.default && !schema.enum && !schema.holds;
   const about = `${schema.description || ""}${told ? ` (default: ${schema.default})` : ""}`;
-  const add = (make, more = {}) => fields.add(place, name.replaceAll("_", " "), make, { about, whole: schema.type === "array", ...more });
+  const add = (make, more = {}) => fields.add(place, known.words?.[name] || worded(name, schema.title), make, { about, whole: schema.type === "array", ...more });
   if (schema.holds === "protocol" || schema.holds === "topology") return named(add, schema, value, changed, known[`${schema.holds === "protocol" ? "protocols" : "topologies"}`] || []);
   if (!fits(schema, value)) return null;
   if (schema.enum) return add((a) => choose(a, [["", `default${schema.default === undefined || schema.default === null ? "" : `: ${schema.default === "" ? "none" : schema.default}`}`], ...schema.enum.filter((e) => e !== "").map((e) => [String(e), String(e)])], value === undefined ? "" : String(value), (v) => changed(schema.enum.find((e) => String(e) === v))));

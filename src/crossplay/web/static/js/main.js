@@ -2,7 +2,7 @@
 // returns, if it is a function, is called when it is left.
 
 import { ApiError, get, post } from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, forget, h, plain, styled } from "./dom.js";
 
 const PAGES = [
   [/^\/$/, "runs"],
@@ -31,8 +31,14 @@ let turn = 0;
 
 /** Show another page of ours. */
 export function go(where, { replace = false } = {}) {
+  leaving();
   history[replace ? "replaceState" : "pushState"]({}, "", where);
-  return route();
+  return route({ fresh: false });
+}
+
+/** Remember how far down one was, for whoever comes back. */
+function leaving() {
+  history.replaceState({ ...history.state, down: Math.round(scrollY) }, "");
 }
 
 /** Keep options of what is shown in the address, without showing it anew. */
@@ -42,7 +48,7 @@ export function keep(query) {
     if (value === null || value === "" || value === undefined) url.searchParams.delete(name);
     else url.searchParams.set(name, value);
   }
-  history.replaceState({}, "", url);
+  history.replaceState(history.state, "", url);
 }
 
 function header(owner) {
@@ -58,11 +64,14 @@ function header(owner) {
   );
 }
 
-async function route() {
+/** Show what the address says. fresh: the browser has just loaded us; down: where one was on this page. */
+async function route({ fresh = true, down = history.state?.down || 0 } = {}) {
   const mine = ++turn;
+  delete document.body.dataset.ready;
   const root = document.getElementById("main");
   if (typeof leave === "function") leave();
   leave = null;
+  forget();
   const found = PAGES.map(([pattern, name]) => [location.pathname.match(pattern), name]).find(([match]) => match);
   try {
     const who = await get("/who");
@@ -74,11 +83,18 @@ async function route() {
     const page = await import(`./pages/${name}.js`);
     if (mine !== turn) return;
     const space = h("div.page", { "data-page": name });
+    plain();
+    document.title = "Crossplay";
     fill(root, space);
+    if (!fresh) root.focus({ preventScroll: true }); // keys and readers go on from here
     const query = Object.fromEntries(new URLSearchParams(location.search));
     const after = await page.show(space, { parts, query, owner: who.owner });
     if (mine === turn) leave = after;
     else if (typeof after === "function") after();
+    await styled();
+    if (mine !== turn) return;
+    titled(root);
+    scrollTo(0, down);
     document.body.dataset.ready = name;
   } catch (error) {
     if (mine !== turn) return;
@@ -86,9 +102,17 @@ async function route() {
   }
 }
 
+/** The page's name in the title of the window, where it has not said another one. */
+function titled(root) {
+  const name = root.querySelector("h1")?.textContent;
+  if (name && document.title === "Crossplay") document.title = `${name} \u00b7 Crossplay`;
+}
+
 function trouble(root, error) {
   const missing = error instanceof ApiError && error.status === 404;
   fill(root, h("div.page", {}, h("h1", {}, missing ? "Not here" : "This did not work"), h("p.error", { role: "alert" }, error.message), h("p", {}, h("a", { href: "/" }, "All runs"))));
+  document.title = "Crossplay";
+  titled(root);
   document.body.dataset.ready = "error";
   if (!(error instanceof ApiError)) console.error(error);
 }
@@ -96,17 +120,19 @@ function trouble(root, error) {
 function login(root) {
   const field = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password", id: "token" });
   const said = h("p.error", { role: "alert" });
-  fill(root, h("form.page.narrow", {
+  fill(root, h("form.page.narrow.stack", {
     onsubmit: async (event) => {
       event.preventDefault();
       try {
         await post("/login", { token: field.value });
-        await route();
+        await route({ fresh: false });
       } catch (error) {
         said.textContent = error.message;
       }
     },
-  }, h("h1", {}, "Who are you?"), h("label", { for: "token" }, "The token that the server was started with"), field, said, h("button.main", {}, "Go on")));
+  }, h("h1", {}, "Who are you?"), h("div", {}, h("label", { for: "token" }, "The token that the server was started with"), field), said, h("button.main", {}, "Go on")));
+  document.title = "Crossplay";
+  titled(root);
   document.body.dataset.ready = "login";
   field.focus();
 }
@@ -118,15 +144,18 @@ document.addEventListener("click", (event) => {
   if (url.origin !== location.origin || url.pathname.startsWith("/api/") || url.pathname.startsWith("/static/")) return;
   if (url.hash && url.pathname === location.pathname) return;
   event.preventDefault();
-  delete document.body.dataset.ready;
   go(url.pathname + url.search + url.hash);
-  window.scrollTo(0, 0);
 });
-addEventListener("popstate", route);
+history.scrollRestoration = "manual"; // a page is made anew; it goes back to its place when it is there
+addEventListener("pagehide", leaving);
+addEventListener("popstate", (event) => {
+  if (location.hash && document.getElementById(location.hash.slice(1))) return; // a place on this very page
+  route({ fresh: false, down: event.state?.down });
+});
 
 // A link may bring the token behind "#": it never reaches a log.
 const brought = new URLSearchParams(location.hash.slice(1)).get("token");
 if (brought && !location.pathname.startsWith("/play/")) {
   history.replaceState({}, "", location.pathname + location.search);
-  post("/login", { token: brought }).catch(() => null).then(route);
+  post("/login", { token: brought }).catch(() => null).then(() => route());
 } else route();

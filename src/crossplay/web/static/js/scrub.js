@@ -17,7 +17,7 @@ export const KINDS = {
 export function scrub({ last, marks = {}, speed = 10, go, play, stop }) {
   let tick = 0, on = false;
   const slider = h("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "Tick", oninput: () => move(Number(slider.value)) });
-  const field = h("input", { type: "number", min: 0, max: last, "aria-label": "Tick", onchange: () => move(Number(field.value) || 0) });
+  const field = h("input", { type: "number", min: 0, max: last, "aria-label": "Tick, as a number", onchange: () => move(Number(field.value) || 0) });
   const total = h("span.quiet", {}, `of ${last}`);
   const chosen = h("select", { "aria-label": "Speed", onchange: () => on && begin() }, SPEEDS.map((s) => h("option", { value: String(s), selected: s === speed }, `${s} a second`)));
   const runs = h("button.main", { onclick: () => (on ? halt() : begin()) });
@@ -75,7 +75,7 @@ export function scrub({ last, marks = {}, speed = 10, go, play, stop }) {
     strip.style.height = `${kinds.length * 6}px`;
   }
   function key(e) {
-    if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest?.("input:not([type=range]), textarea, select, dialog")) return;
+    if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest?.("input:not([type=range]), textarea, select, dialog") || e.target.matches?.(".scroll.wide, pre")) return; // those scroll by the same keys
     const kind = Object.keys(KINDS).find((k) => KINDS[k][1] === e.key.toLowerCase());
     const by = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
     if (by && !e.target.closest?.("[role=tab]")) move(tick + by * (e.shiftKey ? 10 : 1));

@@ -27,8 +27,8 @@ export function happened(tick, head, { chosen = "", choose = () => {} } = {}) {
   return [
     tick.tick > 0 && seated.length > 0 && h("p", {}, seated.map(([s, a]) => `${s} is handed over to ${a}. `)),
     tick.moves.length > 0 && h("div.scroll", {}, h("table.moves", {},
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Seat"), h("th", { scope: "col" }, "Move"), h("th", { scope: "col" }, "Origin"), h("th.number", { scope: "col" }, "Reward"), h("th.number", { scope: "col" }, "Time"), h("th.number", { scope: "col" }, "Tokens"))),
-      h("tbody", {}, tick.moves.map((m) => moved(m, tick, chosen, choose))))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Seat"), h("th", { scope: "col" }, "Move"), h("th", { scope: "col" }, "Origin"), h("th.number", { scope: "col" }, "Reward"), h("th.number", { scope: "col" }, "Time"), spends(head) && h("th.number", { scope: "col" }, "Tokens"))),
+      h("tbody", {}, tick.moves.map((m) => moved(m, tick, chosen, choose, spends(head)))))),
     tick.faults.map((f) => h("p.fault", {}, h("span.badge.bad", {}, `\u2715 ${f.kind}`), ` ${f.seat}: ${f.detail || "no detail"}`, f.served && f.served !== "begin" && ` (served: ${f.served})`)),
     tick.late.map((l) => h("p.fault", {}, h("span.badge.flag", {}, "late answer"), ` ${l.seat}: ${l.detail}`)),
     [["Said", tick.said], ["Delivered", tick.heard]].map(([title, list]) => list.length > 0 && [h("h3", {}, title), h("ul.words", {}, list.map((m) => h("li", {}, h("strong", {}, `${m.src} \u2192 ${m.dst === "*" ? "all" : m.dst}`), m.tick !== tick.tick && h("small.quiet", {}, ` (of tick ${m.tick})`), ` ${body(m.body)}`)))]),
@@ -39,14 +39,17 @@ export function happened(tick, head, { chosen = "", choose = () => {} } = {}) {
   ];
 }
 
-function moved(m, tick, chosen, choose) {
+/** Whether anything in this episode called a model: the table keeps its columns from tick to tick. */
+const spends = (head) => Boolean(head.marks?.call?.length || head.marks?.post?.length);
+
+function moved(m, tick, chosen, choose, paid) {
   const spent = spentBy(m, tick);
   const reward = tick.rewards?.[m.seat];
   return h("tr", { class: m.seat === chosen ? "chosen" : null },
     h("td", {}, h("button.plain", { onclick: () => choose(m.seat), title: `What ${m.seat} saw` }, m.seat), h("small.quiet", {}, ` ${m.agent}`)),
     h("td.move", {}, m.action), h("td", {}, origin(m)),
     h("td.number", {}, reward === undefined ? "" : reward ? h("strong", {}, (reward > 0 ? "+" : "") + number(reward)) : "0"),
-    h("td.number", {}, duration(m.wall_ms / 1000)), h("td.number", {}, spent));
+    h("td.number", {}, duration(m.wall_ms / 1000)), paid && h("td.number", {}, spent));
 }
 
 function spentBy(move, tick) {
@@ -82,9 +85,9 @@ export function prompts(calls, tick) {
     return h("section.panel.call", {},
       h("h3", {}, `${c.seat}${member(c) && member(c) !== c.seat ? `, ${member(c)}` : ""}: ${c.kind === "model" ? "" : `${c.kind} `}${c.name}`, c.path.length > 0 && h("small.quiet", {}, ` at ${c.path.join(".")}`)), h("p.quiet", {}, facts),
       c.missing && h("p.quiet", {}, `The prompt is not known: ${c.missing}.`),
-      c.prompt.map((m, i) => h("details.turn", { open: few && i === c.prompt.length - 1 }, h("summary", {}, m.role), h("pre.saying", {}, m.text), m.images.map(([high, wide]) => h("small.quiet", {}, `with a picture of ${wide} x ${high} pixels`)), m.tool_calls.length > 0 && h("pre", {}, JSON.stringify(m.tool_calls, null, 1)))),
+      c.prompt.map((m, i) => h("details.turn", { open: few && i === c.prompt.length - 1 }, h("summary", {}, m.role), h("pre.saying", { tabIndex: 0, "aria-label": m.role }, m.text), m.images.map(([high, wide]) => h("small.quiet", {}, `with a picture of ${wide} x ${high} pixels`)), m.tool_calls.length > 0 && h("pre", {}, JSON.stringify(m.tool_calls, null, 1)))),
       c.arguments !== null && h("pre.saying", {}, body(c.arguments)),
-      h("div.answer", {}, h("small", {}, c.error ? "No answer" : "Answer"), h("pre.saying", { class: c.error ? "error" : null }, c.error || c.answer || "(empty)"), c.wanted.length > 0 && h("pre", {}, JSON.stringify(c.wanted, null, 1))),
+      h("div.answer", {}, h("small", {}, c.error ? "No answer" : "Answer"), h("pre.saying", { tabIndex: 0, "aria-label": "Answer", class: c.error ? "error" : null }, c.error || c.answer || "(empty)"), c.wanted.length > 0 && h("pre", {}, JSON.stringify(c.wanted, null, 1))),
       Object.keys(c.settings).length > 0 && h("details", {}, h("summary", {}, "Settings"), h("dl.facts", {}, Object.entries(c.settings).map(([k, v]) => [h("dt", {}, k), h("dd", {}, body(v))]))));
   })];
 }

@@ -28,8 +28,9 @@ export async function show(root, { parts, query }) {
     const ticks = await Promise.all(lanes.map((l) => l.at(tick)));
     if (now === tick) lanes.forEach((l, i) => l.tell(ticks[i], ticks[0]));
   }
-  const rest = () => keep({ step: tick });
-  const look = (t) => { turn++; return shown(t).then(rest); };
+  let gone = false; // the address is another page's then
+  const rest = () => gone || keep({ step: tick });
+  const look = (t) => { const mine = ++turn; return shown(t).then(() => mine === turn && rest()); };
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
   async function play(from, speed) {
@@ -57,7 +58,7 @@ export async function show(root, { parts, query }) {
     bar.element, h("div.lanes", {}, lanes.map((l) => l.element)), differences(found));
   lanes.forEach((l) => l.begin());
   await shown(tick);
-  return () => { turn++; bar.close(); lanes.forEach((l) => l.close()); };
+  return () => { gone = true; turn++; bar.close(); lanes.forEach((l) => l.close()); };
 }
 
 const named = (lane, found) => lane.lineup + (found.choices.replicates.length > 1 ? `, replicate ${lane.replicate}` : "");
@@ -110,9 +111,9 @@ function parted(found, jump) {
   const at = (tick) => (tick === null || tick === undefined ? "never" : h("button.plain", { onclick: () => jump(tick) }, `tick ${tick}`));
   return h("section", {}, h("h2", {}, `Where they part from ${named(found.lanes[0], found)}`), h("div.scroll", {}, h("table", {},
     h("thead", {}, h("tr", {}, ["Lineup", "First difference", "First other move", "State", "Rewards", "Other moves"].map((t) => h("th", { scope: "col" }, t)))),
-    h("tbody", {}, rows.map(({ apart, ...l }) => h("tr", {}, h("td", {}, named(l, found)), h("td", {}, at(apart.first)),
+    h("tbody", {}, rows.map(({ apart, ...l }) => h("tr", {}, h("th", { scope: "row" }, named(l, found)), h("td", {}, at(apart.first)),
       h("td", {}, Object.entries(apart.moves).length ? Object.entries(apart.moves).map(([s, t]) => [h("span.nowrap", {}, `${s}: `, at(t)), " "]) : "never"), h("td", {}, at(apart.state)), h("td", {}, at(apart.rewards)),
-      h("td", {}, `${Object.entries(apart.other_moves).map(([s, n]) => `${s} ${n}`).join(", ") || "none"} of ${apart.ticks} ticks`)))))));
+      h("td.nowrap", {}, `${Object.entries(apart.other_moves).map(([s, n]) => `${s} at ${n}`).join(", ") || "none"} of ${apart.ticks} ticks`)))))));
 }
 
 const WORDS = { move: "moves", words: "says", reward: "rewards", state: "the state is another one", end: "ends" };

@@ -6,6 +6,7 @@ import { keep } from "../main.js";
 import { Player, Trace, frame } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
+import { sheet } from "../sheets.js";
 import { crumbs, duration, number, tell } from "../ui.js";
 import { happened, prompts, score } from "../told.js";
 
@@ -145,13 +146,14 @@ export async function show(root, { parts, query }) {
       choose(to.value);
     },
   }, `${s.seat} (${s.agent})`)));
+  sheet(seats);
   const sees = h("div");
   const ended = { terminal: "the rules ended it", horizon: "it came to the last tick" }[head.status] || head.status;
   const team = head.seats.some((s) => s.team);
   fill(root,
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, run], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id.slice(0, 8)]),
     h("h1", {}, `${head.lineup}, block ${head.block}${head.replicate ? `, replicate ${head.replicate}` : ""}`),
-    h("p.quiet", {}, `${head.env}: ${number(head.ticks)} ticks, ${ended}${head.detail ? ` (${head.detail})` : ""}. ${score(head)} `,
+    h("p.quiet", {}, `${head.env}: ${number(head.ticks)} ticks; ${ended}${head.detail ? ` (${head.detail})` : ""}. Scores: ${score(head)}. `,
       head.role && h("span.badge", {}, head.role), head.practice && h("span.badge.flag", {}, "practice, counts in no table")),
     h("p.row", {}, h("a.button", { href: `${path`/runs/${run}/compare`}?episodes=${head.id}` }, "Compare with others of this block"),
       team && h("a.button", { href: `${path`/runs/${run}/episodes/${head.id}`}/team` }, "Inside the team")),
@@ -168,11 +170,11 @@ export async function show(root, { parts, query }) {
 
 function about(head) {
   return h("details", {}, h("summary", {}, "About this episode"),
-    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Seat", "Agent", "Kind", "Sum of rewards", "Counted"].map((t) => h("th", { scope: "col" }, t)))),
-      h("tbody", {}, head.seats.map((s) => h("tr", {}, h("td", {}, s.seat), h("td", {}, s.agent), h("td", {}, s.kind), h("td.number", {}, number(s.total)), h("td", {}, Object.entries(s.counts).map(([k, n]) => `${k} ${number(n)}`).join(", "))))))),
+    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Seat", "Agent", "Kind", "Sum of rewards", "Counted"].map((t, i) => h(i === 3 ? "th.number" : "th", { scope: "col" }, t)))),
+      h("tbody", {}, head.seats.map((s) => h("tr", {}, h("th", { scope: "row" }, s.seat), h("td", {}, s.agent), h("td", {}, s.kind), h("td.number", {}, number(s.total)), h("td", {}, Object.entries(s.counts).map(([k, n]) => `${k} ${number(n)}`).join(", "))))))),
     h("dl.facts", {}, [
       ["Scores", Object.entries(head.score).map(([k, v]) => h("div", { title: head.metrics[k] || "" }, `${k}: ${number(v)}`, head.metrics[k] && h("small", {}, ` (${head.metrics[k]})`)))],
-      ["Environment", h("code", {}, head.env_id)], ["Root seed", head.root], ["Attempt", head.attempt], ["Took", duration(head.wall_s)],
+      ["Episode", h("code", {}, head.id)], ["Environment", h("code", {}, head.env_id)], ["Root seed", head.root], ["Attempt", head.attempt], ["Took", duration(head.wall_s)],
       ["World digest", h("code", {}, head.world)], ["Mind digest", h("code", {}, head.mind)],
       head.replayed && ["First picture", h("a", { href: link(path`/runs/${head.run}/episodes/${head.id}/frame.png`, { tick: 0, scale: 2 }), download: `${head.id}-0.png` }, "PNG")],
     ].filter(Boolean).map(([k, v]) => [h("dt", {}, k), h("dd", {}, v)])));

@@ -18,7 +18,7 @@ export async function show(root, { parts, query }) {
     const all = Object.entries(options);
     if (all.length < 2 && !only[name]) return null;
     if (only[name] && !(only[name] in options)) all.push([only[name], 0]);
-    return h("label", {}, title, h("select", { onchange: (event) => { only[name] = event.target.value; keep({ [name]: only[name] }); table.again({ offset: 0 }); } },
+    return h("label.inline", {}, title, h("select", { onchange: (event) => { only[name] = event.target.value; keep({ [name]: only[name] }); table.again({ offset: 0 }); } },
       h("option", { value: "" }, "all"), all.map(([value, n]) => h("option", { value, selected: value === only[name] }, `${value} (${number(n)})`))));
   };
   const id = (row) => h("a.id.mono", { href: `${here}/episodes/${row.episode}`, title: row.episode }, row.episode.slice(0, 8));
@@ -36,18 +36,19 @@ export async function show(root, { parts, query }) {
     { key: "tok_out", title: "Tokens out", number: true, cell: (row) => number(row.tok_out) },
     { key: "wall_s", title: "Took", number: true, cell: (row) => duration(row.wall_s) },
   ].filter(Boolean);
+  const more = h("button", { hidden: true, onclick: () => { more.hidden = true; table.again(); } });
   const table = pagedTable({
-    columns, limit: 50, sort: query.sort || "seq", down: query.down === "true",
+    columns, limit: 50, offset: Math.max(0, Math.trunc(Number(query.from)) || 0), sort: query.sort || "seq", down: query.down === "true",
     load: ({ offset, limit, sort, down, search }) => {
-      keep({ sort: sort === "seq" ? "" : sort, down: down ? "true" : "" });
+      keep({ sort: sort === "seq" ? "" : sort, down: down ? "true" : "", from: offset || "" });
       return get(path`/runs/${run}/episodes`, { offset, limit, sort, down, search, ...only });
     },
+    tools: [pick("Lineup", "lineup", first.lineups), pick("Environment", "env", first.environments), pick("Ended", "status", first.statuses), more],
     empty: known ? "No episode fits; take a filter away." : "No episode has ended yet; this page shows them as they come.",
   });
-  const more = h("button", { hidden: true, onclick: () => { more.hidden = true; table.again(); } });
-  fill(root, crumbs(["/", "Runs"], [here, run.replaceAll("~", " / ")], [null, "Episodes"]), h("h1", {}, "Episodes"),
-    h("div.row.tools", {}, pick("Lineup", "lineup", first.lineups), pick("Environment", "env", first.environments), pick("Ended", "status", first.statuses), more), table.element);
+  fill(root, crumbs(["/", "Runs"], [here, run.replaceAll("~", " / ")], [null, "Episodes"]), h("h1", {}, "Episodes"), table.element);
 
+  await table.ready;
   return listen("/events", async (kind, row) => {
     if (kind === "hello") { // some may have come while nobody listened
       row = (await get(path`/runs/${run}`).catch(() => null))?.row;

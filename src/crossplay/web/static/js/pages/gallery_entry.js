@@ -3,11 +3,12 @@
 import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { taskPanel } from "../task.js";
-import { attempt, crumbs, interval, number, tabs, tell } from "../ui.js";
+import { attempt, caption, crumbs, interval, number, tabs, tell } from "../ui.js";
 import { status } from "./gallery.js";
 
 const MARKS = { A: "abstract", S: "published source", P: "public page" };
 const value = (f) => interval({ value: f.value, low: f.low, high: f.high }, 4);
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 const three = (v) => interval({ value: v[0], low: v[1], high: v[2] });
 
 export async function show(root, { parts: { entry } }) {
@@ -27,7 +28,7 @@ export async function show(root, { parts: { entry } }) {
   };
   const draw = () => {
     fill(line, status(told.head.check, told.head.going));
-    fill(body, tabs([["about", "About", () => about(told)], ["check", "Check", () => check(told)], ["trials", `Trials (${told.trials.length})`, () => trials(told)], ["text", "Read more", () => h("div.readme", {}, readme(told.readme))]], tab, (key) => { tab = key; }));
+    fill(body, tabs([["about", "About", () => about(told)], ["check", "Check", () => check(told)], ["trials", `Trials (${told.trials.length})`, () => trials(told)], ["text", "Read more", () => h("div.readme", {}, readme(told.readme))]], tab, (key) => { tab = key; }, "About the entry"));
   };
   let tab = "about";
   fill(root, crumbs(["/gallery", "Gallery"], [null, entry]), h("h1", {}, told.head.title), h("p.quiet", {}, told.head.source), line, run(told, where, follow), doing, body);
@@ -57,11 +58,11 @@ function run(told, where, follow) {
 }
 
 function about(told) {
-  return h("div", {}, h("p", {}, told.about),
-    h("h2", {}, "Claims"), h("ul", {}, told.claims.map((c) => h("li", {}, c.text, " ", h("span.quiet", {}, c.tiers.length ? `(spoken of at tier ${c.tiers.join(", ")})` : "(not tried here)")))),
+  return h("div", {}, h("p", {}, inline(told.about)),
+    h("h2", {}, "Claims"), h("ul", {}, told.claims.map((c) => h("li", {}, inline(c.text), " ", h("span.quiet", {}, c.tiers.length ? `(spoken of at tier ${c.tiers.join(", ")})` : "(not tried here)")))),
     told.figures.length > 0 && [h("h2", {}, "Published figures"), h("ul", {}, told.figures.map((f) => h("li", {}, f.text, " ", h("span.quiet", {}, `(${MARKS[f.mark]})`))))],
-    told.missing && [h("h2", {}, "Not here"), h("p", {}, told.missing)],
-    h("h2", {}, "What the check must notice"), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["part", "switched off by", "then fails"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, told.parts.map((p) => h("tr", {}, h("th", { scope: "row" }, p.name), h("td", {}, h("code", {}, Object.entries(p.off).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", "))), h("td", {}, p.breaks.join("; "))))))));
+    told.missing && [h("h2", {}, "Not here"), h("p", {}, inline(sentence(told.missing)))],
+    h("h2", {}, "What the check must notice"), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Part", "Switched off by", "Then fails"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, told.parts.map((p) => h("tr", {}, h("th", { scope: "row" }, p.name), h("td", {}, h("code", {}, Object.entries(p.off).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", "))), h("td", {}, p.breaks.join("; "))))))));
 }
 
 function check(told) {
@@ -71,17 +72,17 @@ function check(told) {
     h("h2", {}, "Switched off"), Object.entries(c.off).map(([name, off]) => h("p", {}, h("strong", {}, `${name} off: `), "fails as it must: ", off.filter((f) => !f.holds).map((f) => f.name).join("; ") || "nothing")));
 }
 
-function findings(list, caption) {
+function findings(list, about) {
   if (!list.length) return null;
-  return h("div.scroll", {}, h("table", {}, h("caption.quiet", {}, caption), h("thead", {}, h("tr", {}, ["finding", "", "value", "had to be", "compared with"].map((t, i) => h(i === 2 ? "th.number" : "th", { scope: "col" }, t)))),
-    h("tbody", {}, list.map((f) => h("tr", {}, h("td", {}, f.says, f.null && [" ", h("span.badge", {}, "null: no effect may show")]), h("td", {}, h("span.badge", { class: f.holds ? "good" : "bad" }, f.holds ? "\u2713 holds" : "\u2717 does not hold")), h("td.number", {}, value(f)), h("td", {}, f.bound), h("td", {}, f.reference))))));
+  return h("div.scroll", {}, h("table", {}, caption(about), h("thead", {}, h("tr", {}, ["Finding", "Verdict", "Value", "Had to be", "Compared with"].map((t, i) => h(i === 2 ? "th.number" : "th", { scope: "col" }, t)))),
+    h("tbody", {}, list.map((f) => h("tr", {}, h("th", { scope: "row" }, f.says, f.null && [" ", h("span.badge", {}, "null: no effect may show")]), h("td", {}, h("span.badge", { class: f.holds ? "good" : "bad" }, f.holds ? "\u2713 holds" : "\u2717 does not hold")), h("td.number", {}, value(f)), h("td", {}, f.bound), h("td", {}, f.reference))))));
 }
 
 function trials(told) {
   if (!told.trials.length) return h("p.quiet", {}, told.head.tries ? "No trial with models was kept or made here." : "It has no trial with models.");
   return h("div", {}, told.trials.map((t) => h("section", {}, h("h2", {}, `Tier ${t.tier}, ${t.models.join(", ")}, ${t.n} blocks: ${t.verdict}`),
     h("p.quiet", {}, `${t.date}, on ${t.whole.cpu}, ${t.where === "kept" ? "kept with the entry" : `in gallery/${t.where}`}: `, h("code", {}, t.whole.command)),
-    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["level", "single agent", "floor", "ceiling", "smallest effect found", "verdict"].map((c) => h("th", { scope: "col" }, c)))),
+    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Level", "Single agent", "Floor", "Ceiling", "Smallest effect found", "Verdict"].map((c) => h("th", { scope: "col" }, c)))),
       h("tbody", {}, t.whole.steps.map((s) => h("tr", {}, h("th", { scope: "row" }, `${s.level}: ${s.about}`), [s.single, s.floor, s.ceiling].map((v) => h("td.nowrap", {}, three(v))), h("td", {}, number(s.mde)), h("td", {}, s.verdict)))))),
     t.whole.steps.map((s) => findings(s.findings, `Level ${s.level}`)),
     t.runs.length > 0 && h("p", {}, "Runs: ", t.runs.map((r, i) => [i ? ", " : "", h("a", { href: path`/runs/${r}` }, r.split("~").at(-1))])))));
@@ -89,7 +90,7 @@ function trials(told) {
 
 /** The text of an entry; nothing in it is read as HTML. */
 function readme(sections) {
-  const part = (p) => p.kind === "code" ? h("pre", {}, p.lines.join("\n"))
+  const part = (p) => p.kind === "code" ? h("pre", { tabIndex: 0 }, p.lines.join("\n"))
     : p.kind === "list" ? h("ul", {}, p.lines.map((l) => h("li", {}, inline(l))))
     : p.kind === "table" ? h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, p.rows[0].map((c) => h("th", { scope: "col" }, inline(c))))), h("tbody", {}, p.rows.slice(1).map((r) => h("tr", {}, r.map((c) => h("td", {}, inline(c))))))))
     : h("p", {}, p.lines.map(inline));

@@ -8,6 +8,7 @@ import { attempt, bytes, number, tell } from "../ui.js";
 
 const STATE = { here: ["good", "\u2713 here"], "not here": ["", "not here"], damaged: ["bad", "\u2717 damaged: another size than it should have"] };
 const digits = (v) => number(Number(v.toPrecision(3)));
+const price = (v) => (v === null || v === undefined ? "" : v.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 4 }));
 const day = (s) => new Date(s * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const range = (r, unit) => (r ? `${digits(r.median)} [${digits(r.low)}, ${digits(r.high)}] ${unit}` : "not measurable");
 
@@ -39,7 +40,7 @@ function local(told, follow) {
     told.local.length ? told.local.map((m) => h("article.panel.model", {},
       h("div.row.apart", {}, h("h3", {}, m.name), h("span.row", {}, h("span.badge", { class: STATE[m.state][0] }, STATE[m.state][1]), m.state === "here" && !m.backend && h("span.badge.flag", {}, "llama.cpp is not installed: pip install 'crossplay[local]'"))),
       h("p", {}, m.about),
-      h("dl.facts", {}, h("dt", {}, "size"), h("dd", {}, bytes(m.size)), h("dt", {}, "context"), h("dd", {}, m.context ? `${number(m.context)} tokens` : "not known"), h("dt", {}, "licence"), h("dd", {}, m.licence || "not known"), h("dt", {}, "sha256"), h("dd.mono", {}, m.sha256)),
+      h("dl.facts", {}, h("dt", {}, "Size"), h("dd", {}, bytes(m.size)), h("dt", {}, "Context"), h("dd", {}, m.context ? `${number(m.context)} tokens` : "not known"), h("dt", {}, "Licence"), h("dd", {}, m.licence || "not known"), h("dt", {}, "SHA-256"), h("dd.mono", {}, m.sha256)),
       m.state === "here" ? buttons(m.name, m.name, m.backend, follow) : h("p.fine", {}, "Get it: ", h("code", {}, `crossplay models pull ${m.name}`)),
       seen(m.probe), speed(m.bench))) : h("p", {}, "None is known. Register a file: ", h("code", {}, "crossplay models add FILE.gguf"))];
 }
@@ -66,13 +67,13 @@ function seen(p) {
   const kind = { yes: ["good", "\u2713 yes"], no: ["", "\u2717 no"], unclear: ["flag", "? unclear"] };
   return h("details", {}, h("summary", {}, `What it can do, seen on ${p.when}: `, p.findings.filter((f) => f.found === "yes").map((f) => f.name.replaceAll("_", " ")).join(", ") || "nothing beyond plain text"),
     p.broken.length > 0 && h("p.error", {}, `Declared, but seen not to work: ${p.broken.join(", ")}`),
-    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["what", "works", "seen"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, p.findings.map((f) => h("tr", {}, h("th", { scope: "row" }, f.name.replaceAll("_", " ")), h("td", {}, h("span.badge", { class: kind[f.found][0] }, kind[f.found][1])), h("td", {}, f.said)))))));
+    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["What", "Works", "Seen"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, p.findings.map((f) => h("tr", {}, h("th", { scope: "row" }, f.name.replaceAll("_", " ")), h("td", {}, h("span.badge", { class: kind[f.found][0] }, kind[f.found][1])), h("td", {}, f.said)))))));
 }
 
 function speed(b) {
   if (!b) return h("p.fine.quiet", {}, "Not measured from here yet.");
   const w = b.whole;
-  const rows = [["prompt", range(w.prompt_s, "tokens/s")], w.prompt_cpu && ["prompt, per CPU second", range(w.prompt_cpu, "tokens/CPU s")], ["answer", range(w.answer_s, "tokens/s")], w.answer_cpu && ["answer, per CPU second", range(w.answer_cpu, "tokens/CPU s")], ["long prompt, new", range(w.first_s, "s")], [`the same beginning again (${number(100 * w.cached, 0)} % cached)`, range(w.later_s, "s")]].filter(Boolean);
+  const rows = [["Prompt", range(w.prompt_s, "tokens/s")], w.prompt_cpu && ["Prompt, per CPU second", range(w.prompt_cpu, "tokens/CPU s")], ["Answer", range(w.answer_s, "tokens/s")], w.answer_cpu && ["Answer, per CPU second", range(w.answer_cpu, "tokens/CPU s")], ["Long prompt, new", range(w.first_s, "s")], [`The same beginning again (${number(100 * w.cached, 0)} % cached)`, range(w.later_s, "s")]].filter(Boolean);
   const points = w.levels.filter((l) => l.tokens_s).map((l) => [l.at_once, l.tokens_s.median, l.tokens_s.low, l.tokens_s.high]);
   return h("details", { open: true }, h("summary", {}, `Speed, measured ${day(b.at)}: median [range] of ${w.repeats}`),
     h("dl.speeds", {}, rows.map(([what, v]) => [h("dt", {}, what), h("dd", {}, v)])),
@@ -81,6 +82,6 @@ function speed(b) {
 
 function prices(told) {
   return [h("h2", {}, "Prices"), h("p.quiet", {}, "USD per million tokens, as the price table of this installation says; a run keeps the prices that it was counted with. A model that is not here is never taken to be free."),
-    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "model"), ["in", "out", "read from cache"].map((t) => h("th.number", { scope: "col" }, t)), h("th", { scope: "col" }, "of"), h("th", { scope: "col" }, "source"))),
-      h("tbody", {}, told.prices.map((p) => h("tr", {}, h("th", { scope: "row" }, p.model), [p.input, p.output, p.cache_read].map((v) => h("td.number", {}, number(v))), h("td.nowrap", {}, p.date), h("td", {}, /^https:/.test(p.source) ? h("a", { href: p.source, rel: "noreferrer", target: "_blank" }, new URL(p.source).hostname) : p.source))))))];
+    h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), ["In", "Out", "Read from cache"].map((t) => h("th.number", { scope: "col" }, t)), h("th", { scope: "col" }, "As of"), h("th", { scope: "col" }, "Source"))),
+      h("tbody", {}, told.prices.map((p) => h("tr", {}, h("th", { scope: "row" }, p.model), [p.input, p.output, p.cache_read].map((v) => h("td.number", {}, price(v))), h("td.nowrap", {}, p.date), h("td", {}, /^https:/.test(p.source) ? h("a", { href: p.source, rel: "noreferrer", target: "_blank" }, new URL(p.source).hostname) : p.source))))))];
 }

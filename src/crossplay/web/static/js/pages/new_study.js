@@ -3,10 +3,14 @@
 
 import { get, path, post } from "../api.js";
 import { calm, fill, h, style } from "../dom.js";
-import { Fields, choose, count, leaves, properties, tick, type } from "../form.js";
+import { Fields, choose, count, leaves, properties, tick, type, worded } from "../form.js";
 import { attempt, duration, number, tell } from "../ui.js";
 
 const EMPTY = { study: { name: "study", blocks: 20, margin: 1, template: "mix" }, environments: {}, agents: {}, lineups: {} };
+const WORDS = { // settings of a study; those of environments and agents are worded from their schemas
+  level: "Level of the intervals", root: "Root seed", concurrency: "Episodes at a time", zero_message: "Without messages", equal_cost: "Equal cost", single: "One conversation",
+  dev: "Blocks to choose the best member", calls: "Calls", tokens: "Tokens", money: "Price (USD)", wall_s: "Time (seconds)",
+};
 const KEPT = "crossplay new study"; // of this tab, until it is started
 
 export async function show(root, { query }) {
@@ -65,7 +69,7 @@ class Page {
     const begin = h("select", { id: "begin", onchange: () => { const found = this.shapes.examples.find((e) => e.name === begin.value); if (found) this.take(found.toml); else if (begin.value === "empty") this.take(""); } },
       h("option", { value: "" }, "go on with what is here"), h("option", { value: "empty" }, "an empty study"), this.shapes.examples.map((e) => h("option", { value: e.name }, `${e.name}: ${e.about}`)));
     this.form = h("div.stack");
-    this.said = h("div.said", { role: "status" });
+    this.said = h("div.said", { role: "status" }, h("p.quiet", {}, "Checking ..."));
     this.plan = h("div.planned");
     this.text = h("textarea.mono.toml", { id: "toml", spellcheck: "false", rows: 22, "aria-describedby": "toml-help", oninput: () => { this.typed = this.text.value; this.read(); } });
     this.kept = h("p.quiet");
@@ -94,7 +98,8 @@ class Page {
     for (const part of ["study", "environments", "agents", "lineups"]) d[part] ||= {};
     // Only what the check could make has a form; what is wrong with the others it says.
     await Promise.all(Object.entries(d.environments).filter(([label, e]) => this.made.get(label) === e.name && !this.forms[e.name]).map(async ([, e]) => {
-      this.forms[e.name] = await get(`/schemas/environments/${encodeURIComponent(e.name)}`);
+      // Some can be made only with options that have no default: their options are written as text.
+      this.forms[e.name] = await get(`/schemas/environments/${encodeURIComponent(e.name)}`).catch(() => null);
     }));
     this.fields.clear();
     fill(this.form, this.head(), this.environments(), this.agents(), this.lineups(), this.rest());
@@ -127,8 +132,8 @@ class Page {
   head() {
     const s = this.data.study;
     return this.section("Question", "",
-      this.fields.add(["study", "name"], "name", (a) => type(a, s.name, (v) => { const same = !this.name || this.name === slug(s.name); this.set(s, "name", v); if (same) this.run.value = this.name = slug(v); })),
-      this.fields.add(["study", "description"], "what is asked", (a) => { const found = h("textarea", { ...a, rows: 2, oninput: () => this.set(s, "description", found.value || undefined) }, s.description || ""); return found; }));
+      this.fields.add(["study", "name"], "Name", (a) => type(a, s.name, (v) => { const same = !this.name || this.name === slug(s.name); this.set(s, "name", v); if (same) this.run.value = this.name = slug(v); })),
+      this.fields.add(["study", "description"], "What is asked", (a) => { const found = h("textarea", { ...a, rows: 2, oninput: () => this.set(s, "description", found.value || undefined) }, s.description || ""); return found; }));
   }
 
   environments() {
@@ -140,11 +145,11 @@ class Page {
       table.options ||= {};
       const options = form ? properties(this.fields, [...at, "options"], form.options, table.options, (name, value) => this.set(table.options, name, value), {}, form.elsewhere) : [];
       return this.card(`environment ${label}`, () => { delete this.data.environments[label]; this.changed(true); },
-        this.fields.add([...at, "name"], "environment", (a) => { const found = type(a, table.name, () => {}, names); found.addEventListener("change", () => this.renameEnv(label, table, found.value.trim())); return found; }),
+        this.fields.add([...at, "name"], "Environment", (a) => { const found = type(a, table.name, () => {}, names); found.addEventListener("change", () => this.renameEnv(label, table, found.value.trim())); return found; }),
         form && h("details.about", {}, h("summary", {}, `${many(form.seats.length, "seat")}: ${form.seats.join(", ")}`), h("p", {}, form.about), h("p.quiet", {}, `views: ${Object.keys(form.views).join(", ")}; scores: ${Object.keys(form.scores).join(", ")}`)),
         form && h("details", { open: Object.keys(table.options).length > 0 }, h("summary", {}, `Options (${Object.keys(form.options.properties).length})`), h("div.fields", {}, options),
           form.elsewhere.length > 0 && h("p.quiet", {}, `Only in a file on this machine: ${form.elsewhere.join(", ")}.`)),
-        form && h("details", { open: Boolean(table.clock && table.clock !== "wait") }, h("summary", {}, `Clock: ${table.clock || "wait"}`), this.fields.add([...at, "clock"], "clock", (a) => type({ ...a, placeholder: "wait" }, table.clock, (v) => this.set(table, "clock", v), form.clock.examples), { about: form.clock.description })));
+        form && h("details", { open: Boolean(table.clock && table.clock !== "wait") }, h("summary", {}, `Clock: ${table.clock || "wait"}`), this.fields.add([...at, "clock"], "Clock", (a) => type({ ...a, placeholder: "wait" }, table.clock, (v) => this.set(table, "clock", v), form.clock.examples), { about: form.clock.description })));
     });
     const add = h("select", { id: "add-env", "aria-label": "Add an environment", disabled: !this.families, onchange: () => this.addEnv(add.value) }, h("option", { value: "" }, this.families ? "Add an environment ..." : "Looking at what is installed ..."),
       families.map((f) => h("optgroup", { label: f.error ? `${f.family} (not usable here)` : f.family }, (f.names.length ? f.names.slice(0, 400) : [""]).map((n) => { const name = n ? full(f.family, n) : f.open ? `${f.family}:` : f.family; return h("option", { value: name, disabled: Boolean(f.error) || (f.family === "agentgym") }, f.open && !n ? `${f.family}: any id` : name); }))));
@@ -180,11 +185,11 @@ class Page {
       const given = Object.keys(table).filter((k) => k !== "type").length;
       return this.card(`agent ${name}`, () => { delete this.data.agents[name]; this.changed(true); },
         h("div.fields", {},
-          this.fields.add(at, "name", (a) => { const found = type(a, name, () => {}); found.addEventListener("change", () => this.renameAgent(name, found.value.trim())); return found; }),
-          this.fields.add([...at, "type"], "type", (a) => choose(a, this.kinds.agents.map((k) => [k.type, k.plain ? k.type : `${k.type} (command line only)`, !k.plain]), kind, (v) => { this.data.agents[name] = { type: v }; this.changed(true); }), { about: form?.about || "" }),
-          form && form.after !== "nothing" && this.fields.add([...at, "type", "after"], { model: "model", agent: "agent", names: "variant", words: "variant" }[form.after], (a) => type(a, after, (v) => this.set(table, "type", v ? `${kind}:${v}` : kind), offered.length ? offered : null))),
+          this.fields.add(at, "Name", (a) => { const found = type(a, name, () => {}); found.addEventListener("change", () => this.renameAgent(name, found.value.trim())); return found; }),
+          this.fields.add([...at, "type"], "Type", (a) => choose(a, this.kinds.agents.map((k) => [k.type, k.plain ? k.type : `${k.type} (command line only)`, !k.plain]), kind, (v) => { this.data.agents[name] = { type: v }; this.changed(true); }), { about: form?.about || "" }),
+          form && form.after !== "nothing" && this.fields.add([...at, "type", "after"], { model: "Model", agent: "Agent", names: "Variant", words: "Variant" }[form.after], (a) => type(a, after, (v) => this.set(table, "type", v ? `${kind}:${v}` : kind), offered.length ? offered : null))),
         options.length > 0 && h("details", { open: given > 0 || kind === "team" }, h("summary", {}, `Options (${options.length})`), h("div.fields", {}, options,
-          this.fields.add([...at, "skills"], "skills", (a) => tick(a, table.skills, (v) => set("skills", v || undefined)), { inline: true, about: "chooses among the environment's skills instead of single moves" })),
+          this.fields.add([...at, "skills"], "Skills", (a) => tick(a, table.skills, (v) => set("skills", v || undefined)), { inline: true, about: "chooses among the environment's skills instead of single moves" })),
           form.elsewhere.length > 0 && h("p.quiet", {}, `Only in a file on this machine: ${form.elsewhere.join(", ")}.`)));
     });
     const add = h("select", { id: "add-agent", "aria-label": "Add an agent", onchange: () => this.addAgent(add.value) }, h("option", { value: "" }, "Add an agent ..."),
@@ -214,16 +219,16 @@ class Page {
     const s = this.data.study;
     const seats = Object.values(this.draft?.seats || {})[0] || (Object.values(this.data.lineups)[0]?.seats || ["", ""]).map((_, i) => `seat ${i + 1}`);
     const agents = Object.keys(this.data.agents);
-    const template = this.fields.add(["study", "template"], "who plays with whom", (a) => choose(a, [["", "as listed below"], ...this.shapes.templates.map((t) => [t.name, `${t.name}: ${t.about}`])], s.template, (v) => { this.set(s, "template", v); this.draw(); }));
+    const template = this.fields.add(["study", "template"], "Who plays with whom", (a) => choose(a, [["", "as listed below"], ...this.shapes.templates.map((t) => [t.name, `${t.name}: ${t.about}`])], s.template, (v) => { this.set(s, "template", v); this.draw(); }));
     const cards = Object.entries(this.data.lineups).map(([name, table]) => {
       const at = ["lineups", name];
       const chairs = table.seats?.length === seats.length ? seats : (table.seats || []).map((_, i) => `seat ${i + 1}`);
       return this.card(`lineup ${name}`, () => { delete this.data.lineups[name]; this.changed(true); },
         h("div.fields", {},
-          this.fields.add(at, "name", (a) => { const found = type(a, name, () => {}); found.addEventListener("change", () => this.renameLineup(name, found.value.trim())); return found; }),
+          this.fields.add(at, "Name", (a) => { const found = type(a, name, () => {}); found.addEventListener("change", () => this.renameLineup(name, found.value.trim())); return found; }),
           chairs.map((seat, i) => this.fields.add([...at, "seats", i], seat, (a) => choose(a, agents, table.seats[i], (v) => { table.seats[i] = v; this.changed(); }))),
-          this.fields.add([...at, "orders"], "in every order of seats", (a) => tick(a, ["all", "both"].includes(table.orders), (v) => this.set(table, "orders", v ? "all" : undefined)), { inline: true }),
-          this.fields.add([...at, "mail"], "messages", (a) => choose(a, [["", "as the environment carries them"], ["off", "off"], ["shuffle", "shuffled"]], table.mail, (v) => this.set(table, "mail", v)))));
+          this.fields.add([...at, "orders"], "In every order of seats", (a) => tick(a, ["all", "both"].includes(table.orders), (v) => this.set(table, "orders", v ? "all" : undefined)), { inline: true }),
+          this.fields.add([...at, "mail"], "Messages", (a) => choose(a, [["", "as the environment carries them"], ["off", "off"], ["shuffle", "shuffled"]], table.mail, (v) => this.set(table, "mail", v)))));
     });
     const add = h("button", { type: "button", disabled: !agents.length, onclick: () => this.addLineup(seats.length, agents) }, "Add a lineup");
     return this.section("Lineups", "Who sits in which seat. All lineups meet the same blocks.", template, cards, add);
@@ -250,18 +255,18 @@ class Page {
     const shown = shapes.head.properties;
     const lineups = this.draft?.lineups?.filter((l) => !l.role).map((l) => l.name) || Object.keys(this.data.lineups);
     const numbers = ["blocks", "replicates", "margin", "level", "root", "concurrency"].filter((n) => !(n === "blocks" && Array.isArray(s.blocks))).map((n) =>
-      this.fields.add(["study", n], n, (a) => count(a, shown[n], s[n], (v) => this.set(s, n, v)), { about: shown[n].description }));
-    const metric = this.fields.add(["study", "metric"], "metric", (a) => choose(a, [["", "the environment's first"], ...(this.draft?.metrics || [])], s.metric, (v) => this.set(s, "metric", v)), { about: shown.metric.description });
-    const baseline = this.fields.add(["study", "baseline"], "baseline", (a) => choose(a, [["", "the first lineup"], ...lineups], s.baseline, (v) => this.set(s, "baseline", v)), { about: shown.baseline.description });
-    const on = (name, about) => this.fields.add(["controls", name], name.replaceAll("_", " "), (a) => tick(a, controls[name] ?? true, (v) => this.set(controls, name, v ? undefined : false)), { inline: true, about });
+      this.fields.add(["study", n], WORDS[n] || worded(n), (a) => count(a, shown[n], s[n], (v) => this.set(s, n, v)), { about: n === "level" ? "a share: 0.95 is 95 %" : shown[n].description }));
+    const metric = this.fields.add(["study", "metric"], "Metric", (a) => choose(a, [["", "the environment's first"], ...(this.draft?.metrics || [])], s.metric, (v) => this.set(s, "metric", v)), { about: shown.metric.description });
+    const baseline = this.fields.add(["study", "baseline"], "Baseline", (a) => choose(a, [["", "the first lineup"], ...lineups], s.baseline, (v) => this.set(s, "baseline", v)), { about: shown.baseline.description });
+    const on = (name, about) => this.fields.add(["controls", name], WORDS[name] || worded(name), (a) => tick(a, controls[name] ?? true, (v) => this.set(controls, name, v ? undefined : false)), { inline: true, about });
     const custom = ["floor", "ceiling"].filter((n) => typeof controls[n] === "string");
     return [
       this.section("Design", "", h("div.fields", {}, numbers, metric, baseline)),
       this.section("Controls", "Lineups that a study shows beside its own. Those that are switched off are noted in the result.", h("div.fields", {},
         !custom.includes("floor") && on("floor", "random agents in all seats"), !custom.includes("ceiling") && on("ceiling", "the environment's scripted expert in all seats, where it names one"),
         on("zero_message", "where agents talk: the same without messages"), on("equal_cost", "teams: the vote of first answers, the silent team, the best member at equal cost"), on("single", "teams of one model: all roles in one conversation"),
-        this.fields.add(["controls", "dev"], "dev", (a) => count(a, { type: "integer", minimum: 1, default: 20 }, controls.dev, (v) => this.set(controls, "dev", v)), { about: "blocks of the split that says which member of a team is the best" }))),
-      this.section("Budget", "Limits of one sitting. The run stops before a call that might go over; what is finished is kept.", h("div.fields", {}, properties(this.fields, ["budget"], shapes.budget, budget, (name, value) => this.set(budget, name, value)))),
+        this.fields.add(["controls", "dev"], WORDS.dev, (a) => count(a, { type: "integer", minimum: 1, default: 20 }, controls.dev, (v) => this.set(controls, "dev", v)), { about: "teams: blocks of a split of their own, on which the best single member is found" }))),
+      this.section("Budget", "Limits of one sitting. The run stops before a call that might go over; what is finished is kept.", h("div.fields", {}, properties(this.fields, ["budget"], shapes.budget, budget, (name, value) => this.set(budget, name, value), { words: WORDS }))),
     ];
   }
 
@@ -270,12 +275,27 @@ class Page {
   }
 
   // -- checking ------------------------------------------------------------------------------------------------------
+  /** Check what stands there; what was changed meanwhile is checked once, when the answer has come. */
   async validate() {
+    this.again = true;
+    if (this.checking) return;
+    this.checking = true;
+    try {
+      while (this.again) {
+        this.again = false;
+        await this.checkOnce();
+      }
+    } finally {
+      this.checking = false;
+    }
+  }
+
+  async checkOnce() {
     const mine = ++this.asked;
     this.said.setAttribute("aria-busy", "true");
     try {
       const draft = await post("/studies/validate", this.typed ? { toml: this.typed } : { study: trimmed(this.data) });
-      if (mine !== this.asked) return;
+      if (mine !== this.asked || this.again) return;
       const drawn = this.draft && shape(this.draft, this.made);
       this.draft = draft;
       this.made = new Map(Object.keys(draft.seats).map((label) => [label, draft.study.environments[label].name]));
@@ -450,13 +470,13 @@ function trimmed(data) {
 
 function planned(plan, lineups, draft) {
   const money = plan.money === null ? "a model has no price" : plan.money ? `${number(plan.money, 2)} USD at most` : "nothing";
-  const facts = [["episodes", number(plan.episodes)], ["decisions", number(plan.rows.reduce((n, r) => n + r.decisions, 0))], ["calls to models", plan.calls ? `${number(plan.calls)} at most` : "none"], ["tokens", plan.calls ? `${number(plan.tok_in + plan.tok_out)} at most` : "none"], ["price", money], ["time", `about ${duration(plan.seconds)}, one core`], ["metric", draft.metric], ["baseline", draft.baseline], ["digest", draft.digest.slice(0, 16)]];
+  const facts = [["Episodes", number(plan.episodes)], ["Decisions", number(plan.rows.reduce((n, r) => n + r.decisions, 0))], ["Calls to models", plan.calls ? `${number(plan.calls)} at most` : "none"], ["Tokens", plan.calls ? `${number(plan.tok_in + plan.tok_out)} at most` : "none"], ["Price", money], ["Time", `about ${duration(plan.seconds)}, one core`], ["Metric", draft.metric], ["Baseline", draft.baseline], ["Digest", draft.digest.slice(0, 16)]];
   const roles = Object.fromEntries(lineups.map((l) => [l.name, l.role]));
   return [
     h("dl.facts", {}, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
     plan.warnings.map((w) => h("p.quiet", {}, w)),
-    h("details", {}, h("summary", {}, `${many(plan.rows.length, "cell")} of ${many(lineups.length, "lineup")}`), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "lineup"), h("th", { scope: "col" }, "role"), h("th.number", { scope: "col" }, "episodes"), h("th.number", { scope: "col" }, "calls"))),
-      h("tbody", {}, plan.rows.map((r) => h("tr", {}, h("td", {}, r.cell), h("td", {}, r.role || roles[r.lineup] || ""), h("td.number", {}, number(r.episodes)), h("td.number", {}, number(r.calls)))))))),
-    h("details", {}, h("summary", {}, "The study as it is resolved"), h("pre", {}, draft.resolved)),
+    h("details", {}, h("summary", {}, `${many(plan.rows.length, "cell")} of ${many(lineups.length, "lineup")}`), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Lineup"), h("th", { scope: "col" }, "Role"), h("th.number", { scope: "col" }, "Episodes"), h("th.number", { scope: "col" }, "Calls"))),
+      h("tbody", {}, plan.rows.map((r) => h("tr", {}, h("th", { scope: "row" }, r.cell), h("td", {}, r.role || roles[r.lineup] || ""), h("td.number", {}, number(r.episodes)), h("td.number", {}, number(r.calls)))))))),
+    h("details", {}, h("summary", {}, "The study as it is resolved"), h("pre", { tabIndex: 0, "aria-label": "The study as it is resolved" }, draft.resolved)),
   ];
 }

@@ -7,6 +7,12 @@ import { invitation } from "./play.js";
 
 const STATES = { waiting: "waits for people", starting: "begins", playing: "plays", between: "between two games", over: "over", stopped: "closed", left: "was cut off" };
 
+/** A clock in words: "wait", "deadline:20", "tick:5". */
+function pace(clock) {
+  const [kind, n] = String(clock).split(":");
+  return { wait: "the game waits", deadline: `${n} s for a move`, tick: `${n} ticks a second` }[kind] || clock;
+}
+
 export async function show(root) {
   style("play");
   const list = h("div.stack"), made = h("div.stack", { "aria-live": "polite" });
@@ -29,8 +35,9 @@ function card(room, again) {
   const act = (where, body = {}) => async (e) => { await attempt(() => post(where, body), e.target); again(); };
   return h("article.panel.room", { "data-room": room.room },
     h("div.row.apart", {}, h("h3", {}, open ? h("a", { href: `/play/${room.room}` }, room.title) : room.title), h("span.badge", { class: room.status === "playing" ? "going" : room.status === "left" ? "flag" : "" }, STATES[room.status])),
-    h("p.quiet", {}, `${room.environment} \u00b7 clock ${room.clock}`, room.status === "playing" ? ` \u00b7 game ${room.episode} of ${room.episodes}, tick ${room.tick}` : "", room.seats.length ? ` \u00b7 ${room.seats.map((s) => `${s.seat}: ${s.who}${s.who === "person" ? (s.here ? " (here)" : " (not here)") : ""}`).join(", ")}` : "", room.late?.ticks ? ` \u00b7 ticks ${number(room.late.p99_ms, 1)} ms late at most in 99 of 100` : ""),
+    h("p.quiet", {}, `${room.environment} \u00b7 ${pace(room.clock)}`, room.status === "playing" ? ` \u00b7 game ${room.episode} of ${room.episodes}, tick ${room.tick}` : "", room.seats.length ? ` \u00b7 ${room.seats.map((s) => `${s.seat}: ${s.who}${s.who === "person" ? (s.here ? " (here)" : " (not here)") : ""}`).join(", ")}` : "", room.late?.ticks ? ` \u00b7 ticks ${number(room.late.p99_ms, 1)} ms late at most in 99 of 100` : ""),
     room.why && h("p.quiet", {}, room.why),
+    room.unkept && h("p.error", {}, room.unkept),
     room.results.length > 0 && h("p", {}, "Results: ", room.results.map((r) => `game ${r.episode}: ${Object.entries(r.score).slice(0, 1).map(([k, v]) => `${k} ${number(v)}`).join("")}`).join("; ")),
     h("div.row", {}, open && h("a.button", { href: `/play/${room.room}` }, "Look in"), room.status === "left" && h("button.main", { onclick: act(path`/rooms/${room.room}/resume`) }, "Go on with it"), open && h("button", { onclick: act(path`/rooms/${room.room}/close`, { final: true }) }, "Close"), h("a.button", { href: `/runs/${encodeURIComponent(room.run)}` }, "The run")));
 }

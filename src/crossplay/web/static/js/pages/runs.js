@@ -24,14 +24,14 @@ export async function show(root, { query }) {
 
   const table = pagedTable({
     columns: [
-      { key: "tick", title: "", sort: false, cell: (row) => h("input", {
+      { key: "tick", title: "Compare", hidden: true, sort: false, cell: (row) => h("input", {
         type: "checkbox", checked: ticked.has(row.run), "aria-label": `Compare ${row.run}`,
         onchange: (event) => { ticked[event.target.checked ? "add" : "delete"](row.run); count(); },
       }) },
       { key: "run", title: "Run", cell: name },
       { key: "episodes", title: "Episodes", cell: (row) => live(row).progress },
-      { key: "tokens", title: "Spent so far", cell: (row) => live(row).spent },
-      { key: "changed", title: "Changed", cell: (row) => live(row).changed },
+      { key: "tokens", title: "Spent so far", label: "Spent", cell: (row) => live(row).spent },
+      { key: "changed", title: "Changed", label: "Changed", cell: (row) => live(row).changed },
     ],
     load: async (asked) => {
       shown.clear();
@@ -40,10 +40,11 @@ export async function show(root, { query }) {
       const some = Boolean(found.total || asked.search || state.value);
       where.textContent = some ? "" : `${found.root} holds no run.`;
       start.hidden = some;
-      tools.hidden = table.element.hidden = !some;
+      table.element.hidden = !some;
       return found;
     },
-    sort: "changed", down: true, limit: 50, caption: "", empty: "No run fits.",
+    sort: "changed", down: true, limit: 50, stacked: true, empty: "No run fits.",
+    tools: h("label.inline", {}, "State", state),
   });
 
   function name(row) {
@@ -64,9 +65,7 @@ export async function show(root, { query }) {
   const start = h("div.panel.stack", { hidden: true }, h("h2", {}, "How to begin"),
     h("p", {}, "Make a study and play it: ", h("a", { href: "/new" }, "New study"), "."),
     h("p", {}, "Or from the command line: ", h("code", {}, "crossplay demo"), " plays a small one in a few minutes, ", h("code", {}, "crossplay run study.toml"), " one of your own."));
-  const tools = h("div.row.tools", {}, h("label", {}, "State", state));
-  fill(root, h("div.row.apart", {}, h("h1", {}, "Runs"), compare), where, start,
-    tools, table.element);
+  fill(root, h("div.row.apart", {}, h("h1", {}, "Runs"), compare), where, start, table.element);
   count();
 
   const again = calm(() => table.again(), 500);
@@ -83,5 +82,6 @@ export async function show(root, { query }) {
     else if (kind === "run" || kind === "gone") again();
   });
   const clock = setInterval(() => { for (const t of root.querySelectorAll("time")) t.textContent = ago(Number(t.dataset.at)).textContent; }, 20000);
+  await table.ready;
   return () => { stop(); clearInterval(clock); };
 }

@@ -14,7 +14,7 @@ export async function show(root) {
   const body = h("div");
   const field = h("input", { id: "metric", value: asked.get("metric") || "", placeholder: "that of their studies" });
   const form = h("form.row.tools", { onsubmit: (event) => { event.preventDefault(); keep({ metric: field.value }); draw(); } },
-    h("label", { for: "metric" }, "Metric", field), h("button", {}, "Show"));
+    h("label.inline", { for: "metric" }, "Metric", field), h("button", {}, "Show"));
   fill(root, crumbs(["/", "Runs"], [null, "Compare"]), h("h1", {}, "Runs side by side"),
     h("p", {}, runs.map((run, i) => [i ? ", " : "", link(run)])), form, body);
   await draw();
@@ -37,9 +37,9 @@ function table(t, metric) {
   const blocks = t.paired ? `${number(t.common)} blocks were met by all of them (${met}).` : `No block is common to them (${met}).`;
   return h("section", {}, h("h2", {}, t.env), h("p", {}, blocks), t.notes.length > 0 && h("ul.notes", {}, t.notes.map((n) => h("li", {}, n))),
     t.changes.length > 0 && plainTable(`Lineups of one name: difference of ${metric} from the first run that has it`,
-      [["lineup"], ["run"], ["against"], ["difference", true], ["verdict"], ["over", true], ["agents"]],
+      [["Lineup"], ["Run"], ["Against"], ["Difference", true], ["Verdict"], ["Over"], ["Agents"]],
       t.changes.map((c) => [c.lineup, link(c.run), link(c.against), c.said, verdict(c.comparison.verdict, c.word), `${number(c.blocks)} ${c.paired ? "common blocks" : "blocks, unpaired"}`, c.same ? "the same" : h("span.badge.flag", {}, "described differently")])),
     plainTable(`Every lineup: mean ${metric} with its interval, and what it spent`,
-      [["lineup"], ["run"], ["role"], [metric, true], ["blocks", true], ["episodes", true], ["fallbacks", true], ["spent"]],
+      [["Lineup"], ["Run"], ["Role"], [metric, true], ["Blocks", true], ["Episodes", true], ["Fallbacks", true], ["Spent"]],
       t.lines.map((l) => [l.lineup, link(l.run), l.role, l.mean, number(l.blocks), number(l.episodes), [number(l.costs.fallbacks), l.costs.flagged && h("span.badge.flag", {}, "flag")], spentOf({ ...l.costs, tokens: l.costs.tok_in + l.costs.tok_out })])));
 }

@@ -3,13 +3,14 @@
 import { get, link, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { crumbs, duration, figure, number, tabs } from "../ui.js";
+import { crumbs, duration, figure, minus, number, tabs } from "../ui.js";
 import { asked, attended } from "./parts/answered.js";
 import { controlOf } from "./parts/control.js";
 import { plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
 import { teamsTab } from "./parts/teams.js";
 
 const PLOTS = [["scores", "Scores"], ["differences", "Differences"], ["payoff", "Payoff"], ["profiles", "Profiles"], ["cost", "Cost"], ["faults", "Fallbacks"]];
+const MACHINE = { cpu: "Processor", crossplay: "Crossplay", git_sha: "Code (git)", implementation: "Kind of Python", lock_digest: "Packages (digest)", machine: "Architecture", platform: "System" };
 const AGAIN = 4000; // milliseconds between two looks at a run that goes on
 
 export async function show(root, { parts, query }) {
@@ -23,7 +24,7 @@ export async function show(root, { parts, query }) {
   fill(root, crumbs(["/", "Runs"], [null, run.replaceAll("~", " / ")]), top, choices, holder);
 
   function heading() {
-    fill(state, stateBadge(head.row), h("span.progress", {}, progressOf(head.row)), h("span.quiet", {}, "Spent: ", spentOf(head.row)));
+    fill(state, stateBadge(head.row), h("span", {}, progressOf(head.row)), h("span.quiet", {}, "Spent: ", spentOf(head.row)));
     fill(top,
       h("div.row.apart", {}, h("h1", {}, head.row.study), h("div.row", {}, h("a.button", { href: `${here}/episodes` }, "Episodes"), h("a.button", { href: `${here}/compare` }, "Compare in lock-step"), controlOf(head.row))),
       head.description && h("p", {}, head.description), state,
@@ -36,7 +37,7 @@ export async function show(root, { parts, query }) {
 
   async function choose() {
     const { environments, metrics, result: r } = await result();
-    const pick = (title, name, options, now) => options.length > 1 && h("label", {}, title, h("select", {
+    const pick = (title, name, options, now) => options.length > 1 && h("label.inline", {}, title, h("select", {
       onchange: (event) => { chosen[name] = event.target.value; keep({ [name]: chosen[name] }); if (name === "metric") loading = null; draw(); },
     }, options.map((o) => h("option", { value: o, selected: o === now }, o))));
     if (!environments.includes(chosen.env)) chosen.env = environments[0] || "";
@@ -50,7 +51,7 @@ export async function show(root, { parts, query }) {
     list.push(["cells", "Progress", async () => cells()], ["about", "About", async () => about()]);
     return new Promise((made) => { // what is shown first is there when this is done, or why not
       const told = list.map(([key, title, make]) => [key, title, () => make().finally(() => setTimeout(made))]);
-      fill(holder, tabs(told, chosen.tab, (key) => { chosen.tab = key; keep({ tab: key === "answers" ? "" : key }); }));
+      fill(holder, tabs(told, chosen.tab, (key) => { chosen.tab = key; keep({ tab: key === "answers" ? "" : key }); }, "What the run says"));
     });
   }
 
@@ -64,7 +65,7 @@ export async function show(root, { parts, query }) {
     const env = chosen.env;
     const said = view.said.filter((s) => s.env === env);
     const rest = said.filter((s) => s.kind === "comparison");
-    const line = (s) => h("li", { class: s.kind === "best" ? "best" : s.verdict }, s.ask && h("b", {}, s.ask), verdict(s.verdict, s.word), s.word && " ", s.sentence, s.kind === "question" && s.marks.map((m) => [" ", h("span.badge", {}, m)]));
+    const line = (s) => h("li", { class: s.kind === "best" ? "best" : s.verdict }, s.ask && h("b", {}, s.ask), verdict(s.verdict, s.word), s.word && " ", minus(s.sentence), s.kind === "question" && s.marks.map((m) => [" ", h("span.badge", {}, m)]));
     return h("div", {}, several && h("h2", {}, env),
       h("ul.answers", {}, said.filter((s) => s.kind === "question").map(line), rest.length <= 8 && rest.map(line), said.filter((s) => s.kind === "best").map(line)),
       rest.length > 8 && h("details", {}, h("summary", {}, `All ${rest.length} comparisons with ${r.baseline} in words`), h("ul.answers", {}, rest.map(line))),
@@ -74,13 +75,13 @@ export async function show(root, { parts, query }) {
 
   function scores(view, env) {
     const r = view.result, rows = r.rows.filter((row) => row.env === env), best = Math.max(...rows.map((row) => row.summary.mean.value));
-    return plainTable(`${env}: mean of block means${r.baseline ? `, and paired difference from ${r.baseline}` : ""}`,
-      [["lineup"], [`${r.metric} [${number(100 * r.level)} %]`, true], ["difference [Holm]", true], ["verdict"], ["blocks", true], ["distinct", true], ["episodes", true]],
+    return plainTable(`${env}: mean of block means${r.baseline ? `, and paired difference from ${r.baseline}` : ""}; \u2605 is the highest mean`,
+      [["Lineup"], [`${r.metric} [${number(100 * r.level)} %]`, true], ["Difference [Holm]", true], ["Verdict"], ["Blocks", true], ["Distinct", true], ["Episodes", true]],
       rows.map((row) => {
         const key = `${env}/${row.lineup}`, c = row.comparison;
         const marks = [...row.summary.marks.filter((m) => m !== row.summary.mean.mark), ...(row.costs.flagged ? ["over the fault limit"] : [])];
         return [
-          [row.lineup, row.summary.mean.value === best && h("span", { title: "highest mean", "aria-label": "highest mean" }, " \u2605"), h("small", {}, view.words[key]), marks.map((m) => [h("span.badge", { class: m.startsWith("over") ? "flag" : "" }, m), " "])],
+          [row.lineup, row.summary.mean.value === best && h("span", { role: "img", "aria-label": "highest mean" }, " \u2605"), h("small", {}, view.words[key]), marks.map((m) => [h("span.badge", { class: m.startsWith("over") ? "flag" : "" }, m), " "])],
           view.means[key], view.differences[key] || "", c ? verdict(c.verdict, said(view, env, row.lineup)) : row.lineup === r.baseline ? "baseline" : "",
           number(row.summary.blocks), row.summary.distinct === null ? "" : number(row.summary.distinct),
           h("a", { href: episodesOf(row.lineup, env), "aria-label": `${row.summary.episodes} episodes of ${row.lineup}` }, number(row.summary.episodes)),
@@ -92,7 +93,7 @@ export async function show(root, { parts, query }) {
 
   function orders(r, env) {
     const rows = r.rows.filter((row) => row.env === env).flatMap((row) => Object.entries(row.orders).map(([order, s]) => [row.lineup, order, number(s.mean.value), `${s.distinct ?? ""} of ${s.episodes}`]));
-    return rows.length > 0 && h("details", {}, h("summary", {}, "Seat orders, one by one"), plainTable("Each seat order alone", [["lineup"], ["order"], ["mean", true], ["distinct", true]], rows));
+    return rows.length > 0 && h("details", {}, h("summary", {}, "Seat orders, one by one"), plainTable("Each seat order alone", [["Lineup"], ["Order"], ["Mean", true], ["Distinct", true]], rows));
   }
 
   function controls(view, env) {
@@ -129,18 +130,18 @@ export async function show(root, { parts, query }) {
 
   function costs(view, env) {
     const usd = (m) => (m === null ? "no price" : number(m, m < 1 ? 4 : 2));
-    return plainTable("What all episodes of a lineup spent", [["lineup"], ["episodes", true], ["calls", true], ["tokens in", true], ["tokens out", true], ["model CPU s", true], ["USD", true], ["wall s", true]],
-      view.result.rows.filter((row) => row.env === env).map(({ lineup, summary, costs: c }) => [lineup, number(summary.episodes), number(c.calls), number(c.tok_in), number(c.tok_out), number(c.cpu_s, 1), usd(c.money), number(c.wall_s, 1)]));
+    return plainTable("What all episodes of a lineup spent", [["Lineup"], ["Episodes", true], ["Calls", true], ["Tokens in", true], ["Tokens out", true], ["Model CPU time", true], ["Price (USD)", true], ["Time", true]],
+      view.result.rows.filter((row) => row.env === env).map(({ lineup, summary, costs: c }) => [lineup, number(summary.episodes), number(c.calls), number(c.tok_in), number(c.tok_out), c.cpu_s ? duration(c.cpu_s) : "0", usd(c.money), duration(c.wall_s)]));
   }
 
   function faults(view, env) {
-    return plainTable("Summed over seats and episodes", [["lineup"], ["decisions", true], ["fallbacks", true], ["flag"], ["invalid", true], ["repairs", true], ["timeouts", true], ["errors", true], ["held", true], ["how episodes ended"]],
+    return plainTable("Summed over seats and episodes", [["Lineup"], ["Decisions", true], ["Fallbacks", true], ["Flag"], ["Invalid", true], ["Repairs", true], ["Timeouts", true], ["Errors", true], ["Held", true], ["How episodes ended"]],
       view.result.rows.filter((row) => row.env === env).map(({ lineup, statuses, costs: c }) => [lineup, number(c.decisions), number(c.fallbacks), c.flagged && h("span.badge.flag", {}, "over the limit"), number(c.invalid), number(c.repairs), number(c.timeouts), number(c.errors), number(c.held), Object.entries(statuses).map(([k, n]) => `${k} ${number(n)}`).join(", ")]));
   }
 
   // -- progress and provenance ---------------------------------------------------------------------------
   function cells() {
-    return plainTable("Every environment with every ordered lineup", [["order"], ["lineup"], ["environment"], ["role"], ["episodes"], ["how they ended"]],
+    return plainTable("Every environment with every ordered lineup", [["Order"], ["Lineup"], ["Environment"], ["Role"], ["Episodes"], ["How they ended"]],
       head.cells.map((c) => [
         h("a", { href: episodesOf(c.lineup, c.env) }, c.order), c.lineup, c.env, c.role,
         h("div.progress", {}, progressOf({ state: c.done >= c.planned ? "done" : "open", episodes: c.done, planned: c.planned })), Object.entries(c.statuses).map(([k, n]) => `${k} ${number(n)}`).join(", "),
@@ -157,8 +158,8 @@ export async function show(root, { parts, query }) {
     return h("div", {},
       h("dl.facts", {}, Object.entries(facts).map(([k, v]) => v && [h("dt", {}, k), h("dd", {}, v)])),
       head.marks.length > 0 && [h("h2", {}, "Marks"), h("ul.notes", {}, head.marks.map((m) => h("li", {}, m)))],
-      h("h2", {}, "Agents"), plainTable("The agents, and what they are", [["agent"], ["what it is"], ["type"]], head.agents.map((a) => [a.name, a.words, h("code", {}, a.type)])),
-      h("h2", {}, "Played on"), head.sources.map((s) => h("dl.facts", {}, Object.entries(s).filter(([k, v]) => typeof v === "string" && k !== "study").map(([k, v]) => [h("dt", {}, k), h("dd", {}, v)]))),
+      h("h2", {}, "Agents"), plainTable("The agents, and what they are", [["Agent"], ["What it is"], ["Type"]], head.agents.map((a) => [a.name, a.words, h("code", {}, a.type)])),
+      h("h2", {}, "Played on"), head.sources.map((s) => h("dl.facts", {}, Object.entries(s).filter(([k, v]) => typeof v === "string" && k !== "study").map(([k, v]) => [h("dt", {}, MACHINE[k] || k.replaceAll("_", " ")), h("dd", {}, v)]))),
       h("h2", {}, "The study, as resolved"), h("pre", { tabIndex: 0 }, head.toml));
   }
 

@@ -47,10 +47,10 @@ class View {
     this.live = h("p.quiet", { "aria-live": "polite" });
     const { d } = this;
     this.element = h("div", {},
-      d.question && h("details", { open: d.question.length < 600 }, h("summary", {}, "What was asked"), h("pre", {}, d.question)),
+      d.question && h("details", { open: d.question.length < 600 }, h("summary", {}, "What was asked"), h("pre", { tabIndex: 0, "aria-label": "What was asked" }, d.question)),
       h("div.team-two", {}, h("section.team-left", { "aria-label": "Who spoke to whom" }, this.stepper, this.stage, this.live, legend(d)), h("section.team-right", { "aria-label": "What was said in this round" }, this.said)),
       h("h2", {}, "Answers by round"), this.grid,
-      tabs([["vote", "Vote", () => this.vote()], ["cost", "Cost", () => this.cost()], ["transcript", "Transcript", () => this.transcript()]], query.tab || "vote", (tab) => keep({ tab })));
+      tabs([["vote", "Vote", () => this.vote()], ["cost", "Cost", () => this.cost()], ["transcript", "Transcript", () => this.transcript()]], query.tab || "vote", (tab) => keep({ tab: tab === "vote" ? "" : tab }), "About the decision"));
   }
 
   /** Where several decisions were made: which one. */
@@ -59,7 +59,7 @@ class View {
     const at = all.findIndex((one) => one.key === this.d.key);
     const name = (one) => `Tick ${one.tick}, ${one.seat}: ${one.team}${one.outer ? " (inside a team)" : ""}${one.decided ? `: ${one.decided.slice(0, 40)}` : ""}${sign(one.right)}`;
     const to = (key) => go(`${location.pathname}?${new URLSearchParams({ decision: key })}`);
-    const facts = [this.d.team, this.d.protocol && `protocol ${this.d.protocol}`, this.d.topology && `topology ${this.d.topology}`, `${this.d.members.length} members`, `${this.d.rounds} ${this.d.rounds === 1 ? "round" : "rounds"}`].filter(Boolean).join(", ");
+    const facts = [this.d.team, this.d.protocol && `protocol ${this.d.protocol}`, this.d.topology && `topology ${this.d.topology}`, `${this.d.members.length} members`, this.d.rounds === 1 ? "1 round" : `${this.d.rounds} rounds (0 to ${this.d.rounds - 1})`].filter(Boolean).join(", ");
     const outer = this.d.outer && h("button", { onclick: () => to(this.d.outer) }, "To the team around it");
     if (all.length === 1) return h("p", {}, facts);
     const choice = h("select", { "aria-label": "Decision", onchange: () => to(choice.value) }, all.map((one) => h("option", { value: one.key, selected: one.key === this.d.key }, name(one))));
@@ -70,7 +70,7 @@ class View {
 
   /** Arrow keys step through the rounds, unless something else wants them. */
   key(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea, [role=tab]")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea, [role=tab]") || event.target.matches?.(".scroll.wide, pre")) return;
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (by) { event.preventDefault(); this.to(this.round + by); }
     if (event.key === "Escape" && this.picked !== null) this.pick(this.picked);
@@ -92,14 +92,14 @@ class View {
   draw(again = false) {
     const { d, round } = this;
     const place = again ? [...this.stage.querySelectorAll("g.member")].indexOf(document.activeElement) : -1;
-    const slider = h("input", { type: "range", min: 0, max: d.rounds - 1, value: String(round), "aria-label": "Round", oninput: () => this.to(Number(slider.value)) });
+    const slider = h("input", { type: "range", min: 0, max: d.rounds - 1, value: String(round), "aria-label": "Round", "aria-valuetext": `round ${round} of ${d.rounds - 1}`, oninput: () => this.to(Number(slider.value)) });
     if (!this.stepper.contains(document.activeElement) || document.activeElement.type !== "range") {
       fill(this.stepper,
         h("button", { disabled: round === 0, "aria-label": "Round before", onclick: () => this.to(round - 1) }, "\u25c0"),
-        h("strong.nowrap", {}, `Round ${round}`, h("span.quiet", {}, ` of 0 to ${d.rounds - 1}`)),
+        h("strong.nowrap", {}, `Round ${round}`, d.rounds > 1 && h("span.quiet.light", {}, ` of ${d.rounds - 1}${round ? "" : ", the first words"}`)),
         h("button", { disabled: round === d.rounds - 1, "aria-label": "Next round", onclick: () => this.to(round + 1) }, "\u25b6"),
-        d.rounds > 2 && h("span.slide", {}, slider), d.rounds > 1 && h("small.quiet.wide-only", {}, "Arrow keys step"));
-    } else this.stepper.querySelector("strong").firstChild.textContent = `Round ${round}`;
+        d.rounds > 2 && h("span.slide", {}, slider), d.rounds > 1 && h("small.quiet.wide-only", {}, "or the arrow keys"));
+    } else fill(this.stepper.querySelector("strong"), `Round ${round}`, h("span.quiet.light", {}, ` of ${d.rounds - 1}${round ? "" : ", the first words"}`));
     fill(this.stage, graph(d, round, this.picked, (i) => this.pick(i)));
     if (place >= 0) this.stage.querySelectorAll("g.member")[place]?.focus();
     this.live.textContent = words(d, round);
@@ -157,11 +157,11 @@ class View {
       const p = mine.filter((q) => q.answer).at(-1) || mine.at(-1);
       if (!p) return h("td.quiet", {}, "\u2013");
       const how = p.answer ? state(p, p) : p.fault ? "fault" : "answered";
-      return h(`td${r === this.round ? ".now" : ""}`, {}, h("button.cell", { "aria-label": `${d.members[i].name}, round ${r}`, onclick: () => { if (this.picked !== i) this.picked = i; keep({ member: i, round: r }); if (this.round === r) this.draw(); else { this.round = r; this.draw(); } } }, h(`span.sign.is-${how}`, {}, SIGNS[how]), " ", p.fault ? "no answer" : clip(p.words || p.act, 28)), p.confidence !== null && h("small.quiet", {}, ` ${number(p.confidence, 2)} sure`), p.change && h("div", {}, change(p)));
+      return h(`td${r === this.round ? ".now" : ""}`, {}, h("button.cell", { "aria-label": `${d.members[i].name}, round ${r}`, onclick: () => { if (this.picked !== i) this.picked = i; keep({ member: i, round: r }); if (this.round === r) this.draw(); else { this.round = r; this.draw(); } } }, h(`span.sign.is-${how}`, {}, SIGNS[how]), " ", p.fault ? "no answer" : clip(p.words || p.act, 28)), p.confidence !== null && h("small.quiet", {}, ` ${number(100 * p.confidence, 0)} % sure`), p.change && h("div", {}, change(p)));
     };
-    return h("div.scroll", {}, h("table.rounds", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "member"), rounds.map((r) => h(`th${r === this.round ? ".now" : ""}`, { scope: "col", "aria-current": r === this.round ? "true" : null }, h("button", { onclick: () => this.to(r) }, `round ${r}`))))),
+    return h("div.scroll", {}, h("table.rounds", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Member"), rounds.map((r) => h(`th${r === this.round ? ".now" : ""}`, { scope: "col", "aria-current": r === this.round ? "true" : null }, h("button", { onclick: () => this.to(r) }, `Round ${r}`))))),
       h("tbody", {}, d.members.map((m, i) => h("tr", {}, h("th", { scope: "row" }, m.name, !m.present && h("small.quiet", {}, " (left out)")), rounds.map((r) => cell(i, r)))),
-        h("tr", {}, h("th", { scope: "row" }, "distinct answers"), rounds.map((r) => h("td.quiet", {}, String(new Set(standing(d, r).filter(Boolean).map((p) => p.words)).size)))))));
+        h("tr", {}, h("th", { scope: "row" }, "Distinct answers"), rounds.map((r) => h("td.quiet", {}, String(new Set(standing(d, r).filter(Boolean).map((p) => p.words)).size)))))));
   }
 
   vote() {
@@ -172,7 +172,7 @@ class View {
     const outcome = v.why ? h("p.error", {}, `No decision: ${v.why}.`) : h("p", {}, "Decided: ", h("strong", {}, v.decided || "not told in the record"), " ", v.right !== null && h("span.badge", { class: v.right ? "good" : "bad" }, v.right ? "\u2713 right" : "\u2717 wrong"), v.rule && ` by ${v.rule}`, v.tied && h("span.badge.flag", {}, "tied; chance decided"), v.otherwise && h("span.badge.flag", {}, `${v.rule} found no winner; another rule decided`));
     return h("div", {}, outcome,
       v.first && h("p.quiet", {}, `The first answers alone, by plurality: ${v.first}${sign(v.first_right)}`, v.first !== v.decided && v.decided ? ". Talking changed the decision." : "."),
-      v.candidates.length > 0 && h("table.tally", {}, h("thead", {}, h("tr", {}, ["answer", "counted", "", "voted for it"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, v.candidates.map((c, i) => h("tr", {}, h("th", { scope: "row" }, clip(c, 60), " ", i === v.winner && h("span.badge.going", {}, "wins")), h("td.number", {}, number(v.tally[i])), h("td.bar", {}, bar((v.tally[i] || 0) / most)), h("td", {}, voters[i].join(", ")))))),
+      v.candidates.length > 0 && h("div.scroll", {}, h("table.tally", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Answer"), h("th.number", { scope: "col", colSpan: 2 }, "Counted"), h("th", { scope: "col" }, "Voted for it"))), h("tbody", {}, v.candidates.map((c, i) => h("tr", {}, h("th", { scope: "row" }, clip(c, 60), " ", i === v.winner && h("span.badge.going", {}, "wins")), h("td.number", {}, number(v.tally[i])), h("td.bar", {}, bar((v.tally[i] || 0) / most)), h("td", {}, voters[i].join(", "))))))),
       h("p.quiet", {}, `${v.valid} valid ballots`, v.rejected ? `, ${v.rejected} rejected` : "", "."));
   }
 
@@ -185,11 +185,12 @@ class View {
   cost() {
     const { members } = this.d;
     const has = (name) => members.some((m) => m[name]);
-    const columns = [["posts", "posts"], has("faults") && ["faults", "no answer"], ["spoken", "words"], has("calls") && ["calls", "calls"], has("tok_in") && ["tok_in", "tokens in"], has("cached") && ["cached", "of them cached"], has("tok_out") && ["tok_out", "tokens out"], has("usd") && ["usd", "USD", 5], has("cpu_s") && ["cpu_s", "CPU s", 2], has("wall_s") && ["wall_s", "wall s", 2]].filter(Boolean);
+    const columns = [["posts", "Posts"], has("faults") && ["faults", "No answer"], ["spoken", "Words"], has("calls") && ["calls", "Calls"], has("tok_in") && ["tok_in", "Tokens in"], has("cached") && ["cached", "Of them cached"], has("tok_out") && ["tok_out", "Tokens out"], has("usd") && ["usd", "Price (USD)", 5], has("cpu_s") && ["cpu_s", "CPU time", "s"], has("wall_s") && ["wall_s", "Time", "s"]].filter(Boolean);
+    const said = (v, n) => (v === null ? "not known" : n === "s" ? duration(v) : number(v, n ?? 0));
     const total = (name) => { const known = members.map((m) => m[name]).filter((v) => v !== null); return known.length ? known.reduce((a, b) => a + b, 0) : null; };
-    return h("div", {}, h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "member"), h("th", { scope: "col" }, "share of the words"), columns.map(([, t]) => h("th.number", { scope: "col" }, t)))),
-      h("tbody", {}, members.map((m) => h("tr", {}, h("th", { scope: "row" }, m.name, h("small.quiet", {}, ` ${[m.kind, ...m.models].filter(Boolean).join(", ")}`)), h("td.bar", {}, m.share === null ? "" : [bar(m.share), h("small", {}, ` ${number(m.share * 100, 0)} %`)]), columns.map(([k, , n]) => h("td.number", {}, m[k] === null ? "not known" : number(m[k], n ?? 0))))),
-        h("tr.sum", {}, h("th", { scope: "row" }, "all"), h("td"), columns.map(([k, , n]) => h("td.number", {}, number(total(k), n ?? 0))))))),
+    return h("div", {}, h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Member"), h("th", { scope: "col" }, "Share of the words"), columns.map(([, t]) => h("th.number", { scope: "col" }, t)))),
+      h("tbody", {}, members.map((m) => h("tr", {}, h("th", { scope: "row" }, m.name, h("small.quiet", {}, ` ${[m.kind, ...m.models].filter(Boolean).join(", ")}`)), h("td.bar", {}, m.share === null ? "" : [bar(m.share), h("small", {}, ` ${number(m.share * 100, 0)} %`)]), columns.map(([k, , n]) => h("td.number", {}, said(m[k], n))))),
+        h("tr.sum", {}, h("th", { scope: "row" }, "All"), h("td"), columns.map(([k, , n]) => h("td.number", {}, said(total(k), n))))))),
     !has("calls") && h("p.quiet", {}, "No model was called: these members are scripts."));
   }
 
@@ -208,5 +209,5 @@ const change = (p) => (p.change ? h("span.badge", { class: CHANGES[p.change]?.[0
 function legend(d) {
   const known = d.posts.some((p) => p.right !== null);
   const items = known ? [["right", "right"], ["wrong", "wrong"]] : [["answered", "has answered"]];
-  return h("p.quiet.fine.legend", {}, [...items, ["silent", "nothing yet"], ["fault", "no answer"]].map(([k, t]) => h("span", {}, h(`span.sign.is-${k}`, {}, SIGNS[k]), ` ${t}`)), h("span", {}, "arrow: was shown the words"), d.links.length ? h("span", {}, "dotted: may hear") : null);
+  return h("p.quiet.fine.legend", {}, [...items, ["silent", "nothing yet"], ["fault", "no answer"]].map(([k, t]) => h("span", {}, h(`span.sign.is-${k}`, {}, SIGNS[k]), ` ${t}`)), h("span", {}, "\u2192 was shown the words"), d.links.length ? h("span", {}, "\u22ef may hear") : null);
 }

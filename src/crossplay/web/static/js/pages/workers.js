@@ -41,7 +41,7 @@ export async function show(root, { query }) {
 
 function jobs(found, choose) {
   return [h("h2", {}, "Training jobs"),
-    found.length ? h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "job"), h("th", { scope: "col" }, "state"), h("th", { scope: "col" }, "trains"), h("th", { scope: "col" }, "decisions"), h("th.number", { scope: "col" }, "return"), h("th.number", { scope: "col" }, "starts"), h("th", { scope: "col" }, "heard"))),
+    found.length ? h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Job"), h("th", { scope: "col" }, "State"), h("th", { scope: "col" }, "Trains"), h("th", { scope: "col" }, "Decisions"), h("th.number", { scope: "col" }, "Return"), h("th.number", { scope: "col" }, "Starts"), h("th", { scope: "col" }, "Last heard"))),
       h("tbody", {}, found.map((j) => h("tr", {}, h("th", { scope: "row" }, h("button.cell", { onclick: () => choose(j.id) }, j.id)), h("td", {}, badge(j), j.why && h("div.fine.quiet", {}, j.why)), h("td", {}, `${j.name} on ${j.env}`), h("td", {}, progress(j)), h("td.number", {}, number(j.metrics.return, 2)), h("td.number", {}, `${j.starts}`, j.deaths ? h("div.fine", {}, `${j.deaths} died`) : ""), h("td", {}, heard(j)))))))
       : h("p", {}, "No training job is here. Start one from the command line, for instance ", h("code", {}, "crossplay train kitchen/cramped_room --worker sb3 --out RUNS/jobs"), "; a job in the folder ", h("code", {}, "jobs"), " of this server shows up.")];
 }
@@ -93,8 +93,8 @@ const facts = (of) => Object.entries(of).filter(([, v]) => v !== "" && v !== nul
 
 function envs(found) {
   return [h("h2", {}, "Interpreters"), h("p.quiet", {}, "Virtual environments for workers, where the server was started."),
-    found.length ? h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["name", "state", "Python", "made for", "interpreter"].map((t) => h("th", { scope: "col" }, t)))),
-      h("tbody", {}, found.map((e) => h("tr", {}, h("th", { scope: "row" }, e.name), h("td", {}, h("span.badge", { class: e.state === "ready" ? "good" : e.kit ? "bad" : "" }, e.state === "ready" ? "\u2713 ready" : e.state)), h("td", {}, e.python), h("td", {}, e.packages.join(", ") || e.requirements || (Object.keys(e.installed).length ? `${Object.keys(e.installed).length} packages` : "")), h("td.mono", {}, e.interpreter))))))
+    found.length ? h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, ["Name", "State", "Python", "Made for", "Interpreter"].map((t) => h("th", { scope: "col" }, t)))),
+      h("tbody", {}, found.map((e) => h("tr", {}, h("th", { scope: "row" }, e.name), h("td", {}, h("span.badge", { class: e.state === "ready" ? "good" : e.kit ? "bad" : "" }, e.state === "ready" ? "\u2713 ready" : e.state)), h("td", {}, e.python === "?" ? "not known" : e.python), h("td", {}, e.packages.join(", ") || e.requirements || (Object.keys(e.installed).length ? `${Object.keys(e.installed).length} packages` : "")), h("td.mono", {}, e.interpreter))))))
       : h("p", {}, "None yet. Make one: ", h("code", {}, "crossplay worker env create NAME --package stable-baselines3"))];
 }
 

@@ -1,7 +1,7 @@
 // Small parts of the pages about runs: states, progress, costs and verdicts as elements.
 
 import { h } from "../../dom.js";
-import { number } from "../../ui.js";
+import { caption, number } from "../../ui.js";
 
 const STATES = { done: ["done", "good"], going: ["going", "going"], open: ["unfinished", ""], damaged: ["damaged", "bad"] };
 
@@ -43,9 +43,9 @@ export function ago(at) {
 export const verdict = (kind, word) => word && h("span.badge", { class: kind === "underpowered" ? "" : kind }, word);
 
 /** A table of plain rows. columns: [[title, number?]]; the first cell of a row is its heading. */
-export function plainTable(caption, columns, rows) {
-  return h("div.scroll", { tabIndex: 0, role: "region", "aria-label": caption }, h("table", {},
-    h("caption.quiet", {}, caption),
+export function plainTable(about, columns, rows) {
+  return h("div.scroll", {}, h("table", {},
+    caption(about),
     h("thead", {}, h("tr", {}, columns.map(([title, isNumber]) => h(isNumber ? "th.number" : "th", { scope: "col" }, title)))),
     h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, i) => (i ? h(columns[i][1] ? "td.number" : "td", {}, cell) : h("th", { scope: "row" }, cell))))))));
 }
