@@ -210,6 +210,21 @@ def test_no_client_ever_has_more_wrong_ones_judged_than_it_may(steps):
         assert len(found) <= at_once + rate * clock.now + 1e-6
 
 
+def test_who_is_in_stays_in_beside_a_guesser():
+    tries = Tries(2, 0.0, Clock())
+    tries.right("a link")
+    tries.right("another")
+    for n in range(5):
+        tries.wrong("a", f"guess {n}")
+    assert not tries.may("a") and not tries.may("a", "guess 9")
+    assert tries.may("a", "a link") and tries.may("a", "another")
+    tries.wrong("a", "a link")
+    assert not tries.may("a", "a link"), "it is not right any more"
+    for n in range(CLIENTS):
+        tries.right(str(n))
+    assert not tries.may("a", "another") and tries.may("a", str(CLIENTS - 1))
+
+
 def test_one_who_has_many_addresses_is_one():
     tries = Tries(2, 0.0, Clock())
     for n in range(2):

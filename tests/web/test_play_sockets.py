@@ -154,7 +154,14 @@ def test_wrong_tokens_are_tried_a_few_times_only(client, desk):
     desk.parts["tries"] = Tries(3, 0.0)
     codes = [refused(client, room, {"seat": "p0", "token": f"guess {n}"}) for n in range(5)]
     assert codes == [1008, 1008, 1008, 4429, 4429]
-    assert refused(client, room, {"seat": "p0", "token": found["invites"][0]["token"]}) == 4429, "not even heard"
+    invite = found["invites"][0]
+    assert refused(client, room, {"seat": "p0", "token": invite["token"]}) == 4429, "not even heard"
+    desk.parts["tries"] = Tries(3, 0.0)
+    with player(client, room, invite) as here:
+        here.until("room")
+    assert [refused(client, room, {"seat": "p0", "token": f"guess {n}"}) for n in range(4)][-1] == 4429
+    with player(client, room, invite) as here:
+        assert here.until("room")["seat"] == "p0", "who is in comes back, though somebody beside them guesses"
     desk.parts["tries"] = Tries(3, 0.0)
     bodies = [{"seat": "p0", "token": f"guess {n}"} for n in range(5)]
     status = [client.post(f"/api/v1/play/{room}/give-back", json=body).status_code for body in bodies]

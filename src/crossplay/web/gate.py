@@ -88,16 +88,18 @@ def trial(desk: Desk, *given: str) -> Iterator[None]:
     """Around the check of what a guest gave (the token of a seat, a ticket), with what it was for: given.
 
     `Forbidden`, `NotFound` and `LookupError` raised inside mean that it was wrong, which counts for the client of this
-    request; what is right costs nothing. Raises `TooMany`, before the check, for a client that was wrong too often.
+    request; what is right costs nothing, and is heard from then on. Raises `TooMany`, before the check, for a client that
+    was wrong too often.
     """
-    client, tries = client_now(), desk.part("tries", lambda _: Tries(*GUEST_TRIES))
-    if not tries.may(client):
+    client, tries, said = client_now(), desk.part("tries", lambda _: Tries(*GUEST_TRIES)), "\0".join(given)
+    if not tries.may(client, said):
         raise TooMany("too many wrong links from there; wait a minute")
     try:
         yield
     except (Forbidden, NotFound, LookupError):
-        tries.wrong(client, "\0".join(given))
+        tries.wrong(client, said)
         raise
+    tries.right(said)
 
 
 class Gate:
