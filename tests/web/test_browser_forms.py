@@ -137,3 +137,50 @@ def test_it_fits(browse, own_address, width, dark):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for unnamed in page.locator("input, select, textarea, button").all():
         assert unnamed.evaluate("e => Boolean(e.labels?.length || e.ariaLabel || e.textContent.trim())"), unnamed
+
+
+def test_a_world_without_defaults_is_written_as_text_and_checked(browse, own_address):
+    """Its form cannot be made before its options are known; the rest of the page goes on."""
+    page = browse(own_address)
+    page.open("/new", "new_study")
+    page.page.locator("#toml").fill(
+        '[study]\nmargin = 1\nblocks = 2\n[environments.game]\nname = "matrix/custom"\n'
+        "options = { payoff = [[[1, 1], [0, 0]], [[0, 0], [1, 1]]], rounds = 3 }\n"
+        '[agents.a]\ntype = "random"\n[lineups]\nall = ["a", "a"]\n'
+    )
+    ready(page.page)
+    expect(page.page.get_by_text("2 episodes.")).to_be_visible()
+    expect(field(page.page, "lineups.all.seats.1")).to_have_value("a")
+    page.forgive("400")
+
+
+def test_edits_during_a_check_are_checked_once_and_the_last_one_stands(browse, own_address, monkeypatch):
+    import threading
+    import time
+
+    from crossplay.web.service import forms
+
+    real, lock, going, most, seen = forms.checked, threading.Lock(), [0], [0], []
+
+    def slow(desk, body):
+        with lock:
+            going[0] += 1
+            most[0] = max(most[0], going[0])
+            seen.append(body.study.get("study", {}).get("margin"))
+        time.sleep(0.7)
+        try:
+            return real(desk, body)
+        finally:
+            with lock:
+                going[0] -= 1
+
+    page = browse(own_address).open("/new", "new_study")
+    filled(page)
+    ready(page)
+    monkeypatch.setattr(forms, "checked", slow)
+    for margin in range(11, 17):
+        field(page, "study.margin").fill(str(margin))
+        page.wait_for_timeout(350)
+    expect(page.locator("#toml")).to_have_value(re.compile(r"margin = 16"), timeout=SLOW)
+    ready(page)
+    assert most == [1] and seen[-1] == 16 and len(seen) < 6, (most, seen)
