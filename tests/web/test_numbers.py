@@ -10,6 +10,7 @@ import pytest
 import small
 
 from crossplay.cli import studies as cli
+from crossplay.study import svg
 from crossplay.study.page import to_csv
 from crossplay.study.plots import PLOTS, difference_words, estimate_words
 from crossplay.study.tables import Result
@@ -168,6 +169,17 @@ def test_tables_hold_the_numbers_of_the_result(desk, shown, plot):
             assert float(r["tokens per episode"]) == pytest.approx(spent / row.summary.episodes)
         elif plot == "faults":
             assert int(r["fallbacks"]) <= row.costs.fallbacks
+
+
+ODD = "".join(map(chr, range(0x20))) + "\x7f\x85<&\"'\ud800\ufffe\uffff\U0001f372"
+
+
+def test_drawings_can_be_read_whatever_stands_in_names():
+    bar = svg.Bar(ODD, 1.0, 0.5, 1.5, "plain", ODD)
+    for styled in (True, False):
+        text = svg.standing_alone(svg.intervals([bar], ODD, ODD), styled=styled)
+        said = [t.text or "" for t in ET.fromstring(text.encode()).iter("{http://www.w3.org/2000/svg}text")]
+        assert any("<&\"'" in t and "\U0001f372" in t for t in said) and "<script" not in text
 
 
 def test_no_word_of_a_table_is_a_formula():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
@@ -37,6 +38,7 @@ __all__ = [
 LEFT, RIGHT = 3.0, 97.0  # per cent of the width that data may use
 LINE = 17  # pixels of a line of text
 JITTER = (0, -5, 5, -2, 3, -4, 2, -6, 6)  # pixels, by turns, so that equal values stay visible
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 SERIES = 8  # curves that can be told apart: so many colours and dashes (`.s1` to `.s8`)
 TOGETHER = 46  # letters of a label and its value that fit one line on a phone
 
@@ -428,8 +430,11 @@ def _alone() -> str:
 
 
 def standing_alone(drawing: str, width: int = 900, styled: bool = True) -> str:
-    """A drawing of this module as XML of its own: with a name space, and (styled) with colours and a width in pixels."""
-    head, rest = drawing.split(">", 1)
+    """A drawing of this module as XML of its own: with a name space, and (styled) with colours and a width in pixels.
+
+    Names may hold characters that XML has no way to write; a sign stands for each.
+    """
+    head, rest = _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", drawing).split(">", 1)
     head += ' xmlns="http://www.w3.org/2000/svg">'
     if not styled:  # a page may refuse styles in markup: how wide it must be stands as data
         return head.replace('style="min-width:', 'data-wide="') + rest
