@@ -6,17 +6,21 @@ They play by scripts and answer by drawing; what the tables say of them is compa
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from participants import FILE, Simulated, do_step, everybody, go, leave_part, result, seat_of_part, take_part, ticket
 from scipy import stats
 from starlette.testclient import TestClient
 
-from crossplay.kernel import CrossplayError
-from crossplay.records import RunFolder, check_seals
+from crossplay.kernel import CrossplayError, unpack
+from crossplay.records import RunFolder, check_seals, merge
+from crossplay.records.cassette import Cassette
+from crossplay.study.export import export_run
 from crossplay.study.spec import load_study
 from crossplay.study.verify import verify
 from crossplay.web.app import make_app
@@ -106,6 +110,27 @@ def test_the_run_verifies_and_practice_is_a_run_of_its_own(finished):
     assert verify(folder / "practice").ok
 
 
+def test_the_consent_is_kept_word_for_word_and_the_run_joins_and_is_exported(finished, tmp_path):
+    folder, people, _ = finished
+    with Cassette(folder / "cassette", "strict") as cassette:
+        rows = [r for r in cassette.of_env("people") if r.call.address[4] == "consent"]
+    assert len(rows) == len(people)
+    for row in rows:
+        assert unpack(row.call.request)["question"] == "Your moves are recorded without your name."
+        assert row.call.digest == hashlib.blake2b(row.call.request, digest_size=16).digest()
+    merge(folder, folder, tmp_path / "both")
+    both, one = result(tmp_path / "both"), result(folder)
+    assert (both.asked, both.attendance, both.episodes) == (one.asked, one.attendance, one.episodes)
+    export_run(folder, "parquet", tmp_path / "out")
+    answers = pl.read_parquet(tmp_path / "out" / "answers.parquet")
+    fair = answers.filter(question="fair").group_by("lineup").agg(pl.col("score").mean()).sort("lineup")
+    assert dict(fair.iter_rows()) == {
+        r.lineup: pytest.approx(r.summary.mean.value) for q in one.asked if q.name == "fair" for r in q.rows
+    }
+    participants = pl.read_parquet(tmp_path / "out" / "participants.parquet")
+    assert participants["episodes"].to_list() == participants["of"].to_list() == [6] * 6
+
+
 def test_every_participant_met_all_partners_in_balanced_orders(finished):
     folder, people, view = finished
     assert sorted(tuple(s.order) for s in view.sessions) == sorted({tuple(o) for o in view.orders})
@@ -173,7 +198,10 @@ def test_somebody_who_leaves_is_counted_and_their_place_is_free_again(folder):
     a = found.attendance
     assert (a.took_part, a.complete, a.left, a.declined, a.unused) == (7, 6, 1, 1, 1)
     assert a.incomplete == {"p01": 3}
-    assert "7 of 6 participants took part: 6 complete, 1 left before the end, 1 declined, 1 taken back unused" in found.notes
+    assert (
+        "7 of 6 participants took part: 6 complete, 1 left before the end, 1 declined, 1 taken back unused"
+        in found.notes
+    )
     units = sorted(r.summary.mean.n for r in found.rows)
     assert units[-1] == 7, "what p01 finished is in the tables"
     assert verify(folder / "hunt").ok
