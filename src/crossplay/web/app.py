@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 import crossplay.web.play
 import crossplay.web.service
+from crossplay.study.page import LOOK
 from crossplay.web.api import PREFIX, Route, bind, failed
 from crossplay.web.desk import Desk, TooMany
 from crossplay.web.gate import COOKIE, Gate, Owner
@@ -80,6 +81,9 @@ def make_app(
     async def page(_: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
+    async def look(_: Request) -> Response:
+        return FileResponse(LOOK, headers={"cache-control": "no-cache"})
+
     guests = {PREFIX + r.path for r in routes if r.access == "guest"}
     owned = [_Owned(route) if route.path not in guests else route for route in bind(desk, routes)]
     api: list[BaseRoute] = [
@@ -109,6 +113,7 @@ def make_app(
         *api,
         *(WebSocketRoute(path, _socket(desk, handler, access)) for path, handler, access in sockets),
         StarletteRoute(f"{PREFIX}/{{rest:path}}", nothing, methods=METHODS),
+        StarletteRoute("/static/look.css", look),
         Mount("/static", StaticFiles(directory=STATIC)),
         StarletteRoute("/{rest:path}", page),
     ]
