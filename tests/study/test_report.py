@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 import reported
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossplay.kernel import CrossplayError
@@ -188,6 +188,13 @@ def test_ticks_cover_what_they_should(a, b, n):
     assert found[0] <= low + slack and found[-1] >= high - slack
 
 
+def test_ticks_of_numbers_that_are_hardly_any():
+    for low, high in ((5e-324, 5e-324), (0.0, 5e-324), (-1e-323, 1e-322), (1e-310, 2e-310)):
+        found = svg.ticks(low, high)
+        assert found[0] <= low and found[-1] >= high and len(found) <= 13
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text(max_size=60), numbers, st.none() | numbers), min_size=1, max_size=6), st.booleans())
 def test_any_plot_is_well_formed_and_inside_its_width(rows, differences):
     bars = [svg.Bar(a, v, w, None if w is None else w + 1, "plain", a) for a, v, w in rows]

@@ -115,8 +115,8 @@ def ticks(low: float, high: float, n: int = 5) -> list[float]:
     """About n round numbers that cover low..high (steps of 1, 2 or 5 times a power of ten)."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0.0, 1.0]
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        room = abs(low) * 0.1 or 1.0
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):  # also where a step would be no float
+        room = abs(low) * 0.1 if abs(low) > 1e-290 else 1.0
         low, high = low - room, high + room
     raw = (high - low) / max(1, n - 1)
     power = 10.0 ** math.floor(math.log10(raw))
