@@ -111,3 +111,16 @@ def test_resamples_that_all_agree_are_not_certainty():
         assert (e.value, e.interval, e.mark) == (1.0, None, "no variation")
     summary = st.summarise(st.Cell("c", x, range(20)), reps=300)
     assert summary.mean.interval is not None and summary.iqm.mark == "no variation"
+
+
+def test_a_profile_is_the_plain_count_and_its_band_that_of_drawn_runs():
+    """Against resamples drawn run by run: the same curve, and a band of the same distribution."""
+    r = generator(key("test", "band"))
+    x, tau = r.integers(6, size=(40, 3)) * 0.5, np.array([1.0, -1.0, 0.25, 2.5, 1.75])
+    p = st.profile(x, tau, reps=20_000)
+    assert p.share == pytest.approx([(x > t).mean() for t in tau])
+    rows = r.integers(40, size=(20_000, 40, 3))
+    plain = (x[rows, np.arange(3)][..., None] > tau).mean(axis=(1, 2))
+    low, high = np.quantile(plain, [0.025, 0.975], axis=0)
+    assert p.low == pytest.approx(low, abs=1 / 100) and p.high == pytest.approx(high, abs=1 / 100)
+    assert p.low[1] == p.high[1] == 1.0 and p.high[3] == 0.0

@@ -8,6 +8,8 @@ import pytest
 
 from crossplay.records.errors import Damaged
 from crossplay.study import values
+from crossplay.study.evidence import replays
+from crossplay.study.svg import number
 from crossplay.study.tables import result_of
 from crossplay.study.verify import load_run
 from study import reported
@@ -121,3 +123,16 @@ def test_what_cannot_be_read_is_one_clear_line(dilemma, column, value):
     assert change(dilemma, f"UPDATE episodes SET {column} = ? WHERE seq = 2", value) == 1
     with pytest.raises(Damaged, match=r"manifest\.sqlite is damaged: .*episode"):
         result(dilemma)
+
+
+def test_the_report_shows_the_typical_episode_of_every_metric():
+    """Also where the metric is a seat's own, or the sum of its rewards: neither stands among the scores of an episode."""
+    run, study = load_run(reported.kitchen())
+    with run:
+        for metric, head in (("soups", "soups"), ("reward", "reward")):
+            mine = msgspec.structs.replace(study, metric=metric)
+            shown = replays(run, mine, result_of(run, mine))
+            assert shown.count("the episode with the median score") >= 2 and f"({head} " in shown
+            for cell in ("chef+chef",):
+                values_ = sorted(v for _, _, v in values.scored(run, mine, metric, {f"kitchen | {cell}"}))
+                assert len(values_) == 4 and f"({head} {number(values_[1])})" in shown

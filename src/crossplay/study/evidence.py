@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from statistics import median_low
 from typing import Any
@@ -17,6 +17,7 @@ from crossplay.study.frames import Frame, frames, image_of, key_ticks, png
 from crossplay.study.page import data_uri, details, facts, table
 from crossplay.study.spec import Study
 from crossplay.study.tables import Result, Row
+from crossplay.study.values import scored
 
 __all__ = ["again", "price_note", "provenance", "replays"]
 
@@ -29,13 +30,15 @@ PICTURE = 320  # pixels that a small picture is enlarged to, about
 def replays(run: RunFolder, study: Study, result: Result) -> str:
     """Strips of pictures of typical episodes: best lineup, baseline, first mixed one."""
     parts = []
-    for row, why in _to_show(study, result):
-        record = _typical(run, row, result.metric)
-        if record is None:
+    shown_rows = list(_to_show(study, result))
+    typical = _typical(run, study, [row for row, _ in shown_rows], result.metric)
+    for row, why in shown_rows:
+        if row.lineup not in typical:
             continue
+        record, value = typical[row.lineup]
         name = f"{record.id:016x}"
         seats = ", ".join(f"{s}: {a}" for s, a in next(c.agents for c in run.cells() if c.name == record.cell).items())
-        score = f"{result.metric} {svg.number(record.score.get(result.metric, float('nan')))}"
+        score = f"{result.metric} {svg.number(value)}"
         head = (
             f"<h3>{escape(row.lineup)} <small>({why})</small></h3><p>Block {escape(str(record.block))}, the episode "
             f"with the median score of the lineup ({escape(score)}). Seats: {escape(seats)}. Watch all of it: "
@@ -69,16 +72,19 @@ def _to_show(study: Study, result: Result) -> Iterator[tuple[Row, str]]:
     yield from chosen.values()
 
 
-def _typical(run: RunFolder, row: Row, metric: str) -> EpisodeRecord | None:
-    """The episode of a lineup with the median score (the lower one of two)."""
-    cells = {c.name for c in run.cells() if (c.extra.get("env"), c.extra.get("group")) == (row.env, row.lineup)}
-    found = [
-        r for r in run.records() if r.cell in cells and metric in r.score and r.status not in ("void", "env-fault")
-    ]
-    if not found:
-        return None
-    middle = median_low([r.score[metric] for r in found])
-    return next(r for r in found if r.score[metric] == middle)
+def _typical(run: RunFolder, study: Study, rows: Sequence[Row], metric: str) -> dict[str, tuple[EpisodeRecord, float]]:
+    """Lineup -> the episode with its median score (the lower one of two), and that score, of rows of one environment."""
+    named = {(r.env, r.lineup): r.lineup for r in rows}
+    of = {c.name: named.get((c.extra.get("env", ""), c.extra.get("group", ""))) for c in run.cells()}
+    found: dict[str, list[tuple[float, str]]] = {}
+    for cell, episode, value in scored(run, study, metric, {name for name, lineup in of.items() if lineup}):
+        found.setdefault(of[cell] or "", []).append((value, episode))
+    typical = {}
+    for lineup, values in found.items():
+        middle = median_low([v for v, _ in values])
+        first = next(episode for v, episode in values if v == middle)
+        typical[lineup] = run.record(int(first, 16)), middle
+    return typical
 
 
 def _picture(frame: Frame) -> str:

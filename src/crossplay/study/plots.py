@@ -40,7 +40,6 @@ VERDICTS = {"better": "better", "worse": "worse", "tied": "tied", "underpowered"
 ALONE = "no interval"  # what is said of a comparison of episodes that never vary
 POINTS = 400  # blocks of a strip that are drawn one by one
 THRESHOLDS = 120  # of a profile; fewer distinct scores are all taken, and the curve is exact
-DRAWS = 4_000_000  # draws of blocks that a band may cost
 REPS = 2000
 BOUNDS = ("control: floor", "control: ceiling")
 
@@ -193,7 +192,7 @@ def profiles_plot(result: Result, env: str) -> Plot | None:
     for r in rows:
         values = np.asarray(found[r.lineup].values)
         alone = r.summary.mean.mark == DETERMINISTIC or values.size < 2
-        reps = 1 if alone else int(min(REPS, max(100, DRAWS // values.size)))
+        reps = 1 if alone else REPS
         p = profile(values, tau, result.level, reps, key("stats", "profile", env, r.lineup))
         low, high = ((), ()) if alone else (np.clip(p.low, 0, 1).tolist(), np.clip(p.high, 0, 1).tolist())
         curves[r.lineup] = svg.Curve(r.lineup, tau.tolist(), p.share.tolist(), low, high)

@@ -7,7 +7,8 @@ world. Texts that repeat (scores of small worlds, counters of scripts) are read 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +18,7 @@ from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged
 from crossplay.study.spec import Study
 
-__all__ = ["Column", "Played", "Values", "metric_of", "metrics_of", "named_metric", "read_values"]
+__all__ = ["Column", "Played", "Values", "metric_of", "metrics_of", "named_metric", "read_values", "scored", "together"]
 
 STORED = ("cell", "block", "status", "score", "totals", "world", "counts", "wall_s")
 TOGETHER = 4096
@@ -96,6 +97,23 @@ def _named(cell: Cell, study: Study) -> int:
     agents = [cell.agents[s] for s in _seats(cell)]
     spec = study.lineups.get(cell.extra["group"])
     return agents.index(spec.seats[0]) if spec is not None and spec.seats[0] in agents else 0
+
+
+def scored(run: Any, study: Study, metric: str, cells: Collection[str]) -> Iterator[tuple[str, str, float]]:
+    """(cell, episode in hex, value) of the episodes of these cells that have one, in the order of their commits."""
+    ways = {c.name: _way(c, metric, _named(c, study)) for c in run.cells() if c.name in cells}
+    last = 0
+    while rows := run.stored(("episode", "cell", "status", "score", "totals"), last, TOGETHER):
+        for seq, episode, cell, status, score, totals in rows:
+            last = seq
+            if cell not in ways or status in ("void", "env-fault"):
+                continue
+            try:
+                value, _ = ways[cell].value(_scores.decode(score), partial(_totals.decode, totals))
+            except (msgspec.DecodeError, TypeError, IndexError) as error:
+                raise Damaged(f"{run.path}/manifest.sqlite is damaged: episode {episode}: {error}") from None
+            if value is not None:
+                yield cell, episode, value
 
 
 # -- the episodes --------------------------------------------------------------------------------------------

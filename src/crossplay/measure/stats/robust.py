@@ -131,17 +131,22 @@ def improvement(a: Any, b: Any, level: float = 0.95, reps: int = REPS, k: bytes 
 def profile(scores: Any, tau: Any, level: float = 0.95, reps: int = REPS, k: bytes | None = None) -> Profile:
     """Share of scores[runs, tasks] strictly above each threshold tau[K], with a pointwise band.
 
-    The band holds at each threshold by itself, not for the whole curve at once.
+    The band holds at each threshold by itself, not for the whole curve at once. A resample is drawn as how many of its
+    runs fall between neighbouring thresholds, which is all that its curve needs.
     """
-    x, tau = np.sort(_matrix(scores), axis=0), np.asarray(tau, dtype=np.float64).reshape(-1)
+    x, tau = _matrix(scores), np.asarray(tau, dtype=np.float64).reshape(-1)
     runs, tasks = x.shape
-    above = (x[..., None] > tau).astype(np.float64)  # [runs, tasks, K]
-    share = above.mean(axis=(0, 1))
+    order = np.argsort(tau, kind="stable")
     rng = generator(k or key("stats", "profile"))
-    flat, drawn = above.reshape(runs * tasks, -1) / tasks, []
-    for start in range(0, reps, step := max(1, _BATCH // (x.size + tau.size))):
-        width = min(step, reps - start)
-        drawn.append(_weights(rng, width, runs, tasks).reshape(width, -1) @ flat)
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    # Rounding in the weighted sums may not push the curve out of its own band.
+    share, drawn = np.zeros(tau.size), np.zeros((reps, tau.size))
+    for task in range(tasks):
+        # A score lies above the first `below` thresholds; so many runs have each number of them below.
+        below = np.searchsorted(tau[order], x[:, task], side="left")
+        counts = np.bincount(below, minlength=tau.size + 1)
+        share[order] += runs - np.cumsum(counts)[:-1]
+        resampled = rng.multinomial(runs, counts / runs, size=reps)
+        drawn[:, order] += runs - np.cumsum(resampled, axis=1)[:, :-1]
+    share, drawn = share / (runs * tasks), drawn / (runs * tasks)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # Rounding may not push the curve out of its own band.
     return Profile(tau, share, np.minimum(low, share), np.maximum(high, share), level, runs, _warning(runs))
