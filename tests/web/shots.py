@@ -64,6 +64,11 @@ def pages(base: str, guarded: str) -> Iterator[Page]:
 
     yield Page("runs", "/", "runs")
     yield Page("study", "/runs/kitchen", "study", tall=1500)
+    for tab in ("scores", "differences", "payoff", "profiles", "cells", "about"):
+        yield Page(f"study-{tab}", f"/runs/kitchen?tab={tab}", "study", settle, docs=False)
+    yield Page("study-teams", "/runs/team?tab=teams", "study", settle, docs=False)
+    yield Page("study-cost", "/runs/fallbacks?tab=cost", "study", settle, docs=False)
+    yield Page("study-faults", "/runs/fallbacks?tab=faults", "study", settle, docs=False)
     yield Page("study-team", "/runs/team", "study", docs=False)
     yield Page("study-fallbacks", "/runs/fallbacks", "study", docs=False)
     yield Page("episodes", "/runs/kitchen/episodes", "episodes", tall=900)
