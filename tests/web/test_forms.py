@@ -274,6 +274,21 @@ def test_what_ends_its_process_is_an_error_and_the_next_is_answered(own, monkeyp
         aside(own, int, "x")
 
 
+def test_few_wait_for_the_process_beside_so_that_others_are_answered(own):
+    assert aside(own, len, "it is there") == 11
+    beside, got = own.parts["aside"], []
+    threads = [threading.Thread(target=lambda: got.append(aside(own, len, "abc"))) for _ in range(aside_module.WAITING)]
+    with beside._turn:
+        for thread in threads:
+            thread.start()
+        until(lambda: beside._waiting == aside_module.WAITING)
+        with pytest.raises(TooMany):
+            aside(own, len, "abc")
+    for thread in threads:
+        thread.join()
+    assert got == [3] * len(threads) and aside(own, len, "abcd") == 4, "nobody is counted who has gone"
+
+
 SERVER = """
 import sys
 from pathlib import Path

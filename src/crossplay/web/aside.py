@@ -23,6 +23,8 @@ __all__ = ["aside"]
 T = TypeVar("T")
 SECONDS = 60.0
 """That one piece of work may take."""
+WAITING = 8
+"""Who may wait for it at a time: each holds one of the threads in which the server answers everybody."""
 
 
 def aside(desk: Desk, work: Callable[..., T], *given: Any) -> T:
@@ -35,10 +37,23 @@ class _Aside:
 
     def __init__(self, desk: Desk) -> None:
         self._turn = threading.Lock()
+        self._count = threading.Lock()
+        self._waiting = 0
         self._pool: ProcessPoolExecutor | None = None
         desk.closing.append(self.close)
 
     def call(self, work: Callable[..., T], *given: Any) -> T:
+        with self._count:
+            if self._waiting >= WAITING:
+                raise TooMany(f"{WAITING} studies are being looked at already; try again in a moment")
+            self._waiting += 1
+        try:
+            return self._called(work, *given)
+        finally:
+            with self._count:
+                self._waiting -= 1
+
+    def _called(self, work: Callable[..., T], *given: Any) -> T:
         if not self._turn.acquire(timeout=SECONDS):
             raise TooMany("another study is being looked at; try again in a moment")
         try:

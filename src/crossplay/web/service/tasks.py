@@ -198,12 +198,13 @@ def _signal(child: Child, number: int) -> None:
         os.killpg(child.pid, number)
 
 
-def _now(desk: Desk, going: _Going) -> Task:
-    """The task as it stands."""
+def _now(desk: Desk, going: _Going, names: list[str] | None = None) -> Task:
+    """The task as it stands. names: of the runs that there are, where somebody has looked already."""
     found = msgspec.structs.replace(going.task)
     if going.folder is not None and going.folder.resolve().is_relative_to(desk.root):
         name = "~".join(going.folder.resolve().relative_to(desk.root).parts)
-        found.runs = [r for r in desk.run_names() if r == name or r.startswith(f"{name}~")]
+        there = desk.run_names() if names is None else names
+        found.runs = [r for r in there if r == name or r.startswith(f"{name}~")]
     return found
 
 
@@ -228,7 +229,8 @@ def tasks(desk: Desk) -> TaskList:
     here = _tasks(desk)
     with here.lock:
         found = list(here.found.values())
-    return TaskList([_now(desk, g) for g in reversed(found)])
+    names = desk.run_names() if found else []
+    return TaskList([_now(desk, g, names) for g in reversed(found)])
 
 
 def task(desk: Desk, task: str, query: Log) -> TaskView:
