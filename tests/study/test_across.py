@@ -86,6 +86,17 @@ def test_nonsense_is_refused_with_the_reason(games):
             across(runs)
 
 
+def test_a_run_without_a_score_is_named_and_other_levels_are_told(games):
+    bare = msgspec.structs.replace(games["nine"], result=msgspec.structs.replace(games["nine"].result, rows=[]))
+    with pytest.raises(CrossplayError, match="bare has no score yet"):
+        across({"six": games["six"], "bare": bare})
+    nine = games["nine"]
+    wide = msgspec.structs.replace(nine, result=msgspec.structs.replace(nine.result, level=0.8))
+    (table,) = across({"six": games["six"], "wide": wide}).tables
+    assert any("six 0.95, wide 0.8" in note for note in table.notes)
+    assert not any("levels" in note for note in across({"six": games["six"], "nine": nine}).tables[0].notes)
+
+
 def test_other_agents_under_one_name_are_told(games):
     other = msgspec.structs.replace(games["nine"], agents={"tft": {"kind": "script", "version": 2}})
     (table,) = across({"six": games["six"], "nine": other}).tables

@@ -101,6 +101,9 @@ def across(runs: Mapping[str, Played]) -> Across:
         raise CrossplayError(
             f"the runs are measured by different things ({said}); ask for a metric that all of them have"
         )
+    if bare := [name for name, p in runs.items() if not p.result.rows]:
+        verb = "has" if len(bare) == 1 else "have"
+        raise CrossplayError(f"{', '.join(bare)} {verb} no score yet, so there is nothing to compare")
     who: dict[str, dict[str, str]] = {}  # environment id -> run -> what its study calls it
     for name, p in runs.items():
         for label, env_id in p.env_ids.items():
@@ -144,6 +147,10 @@ def _table(env_id: str, of: Mapping[str, str], runs: Mapping[str, Played]) -> Ta
     margins = {runs[name].result.margin for name in of}
     if len(margins) > 1:
         notes.append("the runs name different margins, so nothing counts as tied")
+    levels = {name: runs[name].result.level for name in of}
+    if len(set(levels.values())) > 1:
+        said = ", ".join(f"{name} {level:g}" for name, level in levels.items())
+        notes.append(f"the levels of the intervals differ ({said}); a difference has that of the earlier run")
     changes = _changes(list(of), scores, runs, margins.pop() if len(margins) == 1 else NO_MARGIN)
     if len(changes) > 1:
         notes.append(f"{len(changes)} differences: each interval is widened for that many (Bonferroni)")

@@ -76,7 +76,7 @@ def find_episode(run: RunFolder, study: Study, asked: str = "") -> EpisodeRecord
         some = ", ".join(f"{r.id:016x}" for r in found[:NEAR])
         raise CrossplayError(f'episode "{asked}" begins {len(found)} ids: {some}')
     if ":" in asked:
-        known = dict.fromkeys([f"{r.lineup}:{r.block}" for r in records])
+        known = dict.fromkeys([f"{r.lineup}:{r.block}" for r in records if r.status != "void"])
         raise CrossplayError(f'{run.path}: no episode "{asked}".{nearest(asked, known)}')
     by_distance = sorted(records, key=lambda r: (-_common(f"{r.id:016x}", asked.lower()), r.id))
     some = ", ".join(f"{r.id:016x} ({r.lineup}:{r.block})" for r in by_distance[:NEAR])
