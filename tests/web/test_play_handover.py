@@ -354,6 +354,22 @@ def test_who_cannot_stand_in_changes_nothing(tmp_path, given, error, words):
     go(work)
 
 
+def test_an_agent_of_the_same_name_beside_it_is_not_handed_over(tmp_path):
+    """The chef in p1 and the one that takes p0's place are one agent; p1 stays as it is."""
+
+    async def work():
+        room, guest, turn = await began(tmp_path)
+        room.answer("p0", turn, "stay")
+        await guest.turn(1)
+        await room.hand_over("p0", "chef")
+        await over(room)
+
+    go(work)
+    record, _ = record_of(tmp_path / FOLDER)
+    assert record.extra["handed"] == {"p0": [[1, "chef"]]}
+    assert "handoffs" not in record.counts["p1"]
+
+
 def test_an_agent_that_is_named_as_one_of_the_study_is_that_one_and_others_have_names_of_their_own(tmp_path):
     async def work():
         spec = kitchen(seats={"p0": "person", "p1": {"type": "policy:kitchen/cramped_room-1", "sample": True}})

@@ -15,6 +15,7 @@ from crossplay.web.desk import Conflict, Desk, Forbidden
 from crossplay.web.play import rooms
 from crossplay.web.play.record import Kept, Shelved, free_folder, unfinished
 from crossplay.web.play.room import Room
+from crossplay.web.play.seats import hashed
 
 FOLDER = "play-kitchen-cramped_room"
 BESIDE = {"p0": "person", "p1": "noop"}
@@ -241,6 +242,33 @@ def test_a_room_is_opened_again_once_however_often_that_is_asked(tmp_path):
         await rooms.hall(desk).rooms[name].gone()
         with pytest.raises(CrossplayError, match="nothing left"):
             await rooms.resume_room(desk, name)
+
+    go(work)
+
+
+def test_what_was_answered_is_on_disk(tmp_path):
+    """A server that is killed right after its answer knows the links it gave, and who plays."""
+
+    async def work():
+        desk = Desk(tmp_path)
+        made = await rooms.create_room(desk, kitchen())
+        name = made.room.room
+        folder = rooms.hall(desk).rooms[name].folder
+
+        def seats():
+            return unfinished(folder).seats
+
+        assert seats()["p0"].token == hashed(made.invites[0].token)
+        again = await rooms.invite_person(desk, name, "p0")
+        assert seats()["p0"].token == hashed(again.token)
+        await rooms.hand_over_seat(desk, name, "p1", rooms.StandIn("chef"))
+        assert seats()["p1"].stands_in["table"] == {"type": "chef"}
+        taken = await rooms.take_seat(desk, name, "p1")
+        assert (seats()["p1"].taken, seats()["p1"].token) == (True, hashed(taken.token))
+        await rooms.give_back_seat(desk, name, "p1")
+        assert (seats()["p1"].taken, seats()["p1"].token) == (False, "")
+        rooms.hall(desk).rooms[name].close(final=True)
+        await rooms.hall(desk).rooms[name].gone()
 
     go(work)
 

@@ -74,11 +74,15 @@ class Keeping:
             self._timer = None
         return self.keeper.clear if self.keeper is not None else lambda: None
 
+    async def written(self) -> None:
+        """Until all that has changed is on disk, or could not be written (`problem`)."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
     async def finish(self) -> None:
         """Until everything is written; nothing more is kept by itself."""
         self.done()
-        while self._task is not None:
-            await asyncio.wait({self._task})
+        await self.written()
 
     def _kept(self) -> Kept:
         self._order += 1

@@ -420,6 +420,8 @@ class Room:
         manifest = described(agent.manifest(), agent)
         if manifest.get("models"):
             await stage.door.ready(list(manifest["models"]))
+        if name in stage.study.agents or name in self._agents:  # one that plays here already: the very same
+            return self.agent(name), {"agent": name, "table": table, "manifest": manifest}
         return threaded(agent, spec.type), {"agent": name, "table": table, "manifest": manifest}
 
     def _seat_stand_in(self, seat: Seat, agent: Agent, kept: dict[str, Any]) -> None:

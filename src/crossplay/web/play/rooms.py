@@ -259,6 +259,7 @@ async def create_room(desk: Desk, body: RoomSpec) -> RoomMade:
         if seat.person:
             token = room.invite(name)
             invites.append(Invite(name, link_of(room.name, name, token), token))
+    await room.keeping.written()  # a link that was given opens its seat also after a kill
     return RoomMade(view_of(desk, room), invites)
 
 
@@ -321,13 +322,17 @@ async def resume_room(desk: Desk, room: str) -> RoomView:
 
 async def invite_person(desk: Desk, room: str, seat: str) -> Invite:
     """A new link for a person's seat; the one before is worth nothing from now on."""
-    token = hall(desk).room(room).invite(seat)
+    found = hall(desk).room(room)
+    token = found.invite(seat)
+    await found.keeping.written()
     return Invite(seat, link_of(room, seat, token), token)
 
 
 async def take_seat(desk: Desk, room: str, seat: str) -> Invite:
     """Take the seat of an agent: whoever opens the link plays from the next tick on, until the seat is handed back."""
-    token = hall(desk).room(room).take(seat)
+    found = hall(desk).room(room)
+    token = found.take(seat)
+    await found.keeping.written()
     return Invite(seat, link_of(room, seat, token), token)
 
 
@@ -335,6 +340,7 @@ async def give_back_seat(desk: Desk, room: str, seat: str) -> RoomView:
     """Hand a taken seat back to its agent."""
     found = hall(desk).room(room)
     found.give_back(seat)
+    await found.keeping.written()
     return view_of(desk, found)
 
 
@@ -353,6 +359,7 @@ async def hand_over_seat(desk: Desk, room: str, seat: str, body: StandIn) -> Roo
     """
     found = hall(desk).room(room)
     await found.hand_over(seat, body.agent)
+    await found.keeping.written()
     return view_of(desk, found)
 
 
@@ -382,6 +389,7 @@ async def guest_take(desk: Desk, room: str, body: Holder) -> Invite:
     if found.spec.takeover != "people":
         raise Forbidden("in this room only the owner hands seats over")
     token = found.take(body.other)
+    await found.keeping.written()
     return Invite(body.other, link_of(room, body.other, token), token)
 
 
