@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from participants import SHORT, Simulated, do_step, go, result, seat_of_part, take_part, ticket
+from starlette.testclient import TestClient
 
 from crossplay.kernel import CrossplayError, unpack
 from crossplay.kernel.seeds import key
@@ -21,6 +22,7 @@ from crossplay.records.cassette import Cassette
 from crossplay.study.people import order_of
 from crossplay.study.sessions import Sessions
 from crossplay.study.verify import verify
+from crossplay.web.app import make_app
 from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 from crossplay.web.gate import trial
 from crossplay.web.play.people import (
@@ -71,6 +73,24 @@ def test_a_class_behind_one_address_gets_in_whatever_somebody_there_guesses(fold
 
     go(work())
     again.close()
+
+
+def test_a_participant_sits_down_beside_a_guesser(folder):
+    """The ticket got in; the token of the seat that it was given had not been seen before, and was not heard."""
+    with TestClient(make_app(Desk(folder)), base_url="http://127.0.0.1:8765") as client:
+        made = client.post("/api/v1/people/hunt.toml/invite", json={"count": 1}).json()
+        name = made["sessions"][0]["link"].partition("#ticket=")[2]
+
+        def ask(where, **body):
+            return client.post(f"/api/v1/take-part{where}", json=body)
+
+        ask("/step", ticket=name, at=0, agree=True)
+        ask("/step", ticket=name, at=1)
+        assert {ask("", ticket=f"guess{n}").status_code for n in range(150)} == {404, 429}
+        given = ask("/seat", ticket=name, at=2).json()
+        with client.websocket_connect(f"ws://127.0.0.1:8765/ws/play/{given['room']}") as line:
+            line.send_json({"seat": given["seat"], "token": given["token"]})
+            assert line.receive_json()["seat"] == given["seat"]
 
 
 def test_one_ticket_that_asks_without_end_slows_down_itself_alone(folder):

@@ -17,7 +17,9 @@ from crossplay.study.people import Ask, Step, partners, read_answers
 from crossplay.study.sessions import Session
 from crossplay.web.api import Route
 from crossplay.web.desk import Conflict, Desk, TooMany
+from crossplay.web.gate import vouch
 from crossplay.web.play.panel import Panel
+from crossplay.web.play.room import Room
 from crossplay.web.play.rooms import link_of
 from crossplay.web.play.tickets import panels
 
@@ -124,7 +126,7 @@ async def seat_of_part(desk: Desk, body: Sitting) -> SeatGiven:
     """The seat in the game that is due: a new link, the one before is worth nothing from now on."""
     panel, session = await asyncio.to_thread(panels(desk).guest, body.ticket)
     if isinstance(session, str):
-        return _seat_beside(panel, session)
+        return _seat_beside(desk, panel, session)
     at, script = await asyncio.to_thread(panel.at, session)
     step = script[at]
     if session.status != "going" or body.at != at or step.kind not in ("play", "practice"):
@@ -137,8 +139,7 @@ async def seat_of_part(desk: Desk, body: Sitting) -> SeatGiven:
         raise TooMany("too many games are being played now; try again in a minute") from error
     except CrossplayError as error:  # what is wrong may name partners
         raise Conflict("the game cannot be opened now; please tell whoever sent you the link") from error
-    token = room.invite(seat)
-    return SeatGiven(room.name, seat, token, link_of(room.name, seat, token))
+    return _seat(desk, room, seat)
 
 
 async def leave_part(desk: Desk, body: Coming) -> Part:
@@ -177,12 +178,17 @@ def _partner_agrees(panel: Panel, agent: str, agree: bool | None) -> Part:
     return _partner(panel, agent)
 
 
-def _seat_beside(panel: Panel, agent: str) -> SeatGiven:
+def _seat_beside(desk: Desk, panel: Panel, agent: str) -> SeatGiven:
     _, room = panel.room_beside(agent)
     if room is None or not panel.sessions.agreed(agent):
         raise Conflict("nobody needs a partner now")
-    seat = next(s for s, one in room.seats.items() if one.agent == agent)
+    return _seat(desk, room, next(s for s, one in room.seats.items() if one.agent == agent))
+
+
+def _seat(desk: Desk, room: Room, seat: str) -> SeatGiven:
+    """A new link for a seat, for somebody whose ticket is right."""
     token = room.invite(seat)
+    vouch(desk, room.name, seat, token)
     return SeatGiven(room.name, seat, token, link_of(room.name, seat, token))
 
 

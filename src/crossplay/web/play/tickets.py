@@ -186,13 +186,14 @@ class Panels:
             file, stamp = folder / "cassette" / "cassette.sqlite", _stamp(folder)
             if run in self.open or self.looked.get(run) == stamp:
                 continue
-            self.looked[run] = stamp
             if not file.is_file() or not self._has_people(folder / "study.toml"):
+                self.looked[run] = stamp
                 continue
-            with contextlib.suppress(CrossplayError):
+            with contextlib.suppress(CrossplayError):  # what could not be read is looked at again
                 study, _, _ = self.study_of(run)
                 with Cassette(file, mode="strict") as cassette:
                     self.learn(run, study, Sessions(cassette, study.root))
+                self.looked[run] = stamp
         for panel in self.open.values():
             self.learn(panel.name, panel.study, panel.sessions)
 
