@@ -30,7 +30,7 @@ from conftest import BROWSER, KITCHEN, QUIET, TOKEN, Window, make_runs, serving
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "page"
 WIDE, PHONE = 1280, 390
 VISITS = 5
-COLOURS = 64
+COLOURS = 128
 """Of a picture in the docs."""
 
 
@@ -62,7 +62,7 @@ def pages(base: str, guarded: str) -> Iterator[Page]:
         rows = ask("GET", f"/runs/{run}/episodes")["rows"]
         return str(next(row["episode"] for row in rows if row["lineup"] == lineup))
 
-    yield Page("runs", "/", "runs")
+    yield Page("runs", "/", "runs", tall=560)
     yield Page("study", "/runs/kitchen", "study", tall=1500)
     for tab in ("scores", "differences", "payoff", "profiles", "cells", "about"):
         yield Page(f"study-{tab}", f"/runs/kitchen?tab={tab}", "study", settle, docs=False)
@@ -87,7 +87,8 @@ def pages(base: str, guarded: str) -> Iterator[Page]:
     yield Page("gallery-entry", "/gallery/agent_scaling", "gallery_entry")
     yield Page("models", "/models", "models", tall=900)
     yield Page("workers", "/workers", "workers", tall=900)
-    yield Page("new-study", "/new", "new_study", settle, tall=1300)
+    yield Page("new-study-empty", "/new", "new_study", settle, docs=False)
+    yield Page("new-study", "/new?example=mixed-kitchen", "new_study", checked, tall=1300)
     kitchen = {"environment": "kitchen/cramped_room", "title": "Soup for two", "options": {"horizon": 200}}
     made = ask(
         "POST",
@@ -123,6 +124,12 @@ def settle(page: Any) -> None:
     page.wait_for_timeout(1200)
 
 
+def checked(page: Any) -> None:
+    """Let the study be checked."""
+    page.get_by_text("ready", exact=True).wait_for(timeout=60_000)
+    settle(page)
+
+
 def cook(page: Any) -> None:
     """Say that one is ready, and play some ticks."""
     ready = page.get_by_role("button", name="I am ready")
@@ -140,7 +147,7 @@ def compressed(shot: bytes) -> bytes:
 
     picture = Image.open(io.BytesIO(shot)).convert("RGB")
     picture = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
-    small = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     out = io.BytesIO()
     small.save(out, "PNG", optimize=True)
     return out.getvalue()
