@@ -230,3 +230,15 @@ def test_scales_are_of_one_kind():
     with pytest.raises(CrossplayError, match="a, b make one scale.*different times"):
         study(questions=[{"name": "a", **ask}, {"name": "b", "when": "end", **ask}])
     assert study(questions=[{"name": "a", **ask}, {"name": "b", **ask}])
+
+
+def test_the_command_removes_when_it_is_told_twice(run, capsys):
+    from crossplay.cli.studies import withdraw as command
+
+    for words, says in ((("p02",), "--yes"), (("me",), "p01, p02")):
+        with pytest.raises(CrossplayError, match=says):
+            command(run, *words)
+    assert command(run, "p02", yes=True, json=True) == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["episodes"] == 6
+    with pytest.raises(CrossplayError, match="withdrawn already"):
+        command(run, "2", yes=True)

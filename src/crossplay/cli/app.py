@@ -32,6 +32,7 @@ for name, group in (
     ("ablate", _studies),
     ("merge", _studies),
     ("export", _studies),
+    ("withdraw", _studies),
     ("train", _more),
     ("play", _more),
     ("call", _more),

@@ -280,6 +280,31 @@ def merge(a: Path, b: Path, /, *, out_: Annotated[Path, Parameter(name="--out")]
     return show(out_, json=json)
 
 
+def withdraw(run: Path, participant: str, /, *, yes: bool = False, json: Json = False) -> int:
+    """Remove everything of a participant ("p07" or 7), who withdraws the consent, from a run. It cannot be undone.
+
+    Without --yes nothing is removed.
+    """
+    import msgspec
+
+    from crossplay.kernel import CrossplayError
+    from crossplay.study.withdraw import withdraw as remove
+
+    number = participant.removeprefix("p")
+    if not number.isdecimal():
+        raise CrossplayError(f'"{participant}" is no participant; they are called p01, p02, ...')
+    if not yes:
+        raise CrossplayError(f"this removes {participant} from {run} for good; to do it, add --yes")
+    done = remove(run, int(number))
+    if json:
+        out.print_json(msgspec.to_builtins(done))
+        return 0
+    out.line(f"{done.participant} is removed: {done.episodes} episodes, {done.answers} answers, {done.calls} calls")
+    for name in done.files:
+        out.line(f"removed as well, because it held them too: {run / name}")
+    return 0
+
+
 def export(
     run: Path,
     /,
