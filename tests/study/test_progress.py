@@ -8,12 +8,15 @@ import sqlite3
 import polars as pl
 import pytest
 import reported
+from taking_part import simulate
 
 from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
+from crossplay.records.cassette import Cassette
 from crossplay.records.lock import Lock, writer_of
 from crossplay.study.listing import COLUMNS, Listing
 from crossplay.study.progress import Watch, stamp_of
+from crossplay.study.sessions import Sessions
 from crossplay.study.tables import LINKS, metric_of, result_of
 from crossplay.study.verify import load_run
 
@@ -251,3 +254,15 @@ def test_blocks_are_sorted_as_numbers(tmp_path):
     found.frame = found.frame.with_columns(pl.col("block").cast(pl.Int64).alias("order.block"))
     blocks = [r["block"] for r in found.page(sort="block", limit=500).rows]
     assert blocks == [str(i) for i in range(len(blocks))] and len(blocks) > 11
+
+
+def test_a_study_with_people_is_done_when_as_many_as_wanted_came_to_the_end(tmp_path):
+    """Two who left have played as many episodes as one who did not: counted by episodes nobody would be missing."""
+    simulate(tmp_path / "run", leaves={2: 9, 4: 9}, numbers=7)
+    watch = Watch(tmp_path / "run")
+    before = watch.look()
+    assert before.episodes >= before.planned and before.state == "open"
+    with Cassette(tmp_path / "run/cassette") as cassette:
+        kept = Sessions(cassette, 3)
+        kept.note(kept.invite(6).number, "thanks", {})
+        assert watch.look().state == "done", "an answer that stands in the log"

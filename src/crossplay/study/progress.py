@@ -13,6 +13,7 @@ from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged, RunError
 from crossplay.records.lock import writer_of
 from crossplay.study.named import of_all
+from crossplay.study.sessions import opened
 from crossplay.study.spec import Study
 from crossplay.study.tables import Costs, costs_of
 from crossplay.study.verify import load_run
@@ -22,7 +23,7 @@ __all__ = ["Growing", "Progress", "State", "Watch", "changed_of", "stamp_of", "w
 State = Literal["done", "open", "going", "damaged"]
 """All planned episodes are in; some are not, and nobody plays; somebody plays; it cannot be read."""
 FILES = ("manifest.sqlite", "manifest.sqlite-wal")
-CALLS = ("cassette", "cassette/cassette.sqlite", "cassette/cassette.sqlite-wal")
+CALLS = ("cassette", "cassette/cassette.sqlite", "cassette/cassette.sqlite-wal", "cassette/cassette.log")
 PATIENCE_S = 120.0
 """Without a change, after which a run that another machine writes counts as left."""
 
@@ -111,6 +112,7 @@ class Watch:
         self._stamp: Stamp | None = None
         self._digest = ""
         self._planned = 0
+        self._missing = 0  # participants who have not come to the end yet
         self._seen: Stamp | None = None
         self._moved: float | None = None  # when it was last seen to change, on this machine's own clock
         self._episodes = Growing(("cell", "status", "counts", "wall_s"))
@@ -122,7 +124,8 @@ class Watch:
 
     def look(self) -> Progress:
         """How far it is now. Never raises for what is in the folder: that is the state "damaged"."""
-        stamp = stamp_of(self.folder)
+        people = self.study is not None and self.study.people is not None
+        stamp = whole_stamp(self.folder) if people else stamp_of(self.folder)  # answers of people are calls
         if stamp != self._seen:
             self._moved, self._seen = None if self._seen is None else time.monotonic(), stamp
         if stamp != self._stamp:
@@ -133,7 +136,7 @@ class Watch:
         state: State
         if self._why:
             state = "damaged"
-        elif episodes >= self._planned:
+        elif episodes >= self._planned and not self._missing:
             state = "done"
         else:
             state = "going" if self._written() else "open"
@@ -170,6 +173,7 @@ class Watch:
             self.cells = {c.name: c for c in run.cells()}
             self.sources = run.sources()
             anew, rows = self._episodes.read(run)
+            self._missing = _missing(run, self.study)
         if anew:
             self._statuses, self._by_agent, self._wall_s = {}, {}, 0.0
         for _, cell, status, counts, wall_s, *_ in rows:
@@ -192,3 +196,11 @@ class Watch:
     def _identity(self) -> dict[str, Any]:
         """Agents and models of all sources together."""
         return {part: of_all(self.sources, part) for part in ("agents", "models")}
+
+
+def _missing(run: RunFolder, study: Study) -> int:
+    """How many sessions a study with people still lacks: who left before the end has played episodes as well."""
+    if study.people is None:
+        return 0
+    complete = sum(session.status == "complete" for session in opened(run, study))
+    return max(0, study.people.participants - complete)
