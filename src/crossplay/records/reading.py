@@ -104,7 +104,9 @@ class Reading:
         """
         if unknown := [n for n in names if n not in SEALED]:
             raise CrossplayError(f'episodes have no column "{unknown[0]}"; there are {", ".join(SEALED)}')
-        return self._query(f"SELECT seq, {', '.join(names)} FROM episodes WHERE seq > ? ORDER BY seq LIMIT ?", (after, most))
+        return self._query(
+            f"SELECT seq, {', '.join(names)} FROM episodes WHERE seq > ? ORDER BY seq LIMIT ?", (after, most)
+        )
 
     def record(self, episode: int, missing_ok: bool = False) -> Any:
         """One episode without its rows. missing_ok: None for an unknown one instead of an error."""
