@@ -128,7 +128,7 @@ class Page {
     if (first && !this.seat) this.watching();
     this.line_of_facts();
     this.lobby_of(told);
-    refill(this.people, told.seats.map((s) => h("li", {}, h("b", {}, s.seat), s.seat === this.seat ? " (you)" : "", ": ", s.who === "person" ? (s.here ? (told.status === "playing" ? "a person" : s.ready ? "a person, ready" : "a person, here") : "a person, not here now") : words(s.who), s.stands_in && s.who !== "person" && " in the place of a person", s.taken && [" ", h("span.badge.going", {}, "taken over")], this.seat_tools(s))));
+    refill(this.people, told.seats.map((s) => h("li", {}, h("b", {}, s.seat), s.seat === this.seat ? " (you)" : "", ": ", s.who === "person" ? (s.here ? (told.status === "playing" ? "a person" : s.ready ? "a person, ready" : "a person, here") : "a person, not here now") : s.who, s.stands_in && s.who !== "person" && " in the place of a person", s.taken && [" ", h("span.badge.going", {}, "taken over")], this.seat_tools(s))));
     if (["over", "stopped"].includes(told.status)) fill(this.more);
   }
 
@@ -137,7 +137,7 @@ class Page {
     const pace = { wait: "the game waits for everybody", deadline: `${number(told.speed)} s for a move`, tick: `${number(told.speed)} ticks a second` }[told.pace];
     const where = told.status === "playing" ? `game ${told.episode} of ${told.episodes}${state ? `, tick ${state.tick}` : ""}` : told.status;
     const score = state && state.total !== undefined && told.status === "playing" ? `, reward so far ${number(state.total)}` : "";
-    this.facts.textContent = `${words(told.environment)} \u00b7 ${this.seat ? `you sit at ${this.seat} \u00b7 ` : ""}${pace} \u00b7 ${where}${score}`;
+    this.facts.textContent = `${told.environment} \u00b7 ${this.seat ? `you sit at ${this.seat} \u00b7 ` : ""}${pace} \u00b7 ${where}${score}`;
   }
 
   lobby_of(told) {
@@ -156,6 +156,7 @@ class Page {
     const ask = Boolean(told.consent) && !told.agreed;
     const ready = h("button.main", { onclick: () => this.agree(ask) }, told.status === "between" ? "Ready for the next game" : "I am ready");
     const wait = me?.ready ? h("p", {}, missing.length ? `You are ready. Waiting for ${missing.join(", ")}.` : "You are ready.", " ", h("button", { onclick: () => this.say({ ready: false }) }, "Not yet")) : null;
+    if (this.rules) this.rules.hidden = told.status === "waiting"; // the lobby shows them then
     refill(this.lobby, this.result, told.status === "waiting" && told.rules && h("details", { open: true }, h("summary", {}, "The rules"), h("p.rules", {}, told.rules)), ask && (me?.person || me?.taken) && this.consent(told), me?.person ? wait || h("div.row", {}, ready) : me?.taken && ask && h("div.row", {}, h("button.main", { onclick: () => this.agree() }, "I agree")));
   }
 
@@ -302,7 +303,8 @@ class Page {
       } });
       return h("label.inline", { for: `view-${v}` }, box, { image: "picture", text: "words", data: "data" }[v]);
     });
-    fill(this.side, h("section.panel", {}, h("h2", {}, "At the table"), this.people, this.more), this.talk.element, h("section.panel.stack", {}, h("h2", {}, "Shown"), h("div.row", {}, boxes), this.told.rules && h("details", {}, h("summary", {}, "The rules"), h("p.rules", {}, this.told.rules))));
+    this.rules = this.told.rules && h("details", { hidden: this.told.status === "waiting" }, h("summary", {}, "The rules"), h("p.rules", {}, this.told.rules));
+    fill(this.side, h("section.panel", {}, h("h2", {}, "At the table"), this.people, this.more), this.talk.element, h("section.panel.stack", {}, h("h2", {}, "Shown"), h("div.row", {}, boxes), this.rules));
   }
 
   look(views) {
