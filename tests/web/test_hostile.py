@@ -329,13 +329,14 @@ def test_pings_without_end_are_refused(inside):
 @pytest.mark.parametrize(
     ("bad", "code"),
     [
-        (b"\x81\x01x", 1002),  # not masked
+        (b"\x81\x01x", 1002),
         (frame(Opcode.CONT, b"x"), 1002),
         (frame(Opcode.TEXT, b"\xff\xfe"), 1007),
         (b"\x83\x80\0\0\0\0", 1002),
         (b"\x81\xff" + b"\x7f" + b"\xff" * 7 + b"\0\0\0\0", 1009),
-        (b"\x09\x80\0\0\0\0", 1002),  # a ping in parts
+        (b"\x09\x80\0\0\0\0", 1002),
     ],
+    ids=["not masked", "continues nothing", "no UTF-8", "unknown kind", "longer than all memory", "a ping in parts"],
 )
 def test_frames_that_are_none_end_it_and_nobody_else(inside, bad, code):
     assert code_of(inside, bad) == code
