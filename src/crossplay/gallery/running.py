@@ -109,7 +109,7 @@ def run_trial(
         step.verdict = f"{held} of {len(step.findings)} statements hold"
         if step.spoiled:
             worst = max(step.spoiled, key=lambda lineup: step.spoiled[lineup])
-            step.verdict += f"; in {len(step.spoiled)} lineups too many answers could not be used, in {worst} {step.spoiled[worst]:.0%}"
+            step.verdict += f"; in {len(step.spoiled)} lineup{'s' * (len(step.spoiled) > 1)} too many answers could not be used, in {worst} {step.spoiled[worst]:.0%}"
         for f in step.findings:
             say(f"  {'holds' if f.holds else 'does not hold'}: {f.says} ({_shown(f)}; {f.bound})")
         for lineup, share in step.spoiled.items():
