@@ -17,6 +17,7 @@ import crossplay
 from crossplay.agents import make_agent
 from crossplay.agents.context import Context, NeedsTrust
 from crossplay.kernel import Block, CrossplayError, Stop, columns, loop, make_batch, make_env, play
+from crossplay.wire.channel import Gone
 
 WORKERS = Path(__file__).parent / "workers"
 KITCHEN = {"horizon": 30}
@@ -93,6 +94,27 @@ def test_a_worker_that_remembers_nothing_is_asked_again_after_a_restart(made):
     [(_, outcome)] = columns(env, {env.seats[0]: worker, env.seats[1]: make_agent("chef")}, [Block(5, 0)])
     assert outcome.status == "horizon" and worker.link.deaths >= 2
     assert outcome.world == loop(kitchen(Twin(), 0)).world
+
+
+@pytest.mark.parametrize("state", ["own", "memo"])
+def test_who_still_holds_the_last_connection_does_not_bind_for_the_next_process(made, state):
+    worker, here = made(state), loop(kitchen(Twin(), 1)).world
+    loop(kitchen(worker))
+    old = worker.link.channel
+    os.kill(worker.link._child.pid, signal.SIGKILL)
+    with pytest.raises(Gone):
+        old.ask(worker.link.bind(old), 10.0)
+    assert worker.link.channel is not old  # somebody else started the next one meanwhile
+    latest, overtaken = worker._channel, iter((False, True))  # between the first time it is asked for and the next
+
+    async def channel():
+        return old if next(overtaken, False) else await latest()
+
+    worker._channel = channel
+    assert loop(kitchen(worker)).status == "void"
+    outcome = loop(kitchen(worker, 1))
+    assert worker.link.deaths == 1 and "SIGKILL" in worker.link.reasons[0]
+    assert outcome.world == here and outcome.counts["p0"].get("error", 0) == 0
 
 
 def test_too_many_deaths_stop_the_run(made):

@@ -213,8 +213,6 @@ class Channel:
         return self.gone
 
     def _open(self, message: Any, loop: asyncio.AbstractEventLoop, timeout: float) -> _Waiting:
-        if self.gone:
-            raise Gone(self.gone)
         ring = self.codec.ring
         with self._write:  # slots belong to the message that is encoded
             frame = self.codec.frame(message)
@@ -321,6 +319,8 @@ class Channel:
 
     # -- reading ---------------------------------------------------------------------------------------
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.gone:
+            raise Gone(self.gone)
         if self._loop is loop:
             return
         if (
@@ -331,9 +331,12 @@ class Channel:
             raise WireError("INTERNAL", "a worker is asked from two event loops at once")
         self._detach()
         self._loop = loop
-        loop.add_reader(self.line.reads, self._readable)
-        if self._rest:
-            loop.add_writer(self.line.writes, self._writable)
+        try:
+            loop.add_reader(self.line.reads, self._readable)
+            if self._rest:
+                loop.add_writer(self.line.writes, self._writable)
+        except (OSError, ValueError):  # another thread closed it meanwhile
+            raise Gone(self.gone or "closed here") from None
 
     def _detach(self) -> None:
         if self._loop is not None and not self._loop.is_closed():

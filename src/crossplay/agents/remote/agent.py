@@ -68,7 +68,7 @@ class Remote(Agent):
         self.link.slot(env, env.id, seat, env.spec(seat), self.name)
         for last in (False, False, True):
             channel = self.link.channel
-            if not self.link.unbound:
+            if not self.link.unbound(channel):
                 return
             try:
                 channel.ask(self.link.bind(channel), self.timeout)
@@ -121,7 +121,7 @@ class Remote(Agent):
 
     async def _seat(self, channel: Channel, obs: Observation) -> Seat:
         seat = self.link.slot(obs.scope.env, obs.env_id, obs.seat, obs.spec, obs.agent.name)
-        if self.link.unbound:
+        if self.link.unbound(channel):
             await channel.aask(self.link.bind(channel), self.timeout)
         return seat
 
@@ -273,7 +273,7 @@ class Seated:
         for last in (False, True):
             channel = link.channel
             try:
-                if link.unbound:
+                if link.unbound(channel):
                     channel.ask(link.bind(channel), self.timeout)
                 if len(keys) <= width:
                     return self._part(channel, obs, legal, keys, tick), None

@@ -66,7 +66,7 @@ class Link:
         self._late_at = 0.0
         self.reasons: list[str] = []
         self.late = 0
-        self._bound = 0
+        self._bound: tuple[Channel | None, int] = None, 0  # who was told of how many seats
         self._channel: Channel | None = None
         self._child: Child | None = None
         self._door: socket.socket | None = None
@@ -101,7 +101,6 @@ class Link:
             self.close()
             raise Stop(f"worker {self.name}: it came back as another one ({hello.name} {hello.version})")
         self.hello = hello
-        self._bound = 0
         self.started += 1
         self._channel = channel  # last: whoever sees it finds the rest in order
 
@@ -231,9 +230,9 @@ class Link:
         self.reasons.append(why)
 
     def fallen(self, channel: Channel) -> str:
-        """Called by whoever found it gone: how it went away."""
+        """Called by whoever found one gone: how it went away. One that is open stays: the trouble was with the one before."""
         with self._lock:
-            if self._channel is channel:
+            if self._channel is channel and channel.gone:
                 self._bury()
             return self.reasons[-1] if self.reasons else channel.gone
 
@@ -299,15 +298,16 @@ class Link:
                 )  # fmt: skip
         return found
 
-    @property
-    def unbound(self) -> bool:
-        """Whether there are seats that the worker does not know yet."""
-        return self._bound != len(self.seats)
+    def unbound(self, channel: Channel) -> bool:
+        """Whether there are seats that the worker at that end does not know yet. It is asked of a connection: whoever
+        still holds one that is gone must not bind in the name of the process that was started since.
+        """
+        return self._bound != (channel, len(self.seats))
 
     def bind(self, channel: Channel) -> Bind:
-        """The message that tells the worker of all seats."""
+        """The message that tells the worker at that end of all seats."""
         with self._lock:
-            self._bound = len(self.seats)
+            self._bound = channel, len(self.seats)
             return Bind(id=channel.number(), seats=list(self.seats.values()), config=self.config)
 
 
