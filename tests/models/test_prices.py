@@ -39,7 +39,7 @@ def test_cost_by_hand():
 
 def test_stored_tokens_are_priced_anew_with_the_cached_ones_apart():
     """The money column of a table: an agent's counts, at the price of today."""
-    from crossplay.study.tables import money_of
+    from crossplay.study.costs import money_of
 
     identity = {
         "agents": {"a": {"models": ["m"]}},

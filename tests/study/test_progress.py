@@ -14,10 +14,12 @@ from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
 from crossplay.records.cassette import Cassette
 from crossplay.records.lock import Lock, writer_of
+from crossplay.study.costs import LINKS
 from crossplay.study.listing import COLUMNS, Listing
 from crossplay.study.progress import Watch, stamp_of
 from crossplay.study.sessions import Sessions
-from crossplay.study.tables import LINKS, metric_of, result_of
+from crossplay.study.tables import result_of
+from crossplay.study.values import metric_of
 from crossplay.study.verify import load_run
 
 

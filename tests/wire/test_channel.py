@@ -43,6 +43,8 @@ class Far:
 
     def sendall(self, data):
         while data:
+            if self.writes < 0:  # the test is over
+                return
             assert select.select([], [self.writes], [], 5)[1], "nobody reads"
             data = data[self.send(data) :]
 

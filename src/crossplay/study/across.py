@@ -10,8 +10,9 @@ import msgspec
 from crossplay.kernel import CrossplayError
 from crossplay.measure.stats.compare import Cell, compare
 from crossplay.measure.stats.results import Comparison
+from crossplay.study.costs import Costs
 from crossplay.study.plots import difference_words, estimate_words, verdict_words
-from crossplay.study.tables import NO_MARGIN, Costs, Result, Scores
+from crossplay.study.tables import NO_MARGIN, Result, Scores
 
 __all__ = ["MOST", "Across", "Change", "Line", "Played", "Table", "across"]
 

@@ -17,6 +17,7 @@ from crossplay.envs.qa.asking import Asking
 from crossplay.kernel import Block, CrossplayError, Env, make_env, nearest, pack, unpack
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.records.parts import with_episodes
+from crossplay.study.named import of_all
 from crossplay.study.spec import Study
 from crossplay.study.verify import load_run
 from crossplay.teams.inside import DECISION, Inside, decisions, read_inside
@@ -129,9 +130,7 @@ Place = tuple[str, str, list[str], str, int, str, str]
 
 def places(run: RunFolder, study: Study) -> list[Place]:
     """Every seat of every lineup that a team sits in, in the order of the study."""
-    agents: dict[str, Any] = {}
-    for source in run.sources():
-        agents.update(source.get("agents", {}))
+    agents = of_all(run.sources())
     found: dict[tuple[str, str, str, str], Place] = {}
     order = {name: i for i, name in enumerate(study.lineups)}
     for cell in run.cells():
@@ -207,9 +206,7 @@ def prices_of(run: RunFolder) -> Callable[[str], Price | None]:
     """The price of a model of this run: its own, or of the dated table; None where nothing is paid."""
     from crossplay.models.prices import Price, price_of
 
-    models: dict[str, Any] = {}
-    for source in run.sources():
-        models.update(source.get("models", {}))
+    models = of_all(run.sources(), "models")
 
     def price(name: str) -> Price | None:
         model = models.get(name)

@@ -15,6 +15,7 @@ from crossplay.kernel import Block, CrossplayError, Env, pack, unpack
 from crossplay.kernel.events import Event
 from crossplay.records import EpisodeRecord, RunFolder
 from crossplay.study.inside import LONG, TEAMS, Judge, prices_of
+from crossplay.study.named import of_all
 from crossplay.study.spec import Study
 
 if TYPE_CHECKING:
@@ -172,9 +173,7 @@ def episode_inside(run: RunFolder, study: Study, record: EpisodeRecord, unjudged
     cell = next(c for c in run.cells() if c.name == record.cell)
     env, group = str(cell.extra["env"]), str(cell.extra["group"])
     seats = list(cell.extra.get("seats", cell.agents))
-    manifests: dict[str, Any] = {}
-    for source in run.sources():
-        manifests.update(source.get("agents", {}))
+    manifests = of_all(run.sources())
     role = study.lineups[group].role if group in study.lineups else ""
     found = EpisodeInside(
         episode=f"{record.id:016x}", env=env, lineup=group, role=role, block=str(record.block),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from crossplay.kernel import CrossplayError, nearest
+from crossplay.study.costs import LINKS
 from crossplay.study.progress import Growing, stamp_of
-from crossplay.study.tables import LINKS, metric_of, metrics_of
+from crossplay.study.values import metric_of, metrics_of
 from crossplay.study.verify import load_run
 
 if TYPE_CHECKING:

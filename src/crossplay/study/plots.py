@@ -16,7 +16,8 @@ from crossplay.measure.stats.compare import DETERMINISTIC
 from crossplay.measure.stats.results import CellSummary, Comparison, Estimate
 from crossplay.measure.stats.robust import profile
 from crossplay.study import svg
-from crossplay.study.tables import NO_MARGIN, Costs, Result, Row, Scores
+from crossplay.study.costs import Costs
+from crossplay.study.tables import NO_MARGIN, Result, Row, Scores
 
 __all__ = [
     "ALONE",

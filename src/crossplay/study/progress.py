@@ -12,10 +12,10 @@ from crossplay.records import RunFolder
 from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged, RunError
 from crossplay.records.lock import writer_of
+from crossplay.study.costs import Costs, costs_of
 from crossplay.study.named import of_all
 from crossplay.study.sessions import opened
 from crossplay.study.spec import Study
-from crossplay.study.tables import Costs, costs_of
 from crossplay.study.verify import load_run
 
 __all__ = ["Growing", "Progress", "State", "Watch", "changed_of", "stamp_of", "whole_stamp"]

@@ -16,7 +16,7 @@ from crossplay.measure.stats.results import Comparison
 from crossplay.records import RunFolder
 from crossplay.study.evidence import again, price_note, provenance, replays
 from crossplay.study.inside_page import inside_teams
-from crossplay.study.named import agent_words, lineup_words
+from crossplay.study.named import agent_words, lineup_words, of_all
 from crossplay.study.page import badge, details, download, facts, figure, page, section, table
 from crossplay.study.people_page import participants
 from crossplay.study.plots import (
@@ -32,7 +32,8 @@ from crossplay.study.plots import (
     verdict_words,
 )
 from crossplay.study.spec import Study
-from crossplay.study.tables import Answer, Payoff, Result, Row, over, result_of
+from crossplay.study.tables import Payoff, Result, Row, result_of
+from crossplay.study.verdicts import Answer, over
 from crossplay.study.verify import load_run
 
 __all__ = ["report_html", "write_report"]
@@ -67,11 +68,8 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 def report_html(run: RunFolder, study: Study) -> str:
     """The report of an open run and its resolved study."""
     result = result_of(run, study)
-    agents: dict[str, dict[str, Any]] = {}
-    models: dict[str, dict[str, Any]] = {}
-    for source in run.sources():
-        agents.update(source.get("agents", {}))
-        models.update(source.get("models", {}))
+    sources = run.sources()
+    agents, models = of_all(sources), of_all(sources, "models")
     sections = {
         "answers": ("Answers", _answers(result)),
         "asked": ("What was asked", _asked(study, result, agents, run)),

@@ -196,7 +196,7 @@ class Stage:
         """What the equal-cost control of a team plays, measured on the episodes of this run."""
         from crossplay.records import RunFolder
         from crossplay.study.equal import fit_of
-        from crossplay.study.tables import metric_of
+        from crossplay.study.values import metric_of
 
         if self.folder is None:
             raise CrossplayError(f"{team}: its equal-cost control needs a run folder to be measured on")

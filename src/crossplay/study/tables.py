@@ -19,30 +19,21 @@ from crossplay.measure.stats.compare import compare, summarise
 from crossplay.measure.stats.resampling import REPS, Resamples
 from crossplay.measure.stats.results import FEW_BLOCKS, CellSummary, Comparison
 from crossplay.study import notes as notes_of
-from crossplay.study.costs import LINKS, Costs, costs_of, money_of
+from crossplay.study.costs import Costs, costs_of
 from crossplay.study.diverse import Diverse, diversity_of
 from crossplay.study.equal import DEV
 from crossplay.study.sessions import Asked, Attendance, asked_of, attendance_of, opened
 from crossplay.study.spec import Study
-from crossplay.study.values import Column, Played, metric_of, metrics_of, named_metric, read_values, together
-from crossplay.study.verdicts import Answer, answers_of, apart, over, sentence, share
+from crossplay.study.values import Column, Played, named_metric, read_values, together
+from crossplay.study.verdicts import Answer, answers_of, apart, share
 
 __all__ = [
-    "LINKS",
     "NO_MARGIN",
-    "Answer",
-    "Costs",
     "Payoff",
     "Result",
     "Row",
     "Scores",
-    "costs_of",
-    "metric_of",
-    "metrics_of",
-    "money_of",
-    "over",
     "result_of",
-    "sentence",
 ]
 
 NO_MARGIN = 1e-12

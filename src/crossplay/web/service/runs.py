@@ -11,11 +11,11 @@ import msgspec
 
 from crossplay.kernel import CrossplayError
 from crossplay.records.lock import writer_of
+from crossplay.study.costs import Costs
 from crossplay.study.listing import Listing
 from crossplay.study.named import agent_words, of_all
 from crossplay.study.notes import controls
 from crossplay.study.progress import Progress, State, Watch, changed_of, stamp_of
-from crossplay.study.tables import Costs
 from crossplay.web.api import Route
 from crossplay.web.desk import Desk, NotFound
 

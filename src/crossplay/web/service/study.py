@@ -17,7 +17,9 @@ from crossplay.study.plots import PLOTS, Plot, difference_words, estimate_words,
 from crossplay.study.progress import stamp_of, whole_stamp
 from crossplay.study.spec import Study
 from crossplay.study.svg import standing_alone
-from crossplay.study.tables import NO_MARGIN, Result, metrics_of, result_of, sentence
+from crossplay.study.tables import NO_MARGIN, Result, result_of
+from crossplay.study.values import metrics_of
+from crossplay.study.verdicts import sentence
 from crossplay.study.verify import load_run
 from crossplay.teams.ledger import TeamLedger
 from crossplay.web.api import Download, Route
