@@ -4,6 +4,7 @@ import pytest
 from run_helpers import STUDY, record
 
 from crossplay.kernel import CrossplayError, Usage
+from crossplay.kernel.types import pack, unpack
 from crossplay.records import Cell, Damaged, EpisodeRecord, Merged, RunFolder, check_seals, merge
 from crossplay.records.cassette import Call, Cassette, call_key
 
@@ -129,6 +130,21 @@ def test_cassettes_are_joined_call_by_call(tmp_path):
     assert check_seals(tmp_path / "out") == []
     with RunFolder.open(tmp_path / "out") as run:
         assert run.cassette_path.is_file()
+
+
+def test_an_answer_that_cost_another_time_is_the_same_answer(tmp_path):
+    a, b = write(tmp_path / "a", [record(0)]), write(tmp_path / "b", [record(0), record(1)])
+    first, again = ({"text": "yes", "usage": {"tok_out": 1, "cpu_us": n}} for n in (7, 8))
+    key = tape(a, 0, pack(first))
+    tape(b, 0, pack(again)), tape(b, 1, pack(again))
+    merge(a, b, tmp_path / "out")
+    with Cassette(tmp_path / "out" / "cassette" / "cassette.sqlite", "strict") as cassette:
+        assert len(cassette) == 2 and unpack(cassette.get(key).reply) == first
+    assert check_seals(tmp_path / "out") == []
+    other = write(tmp_path / "other", [record(1)])
+    tape(other, 0, pack({**first, "text": "no"}))
+    with pytest.raises(CrossplayError, match="another answer"):
+        merge(a, other, tmp_path / "never")
 
 
 def test_one_call_with_two_answers_is_refused_unless_cassettes_are_left_out(tmp_path):

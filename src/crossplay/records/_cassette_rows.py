@@ -30,6 +30,7 @@ __all__ = [
     "read_row",
     "row_of",
     "row_seal",
+    "same_answer",
     "select_all",
     "squeeze",
     "stored_of",
@@ -171,6 +172,24 @@ class Row(msgspec.Struct, gc=False):
         status, reply, calls, tok_in, tok_out, cpu, attempts, doubtful, idempotency, asked, settled = stored
         usage = Usage(calls, tok_in, tok_out, cpu)
         return cls(call, status, reply, usage, attempts, doubtful, idempotency, asked, settled)
+
+
+def same_answer(a: Row, b: Row) -> bool:
+    """Whether two settled calls came to the same: status and reply. What a reply says of its cost (its `usage`) is
+    measured anew each time, so that one answer of a local model never costs the same twice; it does not count.
+    """
+    if a.status != b.status or a.reply is None or b.reply is None:
+        return a.status == b.status and a.reply == b.reply
+    return a.reply == b.reply or (_said(a.reply) is not None and _said(a.reply) == _said(b.reply))
+
+
+def _said(reply: bytes) -> dict[str, Any] | None:
+    """A reply without its cost; None where it is of another format."""
+    try:
+        found = unpack(reply)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return {k: v for k, v in found.items() if k != "usage"} if isinstance(found, dict) else None
 
 
 def squeeze(request: bytes) -> bytes:

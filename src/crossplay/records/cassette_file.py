@@ -8,6 +8,7 @@ from typing import Any
 
 from crossplay.kernel.types import CrossplayError
 from crossplay.records._cassette_pack import SUFFIX, Packed, write_packed
+from crossplay.records._cassette_rows import same_answer
 from crossplay.records.cassette import Cassette, Row
 
 __all__ = ["SUFFIX", "export_cassette", "import_cassette", "read_header"]
@@ -42,7 +43,7 @@ def import_cassette(file: Path | str, target: Path | str) -> int:
     """Bring an exported cassette into another (a file, or the folder of one; made where it is missing).
 
     Every seal is checked before anything is written. Returns how many rows were new. A call that has
-    another answer in the target is refused, and nothing is written then.
+    another answer in the target is refused, and nothing is written then; one that differs in its cost alone is no other.
     """
     rows = list(Packed.open(Path(file)).rows())
     with Cassette(target) as out:
@@ -55,7 +56,7 @@ def import_cassette(file: Path | str, target: Path | str) -> int:
 def _is_new(row: Row, known: Row | None, file: Path | str) -> bool:
     if known is None or (known.status == "intent" and row.status != "intent"):
         return True
-    if row.status != "intent" and (known.status, known.reply) != (row.status, row.reply):
+    if row.status != "intent" and not same_answer(known, row):
         _, env_id, block, _, seat, tick, _ = row.call.address
         raise CrossplayError(
             f"cannot import {file}: the call {row.call.key.hex()} (environment {env_id}, block {block}, seat {seat}, "

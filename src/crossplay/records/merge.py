@@ -42,8 +42,9 @@ def merge(a: str | Path, b: str | Path, out: str | Path, *, cassette: bool = Tru
     4. Studies may differ: the first is `study.toml`, the other `study-DIGEST.toml`, and every
        episode names its source (study, code, machine, models).
     5. Every row is checked against its seal on the way; a damaged run is refused.
-    6. Cassettes are joined call by call; the same call with two answers is refused (cassette=False
-       leaves the cassettes out; the models' part of such a run cannot be replayed).
+    6. Cassettes are joined call by call; the same call with two answers is refused, but two that
+       differ in their cost alone are one (the first run's). cassette=False leaves the cassettes out; the
+       models' part of such a run cannot be replayed.
     """
     target = Path(out)
     if target.exists():
@@ -165,10 +166,8 @@ def _join_cassettes(a: Path, b: Path, work: Path) -> None:
     files = [f for f in (cassette_file(a), cassette_file(b)) if f is not None]
     if not files:
         return
-    from crossplay.records.cassette import Cassette, Row, verify_cassette
-
-    def kept(row: Row) -> tuple[object, ...]:
-        return row.status, row.reply
+    from crossplay.records._cassette_rows import same_answer
+    from crossplay.records.cassette import Cassette, verify_cassette
 
     with Cassette(work / "cassette" / "cassette.sqlite") as out:
         for file in files:
@@ -177,7 +176,7 @@ def _join_cassettes(a: Path, b: Path, work: Path) -> None:
             with Cassette(file, "strict") as source:
                 for row in source.rows():
                     known = out.get(row.call.key)
-                    if known is not None and known.status == row.status == "answered" and kept(known) != kept(row):
+                    if known is not None and known.status == row.status == "answered" and not same_answer(known, row):
                         raise CrossplayError(
                             f"cannot merge {file}: the call {row.call.key.hex()} (environment {row.call.address[1]}, "
                             f"block {row.call.address[2]}, seat {row.call.address[4]}, tick {row.call.address[5]}) has "
