@@ -179,6 +179,18 @@ def test_an_endpoint_that_is_gone_stops_the_fork_and_it_goes_on_where_it_stood(p
     assert found.child.ticks == 5
 
 
+def test_a_fork_that_is_refused_leaves_no_folder(tmp_path):
+    text = GAME.replace('llm = { type = "llm", model = "double", temperature = 0.5 }', 'llm = "random"')
+    run_study(Stage(study(text.replace("URL", "http://127.0.0.1:9/v1"))), tmp_path / "run")
+    with pytest.raises(CrossplayError, match='"sulk"'):
+        fork(tmp_path / "run", "llm+tft:0:1/row", "sulk", tmp_path / "fork")
+    assert not (tmp_path / "fork").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(CrossplayError, match='"sulk"'):
+        fork(tmp_path / "run", "llm+tft:0:1/row", "sulk", tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir(), "a folder that was there stays"
+
+
 def test_a_run_is_not_trusted(played, tmp_path):
     """What a run names beside installed entry points is not followed without --trust."""
     run, port = played

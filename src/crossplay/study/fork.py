@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import shutil
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -118,6 +119,7 @@ def fork(folder: Path, asked: str, text: str, out: Path, *, trust: bool = False)
             _check_source(source)
         events = run.events(record.id)
         step = find_step(events, stage.seats[cell.env], where)
+        fresh = not out.exists()
         door = _door(stage, run, step, text, out)
         try:
             _check_agents(stage, cell, source)
@@ -125,6 +127,18 @@ def fork(folder: Path, asked: str, text: str, out: Path, *, trust: bool = False)
         finally:
             stage.close()
             door.cassette.fork.base.close()
+            if fresh and not RunFolder.begun(out):
+                _clear(out)
+
+
+def _clear(out: Path) -> None:
+    """Remove what a refused fork made, unless it holds calls: those are there for the next try."""
+    from crossplay.records.cassette import Cassette
+
+    with Cassette(out / "cassette", "strict") as kept:
+        held = len(kept)
+    if not held:
+        shutil.rmtree(out)
 
 
 # -- where ---------------------------------------------------------------------------------------------
