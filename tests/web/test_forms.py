@@ -274,6 +274,14 @@ def test_what_ends_its_process_is_an_error_and_the_next_is_answered(own, monkeyp
         aside(own, int, "x")
 
 
+def test_what_takes_all_memory_is_an_error_and_the_next_is_answered(own, monkeypatch):
+    monkeypatch.setattr(aside_module, "MEMORY", 1 << 30)
+    with pytest.raises(CrossplayError, match="more memory than"):
+        aside(own, bytearray, 2 << 30)
+    assert len(aside(own, bytearray, 1 << 10)) == 1 << 10
+    assert aside(own, len, "abcde") == 5
+
+
 def test_few_wait_for_the_process_beside_so_that_others_are_answered(own):
     assert aside(own, len, "it is there") == 11
     beside, got = own.parts["aside"], []

@@ -1,6 +1,7 @@
 """`Aside`: work on what studies name, done in a process of its own.
 
-Environments of other libraries may take long, print, or end the process that makes them; the server must not.
+Environments of other libraries may take long, take all memory, print, or end the process that makes them; the server
+must not.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,8 @@ __all__ = ["aside"]
 T = TypeVar("T")
 SECONDS = 60.0
 """That one piece of work may take."""
+MEMORY = 4 << 30
+"""Bytes that it may take, and half of what the machine has where that is less; environments take some hundred megabytes."""
 WAITING = 8
 """Who may wait for it at a time: each holds one of the threads in which the server answers everybody."""
 
@@ -58,7 +62,7 @@ class _Aside:
             raise TooMany("another study is being looked at; try again in a moment")
         try:
             if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
+                self._pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(_most(),))
             fine, found = self._pool.submit(_work, work, given).result(SECONDS)
         except TimeoutError:
             self._end()
@@ -85,9 +89,31 @@ class _Aside:
         self._end()
 
 
-def _begin() -> None:
+def _most() -> int:
+    """Bytes that the process may take."""
+    try:
+        return min(MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    except (AttributeError, OSError, ValueError):  # a system that does not say
+        return MEMORY
+
+
+def _limit(most: int) -> None:
+    """No more memory than so many bytes, where the system can be told so: it gives an error instead of taking the machine."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    # What is written to, where that is counted: libraries reserve far more addresses than they use.
+    kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
+    hard = resource.getrlimit(kind)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _begin(most: int) -> None:
     """Ctrl-C is for the server, which ends this; what libraries print is for nobody."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(most)
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     threading.Thread(target=_outlive_nobody, args=(os.getppid(),), daemon=True).start()
@@ -105,5 +131,7 @@ def _work(work: Callable[..., Any], given: tuple[Any, ...]) -> tuple[bool, Any]:
         return True, work(*given)
     except CrossplayError as error:
         return False, str(error)
+    except MemoryError:
+        return False, f"this takes more memory than looking at a study may ({_most() >> 20:,} MB)"
     except Exception as error:  # of a library
         return False, f"{type(error).__name__}: {error}"
