@@ -11,7 +11,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-GROUPS = ("engine", "stepping", "training", "start", "calls", "replay", "teams", "wire", "page", "tables")
+GROUPS = ("engine", "stepping", "training", "start", "calls", "replay", "teams", "wire", "page", "tables", "browser")
 
 
 def main() -> int:

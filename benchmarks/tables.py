@@ -43,7 +43,7 @@ def _many(known: list[Any], blocks: int) -> Iterator[Any]:
             )
 
 
-def _run(folder: Path, lineups: int, blocks: int) -> Path:
+def large_run(folder: Path, lineups: int, blocks: int) -> Path:
     """A run of that shape: played on one block, then filled."""
     from crossplay.records import RunFolder
     from crossplay.study.runner import run_study
@@ -99,7 +99,7 @@ def rows() -> list[Row]:
     found = []
     for lineups, blocks in SHAPES:
         with tempfile.TemporaryDirectory() as folder:
-            run = _run(Path(folder) / "run", lineups, blocks)
+            run = large_run(Path(folder) / "run", lineups, blocks)
             result = _look(run)
             if (
                 result.episodes != lineups * (blocks + 1)

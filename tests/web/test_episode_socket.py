@@ -1,11 +1,13 @@
 """The WebSocket of a replay: what arrives is what the replay shows, what was asked last is what is shown."""
 
+import asyncio
 import json
 import time
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
 from test_pictures import Reader
 
 from crossplay.study.frames import find_episode
@@ -217,3 +219,29 @@ def _none_left(desk):
     while replays(desk).open and time.monotonic() < until:
         time.sleep(0.01)
     assert replays(desk).open == 0
+
+
+def test_a_page_that_goes_while_a_picture_is_sent_is_no_error(desk):
+    sent = []
+
+    said = [
+        {"type": "websocket.connect"},
+        {"type": "websocket.receive", "text": '{"turn": 1, "from": 0, "speed": 60}'},
+    ]
+
+    async def receive():
+        return said.pop(0) if said else await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message["type"])
+        if len(sent) == 3:
+            raise OSError("the page is gone")
+
+    scope = {
+        "type": "websocket",
+        "path_params": {"run": "kitchen", "episode": "policy+chef:0"},
+        "headers": [],
+        "path": "/",
+    }
+    asyncio.run(asyncio.wait_for(module.replay_socket(desk, WebSocket(scope, receive, send)), 30))
+    assert sent == ["websocket.accept", "websocket.send", "websocket.send"]

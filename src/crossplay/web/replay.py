@@ -143,6 +143,13 @@ class _Box:
 
 async def replay_socket(desk: Desk, socket: Any) -> None:
     """Serve one page that watches one episode."""
+    from starlette.websockets import WebSocketDisconnect
+
+    with contextlib.suppress(WebSocketDisconnect):  # the page went while something was sent
+        await _watched(desk, socket)
+
+
+async def _watched(desk: Desk, socket: Any) -> None:
     await socket.accept()
     parts = socket.path_params
     try:
@@ -180,7 +187,7 @@ class _Watching:
                     await self.socket.close(1000, "idle")
                     return
                 await self._once()
-        except (RuntimeError, OSError):  # the page went while something was sent
+        except (RuntimeError, OSError):  # the page went before something was sent
             pass
         finally:
             reader.cancel()
