@@ -216,6 +216,18 @@ def test_a_head_that_never_ends_is_not_waited_for(hasty, inside):
     assert heard(again).count(b"HTTP/1.1 200") == 1, "nor for the second one"
 
 
+@pytest.mark.parametrize("upgrade", [(), ("Connection: Upgrade", "Upgrade: websocket")])
+def test_a_head_that_is_too_long_is_no_request_also_where_it_comes_at_once(inside, upgrade):
+    fitting = f"X: {'x' * (crowd.HEAD - 200)}"
+    assert asked(inside, raw("GET", "/", fitting))[0] == 200
+    many = [f"X-{i}: {'x' * 100}" for i in range(crowd.HEAD // 100)]
+    for headers in ([fitting, fitting], many):
+        status, answered, _, answers = asked(inside, raw("GET", "/", *headers, *upgrade, end=not upgrade))
+        assert (status, answers) == (400, 1) and answered["cache-control"] == "no-store"
+    assert asked(inside, raw("GET", "/" + "x" * crowd.HEAD))[0] == 400
+    assert inside.app.ended == ["answered"]
+
+
 def test_a_body_that_never_ends_is_not_waited_for(hasty, inside):
     line = reach(inside)
     line.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")

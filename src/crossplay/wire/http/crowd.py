@@ -19,6 +19,8 @@ EVERY = 1.0
 """Seconds between two looks at all connections."""
 HEAD_S = 20.0
 """Seconds for the head of a request, from the connection or the last answer on."""
+HEAD = 16 << 10
+"""Bytes of a head: target, names and values."""
 BODY_S = 60.0
 """Seconds for a body."""
 STALL_S = 60.0
@@ -89,10 +91,27 @@ class _Line:
         self.protocol, self.size, self.moved = protocol, 0, now
 
 
+class _Heads(h11.Connection):
+    """Requests whose heads are not too long: the library bounds those alone that do not come at once."""
+
+    def next_event(self) -> Any:
+        """What comes next. Raises `h11.RemoteProtocolError` for too long a head."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
+            if size > HEAD:
+                raise h11.RemoteProtocolError(f"a head of {size} bytes", error_status_hint=431)
+        return event
+
+
 class HttpLine(H11Protocol):
     """HTTP on one connection. since: when it began to wait for what it waits for now."""
 
     control = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = _Heads(h11.SERVER, HEAD)
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
