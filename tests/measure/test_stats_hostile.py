@@ -8,6 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as hs
 
+from crossplay.kernel import CrossplayError
 from crossplay.measure import stats as st
 
 fast = settings(max_examples=60, deadline=None)
@@ -108,3 +109,14 @@ def test_one_and_two_blocks(n):
 def test_numbers_that_are_none_are_refused_in_words(wrong):
     with pytest.raises(Exception, match="c: 1 of 2 are not finite"):
         st.summarise(st.Cell("c", [wrong, 1.0], range(2)))
+
+
+def test_numbers_that_have_no_square_are_refused_or_no_variation_and_get_no_interval_of_width_0():
+    for size in (1e-140, 1.0, 1e140):
+        mean = st.mean_t([size, 2 * size, 3 * size])
+        assert mean.se == pytest.approx(size / math.sqrt(3))
+    tiny = st.mean_t([1e-200, 2e-200, 3e-200])
+    assert (tiny.interval, tiny.mark) == (None, "no variation")
+    cell = st.Cell("huge", [1.7e308, 1.0, 1e308], [0, 1, 2])
+    with pytest.raises(CrossplayError, match=r"huge: 1\.7e\+308 is too large for an interval"):
+        st.compare([cell], cell, 0.5)

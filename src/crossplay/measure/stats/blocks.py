@@ -21,8 +21,12 @@ class BlockMeans(msgspec.Struct, frozen=True):
     counts: Any
 
 
+LARGEST = 1e150
+"""Beyond it the square of a value, which every interval needs, is no float."""
+
+
 def finite(values: Any, what: str = "values") -> np.ndarray:
-    """float64[n] of the values (booleans become 0 and 1); refuses empty, non-numeric and NaN."""
+    """float64[n] of the values (booleans become 0 and 1); refuses empty, non-numeric, NaN and what has no square."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -34,6 +38,8 @@ def finite(values: Any, what: str = "values") -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
         raise CrossplayError(f"{what}: {bad.size} of {array.size} are not finite, the first at position {bad[0]}")
+    if (size := np.abs(array).max()) > LARGEST:
+        raise CrossplayError(f"{what}: {size:g} is too large for an interval; values may be up to {LARGEST:g}")
     return array
 
 

@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 Bounds = tuple[float, float]
+SMALLEST = 1e-150
+"""Difference of values whose square is still a float."""
 
 
 def check_level(level: float) -> float:
@@ -48,9 +50,12 @@ def check_level(level: float) -> float:
 
 
 def varies(x: np.ndarray, scale: float | None = None) -> bool:
-    """Whether values differ by more than rounding; scale: magnitude of what they were computed from."""
+    """Whether values differ by more than rounding, and so much that the difference has a square that is not 0.
+
+    scale: magnitude of what they were computed from.
+    """
     scale = float(np.abs(x).max()) if scale is None else scale
-    return bool(np.ptp(x) > 1e-12 * scale)
+    return bool(np.ptp(x) > max(1e-12 * scale, SMALLEST))
 
 
 def _mean(x: np.ndarray) -> float:
