@@ -125,6 +125,17 @@ def test_names_that_are_no_run_are_not_found(desk, name):
         show_run(desk, name)
 
 
+def test_a_folder_with_a_tilde_in_its_name_is_opened_by_the_name_that_is_listed(tmp_path):
+    for parts in (("one ~ two",), ("a", "b"), ("a~b",), ("a", "~c"), ("d~", "e")):
+        shutil.copytree(reported.dilemma(), tmp_path.joinpath(*parts))
+    desk = Desk(tmp_path)
+    listed = [row.run for row in list_runs(desk, RunsQuery(sort="run", down=False)).rows]
+    assert listed == ["a~b", "a~~c", "d~~e", "one ~ two"] and desk.run_folder("a~b") == tmp_path / "a" / "b"
+    assert all(show_run(desk, run).row.run == run for run in listed)
+    assert dict(desk.runs()) == {run: desk.run_folder(run) for run in listed}
+    desk.close()
+
+
 def test_a_folder_that_is_a_run_is_listed_by_its_name():
     desk = Desk(reported.kitchen())
     (row,) = list_runs(desk, RunsQuery()).rows

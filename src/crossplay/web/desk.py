@@ -73,7 +73,7 @@ class Desk:
     def run_folder(self, name: str) -> Path:
         """The folder of a run by its name: its path below `root`, with "~" between parts; the root's own name where it is a run.
 
-        Raises `NotFound`, also for whatever leads out of the root.
+        A folder whose own name holds "~" is found where no path reads like it. Raises `NotFound`, also for whatever leads out of the root.
         """
         try:
             if name == self.root.name and (self.root / "manifest.sqlite").is_file():
@@ -81,6 +81,8 @@ class Desk:
             path = self.root.joinpath(*name.split("~")).resolve()
             if self.root in path.parents and self._is_run(path):
                 return path
+            if (tilde := dict(self.runs()).get(name) if "~" in name else None) is not None:
+                return tilde
         except (OSError, ValueError, RuntimeError):  # names that no file can have, a circle of links
             pass
         raise NotFound(f'there is no run "{name[:80]}".{nearest(name[:80], self.run_names())}')
@@ -96,7 +98,8 @@ class Desk:
         """
         if (self.root / "manifest.sqlite").is_file():
             return [(self.root.name, self.root)]  # "." would vanish from addresses
-        found = sorted((name, path) for name, path in self._runs(self.root, (), True) if _sayable(name))
+        by_name = dict(sorted(self._runs(self.root, (), True), key=lambda run: len(run[1].parts)))  # a~b below a/b
+        found = sorted((name, path) for name, path in by_name.items() if _sayable(name))
         return found if most is None else found[-most:]
 
     def _runs(self, folder: Path, above: tuple[str, ...], plain: bool) -> Iterator[tuple[str, Path]]:
