@@ -5,6 +5,7 @@ import shutil
 import socket
 import sqlite3
 
+import msgspec
 import polars as pl
 import pytest
 import reported
@@ -14,7 +15,7 @@ from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
 from crossplay.records.cassette import Cassette
 from crossplay.records.lock import Lock, writer_of
-from crossplay.study.costs import LINKS
+from crossplay.study.costs import LINKS, spent_of
 from crossplay.study.listing import COLUMNS, Listing
 from crossplay.study.progress import Watch, stamp_of
 from crossplay.study.sessions import Sessions
@@ -54,6 +55,27 @@ def test_a_finished_run_is_done_and_its_costs_are_those_of_its_table(copied):
         assert getattr(progress.costs, name) == sum(getattr(r.costs, name) for r in result.rows), name
     assert progress.costs.wall_s == pytest.approx(sum(r.costs.wall_s for r in result.rows))
     assert sum(k for s in progress.cells.values() for k in s.values()) == result.episodes
+
+
+def test_what_was_spent_counts_each_call_once_also_of_episodes_that_have_not_ended(copied):
+    watch = Watch(copied)
+    whole = watch.look()
+    assert whole.spent.calls == whole.costs.calls > 20
+    assert whole.spent.tokens == whole.costs.tok_in + whole.costs.tok_out
+    _keep(copied, 0)
+    cut = Watch(copied).look()
+    assert (cut.episodes, cut.costs.calls, cut.spent) == (0, 0, whole.spent)
+    costs = msgspec.structs.replace(whole.costs, calls=3 * whole.costs.calls, tok_cached=whole.costs.tok_in)
+    ((name, model),) = watch.sources[-1]["models"].items()
+    price = {"input": 4.0, "output": 8.0, "cache_read": 1.0}
+    priced = {"models": {name: {**model, "priced": "x", "price": price}}}
+    spent = spent_of(copied / "cassette" / "cassette.sqlite", costs, priced)
+    assert (spent.calls, spent.tokens) == (whole.spent.calls, whole.spent.tokens), (
+        "answers that are met again are not paid again"
+    )
+    assert spent.money == pytest.approx((whole.costs.tok_in + 8 * whole.costs.tok_out) / 1e6)
+    assert spent_of(copied / "cassette" / "cassette.sqlite", costs, {}).money is None
+    assert spent_of(None, costs, {}).calls == costs.calls, "a run that keeps no calls knows those of its episodes"
 
 
 def test_only_new_episodes_are_read(copied, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from crossplay.kernel import CrossplayError
 from crossplay.study.spec import Study
 
-__all__ = ["LINKS", "Costs", "costs_of", "money_of"]
+__all__ = ["LINKS", "Costs", "Spent", "costs_of", "money_of", "spent_of"]
 
 LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 
@@ -44,6 +46,42 @@ class Costs(msgspec.Struct):
     def fallback_share(self) -> float:
         """Fallbacks per decision, in 0..1."""
         return self.fallbacks / self.decisions if self.decisions else 0.0
+
+
+class Spent(msgspec.Struct):
+    """What was sent to models and paid for, each call once, whoever met its answer. tokens: in and out. money: USD, None
+    where a model has no price; cpu_s: processor seconds of models on this machine.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    money: float | None = 0.0
+    cpu_s: float = 0.0
+
+
+def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any]) -> Spent:
+    """What a run has spent by now, also on episodes that have not ended; costs: of those that have, for runs that kept no calls.
+
+    An answer that two lineups met was paid for once and counts in the costs of both. What endpoints read from their own
+    caches is known of ended episodes alone; of the others the same share is assumed.
+    """
+    from crossplay.records.cassette import Cassette
+
+    found = {}
+    if cassette is not None:
+        with closing(Cassette(cassette, mode="strict")) as kept:
+            found = {m: u for m, u in kept.spent().items() if not m.startswith(("tool:", "person:"))}
+    ended = Spent(costs.calls, costs.tok_in + costs.tok_out, costs.money, costs.cpu_s)
+    total = Spent(sum(u.calls for u in found.values()), sum(u.tok_in + u.tok_out for u in found.values()))
+    if not total.calls or (total.calls, total.tokens) == (ended.calls, ended.tokens):
+        return ended
+    share = costs.tok_cached / costs.tok_in if costs.tok_in else 0.0
+    for name, u in found.items():
+        total.cpu_s += u.cpu_us / 1e6
+        cached = round(share * u.tok_in)
+        paid = _price(identity.get("models", {}).get(name), u.tok_in, u.tok_out, cached) if u.calls else 0.0
+        total.money = None if paid is None or total.money is None else total.money + paid
+    return total
 
 
 def costs_of(by_agent: dict[str, dict[str, int]], wall_s: float, study: Study, identity: dict[str, Any]) -> Costs:
@@ -81,24 +119,31 @@ def money_of(agent: str, counts: dict[str, int], identity: dict[str, Any]) -> fl
     """USD for an agent's stored tokens, at today's table; None where its model has no price."""
     if not counts.get("calls"):
         return 0.0
-    from crossplay.models.prices import Price, price_of
-
     names = identity.get("agents", {}).get(agent, {}).get("models", ())
     several = len(names) > 1
     if several and sum(counts.get(f"calls:{n}", 0) for n in names) != counts["calls"]:
         return None  # a call that was cut off is not known by model
     total = 0.0
     for name in names:
-        model = identity.get("models", {}).get(name)
-        if model is None:
-            return None
-        if not model["priced"]:
-            continue
         mark = f":{name}" if several else ""
-        try:
-            price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
-        except CrossplayError:
-            return None
         tok_in, tok_out, cached = (counts.get(f"{k}{mark}", 0) for k in ("tok_in", "tok_out", "tok_cached"))
-        total += price.cost(tok_in, tok_out, cached)
+        paid = _price(identity.get("models", {}).get(name), tok_in, tok_out, cached)
+        if paid is None:
+            return None
+        total += paid
     return total if names else None
+
+
+def _price(model: dict[str, Any] | None, tok_in: int, tok_out: int, cached: int) -> float | None:
+    """USD for tokens of a model by its manifest; None where it has no price, or is not known."""
+    from crossplay.models.prices import Price, price_of
+
+    if model is None:
+        return None
+    if not model["priced"]:
+        return 0.0
+    try:
+        price = Price(**model["price"]) if model["price"] else price_of(model["priced"])
+    except CrossplayError:
+        return None
+    return price.cost(tok_in, tok_out, cached)

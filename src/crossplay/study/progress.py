@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from crossplay.kernel import CrossplayError
 from crossplay.records import RunFolder
 from crossplay.records.entry import Cell
 from crossplay.records.errors import Damaged, RunError
 from crossplay.records.lock import writer_of
-from crossplay.study.costs import Costs, costs_of
+from crossplay.records.parts import cassette_file
+from crossplay.study.costs import Costs, Spent, costs_of, spent_of
 from crossplay.study.named import of_all
 from crossplay.study.sessions import opened
 from crossplay.study.spec import Study
@@ -85,7 +88,8 @@ class Growing:
 class Progress(msgspec.Struct):
     """A run so far. episodes: finished ones, void ones apart. changed: seconds since 1970.
 
-    cells: name -> how many of its episodes ended in which way. why: of a damaged run, what is wrong with it.
+    costs: of the episodes that have ended. spent: on models by now, see `Spent`. cells: name -> how many of its episodes
+    ended in which way. why: of a damaged run, what is wrong with it.
     """
 
     state: State
@@ -94,6 +98,7 @@ class Progress(msgspec.Struct):
     void: int
     changed: float
     costs: Costs
+    spent: Spent
     cells: dict[str, dict[str, int]]
     why: str = ""
 
@@ -120,6 +125,9 @@ class Watch:
         self._by_agent: dict[str, dict[str, int]] = {}
         self._wall_s = 0.0
         self._costs = Costs()
+        self._spent = Spent(money=None)  # what cannot be read is not known
+        self._sent: Any = None  # the calls and costs that `_spent` was made of
+        self._rest = 0.0  # on this machine's own clock: until when calls are not added up again
         self._why = ""
 
     def look(self) -> Progress:
@@ -131,6 +139,8 @@ class Watch:
         if stamp != self._stamp:
             self._why, again = self._tried()
             self._stamp = None if again else stamp
+        if not self._why:
+            self._count_calls()
         void = sum(s.get("void", 0) for s in self._statuses.values())
         episodes = sum(k for s in self._statuses.values() for k in s.values()) - void
         state: State
@@ -141,7 +151,9 @@ class Watch:
         else:
             state = "going" if self._written() else "open"
         cells = {name: dict(found) for name, found in self._statuses.items()}
-        return Progress(state, episodes, self._planned, void, changed_of(stamp), self._costs, cells, self._why)
+        return Progress(
+            state, episodes, self._planned, void, changed_of(stamp), self._costs, self._spent, cells, self._why
+        )
 
     def _written(self) -> bool:
         """Whether somebody plays it. Of another machine only what is seen here counts: that it changes."""
@@ -180,6 +192,22 @@ class Watch:
             self._add(cell, status, counts, wall_s)
         spent = {agent: dict(found) for agent, found in self._by_agent.items()}  # others may be reading the last ones
         self._costs = costs_of(spent, self._wall_s, self.study, self._identity())
+
+    def _count_calls(self) -> None:
+        """Bring what was spent up to date; seldom where there is much to add up. A run without models has nothing to read."""
+        asks = bool(self.sources and self.sources[-1].get("models")) or self._costs.calls
+        now = (stamp_of(self.folder, CALLS) if asks else (), self._costs)
+        began = time.monotonic()
+        if now == self._sent or (self._sent is not None and began < self._rest):
+            return
+        try:
+            self._spent = spent_of(cassette_file(self.folder), self._costs, self._identity())
+        except (CrossplayError, OSError, sqlite3.Error):  # damaged, or being written: what is known of ended episodes
+            self._spent = Spent(
+                self._costs.calls, self._costs.tok_in + self._costs.tok_out, self._costs.money, self._costs.cpu_s
+            )
+        self._sent = now
+        self._rest = time.monotonic() + 20 * (time.monotonic() - began)
 
     def _add(self, name: str, status: str, counts: str, wall_s: float) -> None:
         cell = self.cells.get(name)

@@ -33,7 +33,8 @@ class RunRow(msgspec.Struct):
 
     run: its name in addresses. study: the name of its study. state: "done", "open" (unfinished, nobody plays),
     "going" or "damaged" (why: what is wrong). episodes: finished ones of those planned; void: plays that did not count.
-    environments, lineups: by the names of the study. changed: seconds since 1970. money: USD so far by the price
+    environments, lineups: by the names of the study. changed: seconds since 1970. calls, tokens, money, cpu_s: what models
+    have cost by now, each call once, those of episodes that have not ended too. money: USD so far by the price
     table, null where a model has no price; cpu_s: processor seconds of models on this machine.
     """
 
@@ -201,7 +202,7 @@ def shelf_of(desk: Desk) -> Shelf:
 
 def row_of(name: str, watch: Watch, progress: Progress) -> RunRow:
     """A run's line in the list."""
-    study, costs = watch.study, progress.costs
+    study, spent = watch.study, progress.spent
     return RunRow(
         name,
         study.name if study is not None else name,
@@ -213,11 +214,11 @@ def row_of(name: str, watch: Watch, progress: Progress) -> RunRow:
         list(study.environments) if study is not None else [],
         list(study.lineups) if study is not None else [],
         progress.changed,
-        costs.calls,
-        costs.tok_in + costs.tok_out,
-        costs.money,
-        costs.cpu_s,
-        costs.flagged,
+        spent.calls,
+        spent.tokens,
+        spent.money,
+        spent.cpu_s,
+        progress.costs.flagged,
     )
 
 
