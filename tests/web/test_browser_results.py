@@ -51,6 +51,28 @@ def test_a_run_answers_first_and_its_tabs_stay_in_the_address(browse, address):
     assert "[study]" in page.locator("pre").inner_text()
 
 
+def test_too_many_fallbacks_are_seen_without_looking_for_them(browse, address):
+    window = browse(address)
+    page = window.open("/", "runs")
+    flags = page.get_by_text("many fallbacks")
+    flags.wait_for()
+    assert flags.count() == 1 and page.locator("tr", has=flags).get_by_role("link", name="fallbacks").count() == 1
+    window.open("/runs/fallbacks", "study")
+    page.locator(".note", has_text="an agent needed the conduct for more than 5%").wait_for()
+
+
+def test_answers_inside_a_team_are_named_as_its_move_is(browse, address):
+    window = browse(address)
+    page = window.open("/runs/team/episodes/debate:0", "episode")
+    page.get_by_text("A team sits here").wait_for()
+    name = page.locator("td.move").inner_text()
+    posts = page.locator(".words li", has_text="answer")
+    said = [text.split(": ")[1].split()[0] for text in posts.all_inner_texts() if ": " in text]
+    assert name in said and not any(text.isdigit() for text in said) and len(said) >= 3
+    window.open("/runs/kitchen/episodes/chef+policy:0", "episode")
+    assert "Lineup policy+chef. kitchen: 100 ticks" in page.locator("p.quiet").first.inner_text()
+
+
 def test_plots_are_taken_away_as_picture_and_numbers(browse, address, tmp_path):
     page = browse(address).open("/runs/kitchen?tab=profiles", "study")
     for kind in ("SVG", "PNG", "CSV"):

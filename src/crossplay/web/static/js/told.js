@@ -33,7 +33,7 @@ export function happened(tick, head, { chosen = "", choose = () => {} } = {}) {
     tick.late.map((l) => h("p.fault", {}, h("span.badge.flag", {}, "late answer"), ` ${l.seat}: ${l.detail}`)),
     [["Said", tick.said], ["Delivered", tick.heard]].map(([title, list]) => list.length > 0 && [h("h3", {}, title), h("ul.words", {}, list.map((m) => h("li", {}, h("strong", {}, `${m.src} \u2192 ${m.dst === "*" ? "all" : m.dst}`), m.tick !== tick.tick && h("small.quiet", {}, ` (of tick ${m.tick})`), ` ${body(m.body)}`)))]),
     tick.moves.filter((m) => m.rationale || m.confidence !== null).map((m) => h("blockquote.why", {}, h("strong", {}, m.seat), m.confidence !== null && h("small.quiet", {}, ` is ${number(100 * m.confidence, 0)} % sure`), m.rationale && h("div", {}, m.rationale))),
-    inside(tick),
+    inside(tick, head),
     tick.ended && h("p", {}, h("strong", {}, "The end: "), `${{ terminal: "the rules ended it", horizon: "the last tick" }[tick.ended] || tick.ended}. ${score(head, 6)}.`),
     !tick.moves.length && !tick.ended && h("p.quiet", {}, "No moves at this tick."),
   ];
@@ -59,13 +59,14 @@ function spentBy(move, tick) {
 }
 
 /** Posts of a team's members, votes and other notes (calls are shown with their prompts below). */
-function inside(tick) {
+function inside(tick, head) {
   const rows = tick.inside.filter((i) => i.kind !== "model" || !i.call);
   if (!rows.length) return null;
   return [h("h3", {}, "Inside the seats"), h("ul.words", {}, rows.map((i) => {
     const { text, member, act, value, confidence, rule, ...rest } = i.data && typeof i.data === "object" && !Array.isArray(i.data) ? i.data : { text: body(i.data) };
+    const answer = !rest.side && Number.isInteger(value) && head.actions[i.seat]?.[value]; // a choice, by its name as moves have it
     return h("li", {}, h("span.badge", {}, i.kind), " ", h("strong", {}, member ?? i.seat), i.path.length > 0 && h("small.quiet", {}, ` at ${i.path.join(".")}`), act && ` ${act}`, rule && ` by ${body(rule)}`,
-      value !== undefined && h("span", {}, `: ${body(value)}`), confidence !== undefined && confidence !== null && h("small.quiet", {}, ` (${number(100 * confidence, 0)} % sure)`), text && h("div.saying", {}, body(text)),
+      value !== undefined && h("span", {}, `: ${answer || body(value)}`), confidence !== undefined && confidence !== null && h("small.quiet", {}, ` (${number(100 * confidence, 0)} % sure)`), text && h("div.saying", {}, body(text)),
       i.partial && h("small.quiet", {}, " (did not come in time)"), Object.keys(rest).length > 0 && h("details", {}, h("summary", {}, "All that was noted"), h("pre", {}, JSON.stringify(i.data, null, 1))));
   }))];
 }

@@ -51,7 +51,7 @@ export async function show(root, { parts, query }) {
   const bar = scrub({ last, marks: found.at.length ? { apart: found.at } : {}, go: look, play, stop: () => { turn++; rest(); } });
   const one = found.lanes[0];
   fill(root,
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run], [null, "Compare"]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [null, "Compare"]),
     h("h1", {}, `Block ${found.block}, side by side`),
     h("p.quiet", {}, `${found.env}. The others are compared with ${named(one, found)}. Moves that differ from its own are marked with \u2260.`),
     choice(run, found, query), parted(found, (t) => { bar.playing(false); look(t); }),

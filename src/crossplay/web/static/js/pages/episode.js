@@ -54,7 +54,8 @@ export async function show(root, { parts, query }) {
     const names = [...new Set([...mine.given, ...head.views])].filter((v) => ORDER.includes(v));
     names.sort((a, b) => ORDER.indexOf(a) - ORDER.indexOf(b));
     panels = names.map(panel);
-    fill(sees, h("div.views", {}, panels.map((p) => p.element)));
+    fill(sees, mine.team && !mine.given.length && h("p.quiet", {}, "A team sits here. What each of its members was given stands with the calls below, and ", h("a", { href: `${base}/team` }, "inside the team"), "."),
+      h("div.views", {}, panels.map((p) => p.element)));
     return watch();
   }
 
@@ -151,9 +152,9 @@ export async function show(root, { parts, query }) {
   const ended = { terminal: "the rules ended it", horizon: "it came to the last tick" }[head.status] || head.status;
   const team = head.seats.some((s) => s.team);
   fill(root,
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id.slice(0, 8)]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id.slice(0, 8)]),
     h("h1", {}, `${head.lineup}, block ${head.block}${head.replicate ? `, replicate ${head.replicate}` : ""}`),
-    h("p.quiet", {}, `${head.env}: ${number(head.ticks)} ticks; ${ended}${head.detail ? ` (${head.detail})` : ""}. Scores: ${score(head)}. `,
+    h("p.quiet", {}, head.group !== head.lineup && `Lineup ${head.group}. `, `${head.env}: ${number(head.ticks)} tick${head.ticks === 1 ? "" : "s"}; ${ended}${head.detail ? ` (${head.detail})` : ""}. Scores: ${score(head)}. `,
       head.role && h("span.badge", {}, head.role), head.practice && h("span.badge.flag", {}, "practice, counts in no table")),
     h("p.row", {}, h("a.button", { href: `${path`/runs/${run}/compare`}?episodes=${head.id}` }, "Compare with others of this block"),
       team && h("a.button", { href: `${path`/runs/${run}/episodes/${head.id}`}/team` }, "Inside the team")),

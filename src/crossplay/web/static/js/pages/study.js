@@ -28,7 +28,7 @@ export async function show(root, { parts, query }) {
     fill(top,
       h("div.row.apart", {}, h("h1", {}, head.row.study), h("div.row", {}, h("a.button", { href: `${here}/episodes` }, "Episodes"), h("a.button", { href: `${here}/compare` }, "Compare in lock-step"), controlOf(head.row))),
       head.description && h("p", {}, head.description), state,
-      head.marks.filter((m) => m.startsWith("damaged") || m.startsWith("unfinished")).map((m) => h("p.note", {}, m)));
+      head.marks.filter((m) => /^(damaged|unfinished|an agent needed)/.test(m)).map((m) => h("p.note", {}, m)));
   }
 
   let loading = null; // the result of this look, for all tabs together
@@ -84,7 +84,7 @@ export async function show(root, { parts, query }) {
           [row.lineup, row.summary.mean.value === best && h("span", { role: "img", "aria-label": "highest mean" }, " \u2605"), h("small", {}, view.words[key]), marks.map((m) => [h("span.badge", { class: m.startsWith("over") ? "flag" : "" }, m), " "])],
           view.means[key], view.differences[key] || "", c ? verdict(c.verdict, said(view, env, row.lineup)) : row.lineup === r.baseline ? "baseline" : "",
           number(row.summary.blocks), row.summary.distinct === null ? "" : number(row.summary.distinct),
-          h("a", { href: episodesOf(row.lineup, env), "aria-label": `${row.summary.episodes} episodes of ${row.lineup}` }, number(row.summary.episodes)),
+          h("a", { href: episodesOf(row.lineup, env), "aria-label": `${row.summary.episodes} episode${row.summary.episodes === 1 ? "" : "s"} of ${row.lineup}` }, number(row.summary.episodes)),
         ];
       }));
   }

@@ -18,7 +18,7 @@ export async function show(root, { parts: { run, episode }, query }) {
   const here = path`/runs/${run}/episodes/${episode}`;
   const told = await get(where, { decision: query.decision, tick: query.decision ? null : query.tick });
   const head = [
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run], [here, `Episode ${told.episode.slice(0, 8)}`], [null, "Team"]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [here, `Episode ${told.episode.slice(0, 8)}`], [null, "Team"]),
     h("h1", {}, "Inside the team"),
     h("p.quiet", {}, `${told.lineup} in ${told.env}, block ${told.block}`, told.role ? `, ${told.role}` : "", told.metric in told.score ? `. ${told.metric} ${number(told.score[told.metric])}` : ""),
   ];

@@ -17,7 +17,7 @@ export function progressOf(row) {
   const said = row.episodes === row.planned ? number(row.episodes) : `${number(row.episodes)} of ${number(row.planned)}`;
   return [
     row.state !== "done" && row.planned > 0 && h("progress", { max: row.planned, value: Math.min(row.episodes, row.planned), "aria-label": `${Math.floor(100 * share)} % played` }),
-    h("small", {}, `${said} episodes`),
+    h("small", {}, `${said} episode${row.planned === 1 ? "" : "s"}`),
   ];
 }
 
