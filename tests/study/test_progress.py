@@ -78,6 +78,19 @@ def test_what_was_spent_counts_each_call_once_also_of_episodes_that_have_not_end
     assert spent_of(None, costs, {}).calls == costs.calls, "a run that keeps no calls knows those of its episodes"
 
 
+def test_calls_of_episodes_that_have_not_ended_are_not_taken_for_shared_answers(copied):
+    def notes():
+        run, study = load_run(copied)
+        with run:
+            return [note for note in result_of(run, study).notes if "sent in all" in note]
+
+    assert notes() == []
+    with sqlite3.connect(copied / "manifest.sqlite") as db:
+        db.execute("DELETE FROM episodes WHERE seq = (SELECT max(seq) FROM episodes WHERE counts LIKE '%calls%')")
+    (note,) = notes()
+    assert note.startswith("53 calls") and "episodes that have not ended" in note and "several lineups" not in note
+
+
 def test_only_new_episodes_are_read(copied, monkeypatch):
     whole = Watch(copied).look()
     held = _keep(copied, 7)

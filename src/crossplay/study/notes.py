@@ -55,9 +55,10 @@ def paid(run: Any, rows: Sequence[Row]) -> list[str]:
     if sent == shown:
         return []
     tokens = sum(u.tok_in + u.tok_out for u in spent)
-    return [
-        f"{sent:,} calls were sent in all ({tokens:,} tokens); an answer that several lineups met is counted in each"
-    ]
+    why = "an answer that several lineups met is counted in each"
+    if sent > shown:
+        why = "those of episodes that have not ended, or did not count, are in no table"
+    return [f"{sent:,} calls were sent in all ({tokens:,} tokens); {why}"]
 
 
 def people(a: Attendance) -> list[str]:

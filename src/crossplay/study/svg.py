@@ -143,8 +143,9 @@ class _Scale:
         out = []
         for i, t in enumerate(self.ticks):
             x = self(t)
-            long = i == len(self.ticks) - 1 and len(number(t)) > 3  # would stick out
-            anchor = "start" if i == 0 and x < 2 * LEFT else "end" if long else "middle"
+            long = len(number(t)) > 3  # at an end it would stick out
+            ends = {0: "start" if x < 2 * LEFT else "middle", len(self.ticks) - 1: "end"}
+            anchor = ends.get(i, "middle") if long else "middle"
             at = {"start": 0.0, "end": 100.0}.get(anchor, x)
             out.append(f'<line class="grid" x1="{x:.2f}%" x2="{x:.2f}%" y1="{top}" y2="{bottom}"/>')
             out.append(f'<text class="tick" x="{at:.2f}%" y="{bottom + 15}" text-anchor="{anchor}">{number(t)}</text>')

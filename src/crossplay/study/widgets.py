@@ -154,7 +154,7 @@ class Episode:
 
     def __repr__(self) -> str:
         r = self.record
-        return f"<episode {self.id}: {r.lineup} in {r.env_id}, block {r.block}, {r.status} after {r.ticks} ticks>"
+        return f"<episode {self.id}: {r.lineup} in {r.env_id}, block {r.block}, {r.status} after {r.ticks} tick{'s' * (r.ticks != 1)}>"
 
     def events(self) -> pl.DataFrame:
         """Its events as a Polars table."""
@@ -188,7 +188,7 @@ class Episode:
             {
                 "lineup": "; ".join(f"{escape(s)}: <b>{escape(a)}</b>" for s, a in self.seats.items()),
                 "environment": f"<code>{escape(r.env_id)}</code>, block {escape(str(r.block))}",
-                "end": f"{escape(r.status)} after {r.ticks} ticks",
+                "end": f"{escape(r.status)} after {r.ticks} tick{'s' * (r.ticks != 1)}",
                 "score": score,
             }
         )
