@@ -65,17 +65,20 @@ def test_what_was_spent_counts_each_call_once_also_of_episodes_that_have_not_end
     _keep(copied, 0)
     cut = Watch(copied).look()
     assert (cut.episodes, cut.costs.calls, cut.spent) == (0, 0, whole.spent)
+    envs = {cell.env_id for cell in watch.cells.values()}
     costs = msgspec.structs.replace(whole.costs, calls=3 * whole.costs.calls, tok_cached=whole.costs.tok_in)
     ((name, model),) = watch.sources[-1]["models"].items()
     price = {"input": 4.0, "output": 8.0, "cache_read": 1.0}
     priced = {"models": {name: {**model, "priced": "x", "price": price}}}
-    spent = spent_of(copied / "cassette" / "cassette.sqlite", costs, priced)
+    spent = spent_of(copied / "cassette" / "cassette.sqlite", costs, priced, envs)
     assert (spent.calls, spent.tokens) == (whole.spent.calls, whole.spent.tokens), (
         "answers that are met again are not paid again"
     )
     assert spent.money == pytest.approx((whole.costs.tok_in + 8 * whole.costs.tok_out) / 1e6)
-    assert spent_of(copied / "cassette" / "cassette.sqlite", costs, {}).money is None
-    assert spent_of(None, costs, {}).calls == costs.calls, "a run that keeps no calls knows those of its episodes"
+    assert spent_of(copied / "cassette" / "cassette.sqlite", costs, {}, envs).money is None
+    other = spent_of(copied / "cassette" / "cassette.sqlite", costs, priced, {"another"})
+    assert other.calls == costs.calls, "answers that were imported for other environments are not its own"
+    assert spent_of(None, costs, {}, envs).calls == costs.calls, "a run that keeps no calls knows those of its episodes"
 
 
 def test_calls_of_episodes_that_have_not_ended_are_not_taken_for_shared_answers(copied):

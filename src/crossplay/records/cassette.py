@@ -14,7 +14,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -340,11 +340,12 @@ class Cassette:
     def __len__(self) -> int:
         return int(self._query("SELECT count(*) FROM calls")[0][0])
 
-    def spent(self) -> dict[str, Usage]:
-        """What was spent per model: settled calls, and calls of lost sendings (without tokens)."""
-        query = """SELECT model, sum(CASE WHEN status = 'intent' THEN attempts ELSE calls + doubtful END),
-                   sum(tok_in), sum(tok_out), sum(cpu_us) FROM calls GROUP BY model ORDER BY model"""
-        return {model: Usage(*map(int, sums)) for model, *sums in self._query(query)}
+    def spent(self, envs: Collection[str] | None = None) -> dict[str, Usage]:
+        """What was spent per model (in these environments): settled calls, and calls of lost sendings (without tokens)."""
+        among = "" if envs is None else f"WHERE env_id IN ({', '.join('?' * len(envs))})"
+        query = f"""SELECT model, sum(CASE WHEN status = 'intent' THEN attempts ELSE calls + doubtful END),
+                   sum(tok_in), sum(tok_out), sum(cpu_us) FROM calls {among} GROUP BY model ORDER BY model"""
+        return {model: Usage(*map(int, sums)) for model, *sums in self._query(query, *(envs or ()))}
 
     def doubtful(self) -> list[Row]:
         """Rows with sendings that may have been paid without an answer kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,9 @@ class Spent(msgspec.Struct):
     cpu_s: float = 0.0
 
 
-def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any]) -> Spent:
+def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any], envs: Collection[str]) -> Spent:
     """What a run has spent by now, also on episodes that have not ended; costs: of those that have, for runs that kept no calls.
+    envs: ids of its environments.
 
     An answer that two lineups met was paid for once and counts in the costs of both. What endpoints read from their own
     caches is known of ended episodes alone; of the others the same share is assumed.
@@ -70,7 +72,7 @@ def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any]) -> S
     found = {}
     if cassette is not None:
         with closing(Cassette(cassette, mode="strict")) as kept:
-            found = {m: u for m, u in kept.spent().items() if not m.startswith(("tool:", "person:"))}
+            found = {m: u for m, u in kept.spent(envs).items() if not m.startswith(("tool:", "person:"))}
     ended = Spent(costs.calls, costs.tok_in + costs.tok_out, costs.money, costs.cpu_s)
     total = Spent(sum(u.calls for u in found.values()), sum(u.tok_in + u.tok_out for u in found.values()))
     if not total.calls or (total.calls, total.tokens) == (ended.calls, ended.tokens):

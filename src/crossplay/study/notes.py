@@ -49,7 +49,7 @@ def paid(run: Any, rows: Sequence[Row]) -> list[str]:
     from crossplay.records.cassette import Cassette
 
     cassette = Cassette(run.cassette_path, mode="strict")
-    spent = cassette.spent().values()
+    spent = cassette.spent({cell.env_id for cell in run.cells()}).values()
     cassette.close()
     sent = sum(u.calls for u in spent)
     if sent == shown:

@@ -197,11 +197,12 @@ class Watch:
         """Bring what was spent up to date; seldom where there is much to add up. A run without models has nothing to read."""
         asks = bool(self.sources and self.sources[-1].get("models")) or self._costs.calls
         now = (stamp_of(self.folder, CALLS) if asks else (), self._costs)
+        envs = {cell.env_id for cell in self.cells.values()}
         began = time.monotonic()
         if now == self._sent or (self._sent is not None and began < self._rest):
             return
         try:
-            self._spent = spent_of(cassette_file(self.folder), self._costs, self._identity())
+            self._spent = spent_of(cassette_file(self.folder), self._costs, self._identity(), envs)
         except (CrossplayError, OSError, sqlite3.Error):  # damaged, or being written: what is known of ended episodes
             self._spent = Spent(
                 self._costs.calls, self._costs.tok_in + self._costs.tok_out, self._costs.money, self._costs.cpu_s
