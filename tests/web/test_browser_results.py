@@ -58,7 +58,7 @@ def test_too_many_fallbacks_are_seen_without_looking_for_them(browse, address):
     flags.wait_for()
     assert flags.count() == 1 and page.locator("tr", has=flags).get_by_role("link", name="fallbacks").count() == 1
     window.open("/runs/fallbacks", "study")
-    page.locator(".note", has_text="an agent needed the conduct for more than 5%").wait_for()
+    page.locator(".note", has_text="the conduct moved for an agent in more than 5%").wait_for()
 
 
 def test_answers_inside_a_team_are_named_as_its_move_is(browse, address):

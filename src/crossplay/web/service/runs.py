@@ -334,7 +334,9 @@ def _marks(watch: Watch, progress: Progress) -> list[str]:
     elif len(watch.sources) > 1:
         marks.append(f"played in {len(watch.sources)} sittings with different code, machine or models")
     if progress.costs.flagged:
-        marks.append(f"an agent needed the conduct for more than {study.conduct.fault_limit:.0%} of its decisions")
+        marks.append(
+            f"many fallbacks: the conduct moved for an agent in more than {study.conduct.fault_limit:.0%} of its decisions"
+        )
     return marks + controls(study)
 
 

@@ -56,7 +56,7 @@ export async function show(root, { query }) {
   function live(row) {
     if (!shown.has(row.run)) shown.set(row.run, { progress: h("div.progress"), spent: h("span.nowrap"), changed: h("span.nowrap") });
     const at = shown.get(row.run);
-    fill(at.progress, stateBadge(row), " ", progressOf(row), row.flagged && [" ", h("span.badge.flag", { title: "An agent needed the conduct for more of its decisions than its study allows" }, "many fallbacks")]);
+    fill(at.progress, stateBadge(row), " ", progressOf(row), row.flagged && [" ", h("span.badge.flag", { title: "The conduct moved for an agent in more of its decisions than the study allows" }, "many fallbacks")]);
     fill(at.spent, spentOf(row));
     fill(at.changed, ago(row.changed));
     return at;

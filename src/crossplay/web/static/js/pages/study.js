@@ -28,7 +28,7 @@ export async function show(root, { parts, query }) {
     fill(top,
       h("div.row.apart", {}, h("h1", {}, head.row.study), h("div.row", {}, h("a.button", { href: `${here}/episodes` }, "Episodes"), h("a.button", { href: `${here}/compare` }, "Compare in lock-step"), controlOf(head.row))),
       head.description && h("p", {}, head.description), state,
-      head.marks.filter((m) => /^(damaged|unfinished|an agent needed)/.test(m)).map((m) => h("p.note", {}, m)));
+      head.marks.filter((m) => /^(damaged|unfinished|many fallbacks)/.test(m)).map((m) => h("p.note", {}, m)));
   }
 
   let loading = null; // the result of this look, for all tabs together
