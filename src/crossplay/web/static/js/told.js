@@ -49,7 +49,7 @@ function moved(m, tick, chosen, choose, paid) {
     h("td", {}, h("button.plain", { onclick: () => choose(m.seat), title: `What ${m.seat} saw` }, m.seat), h("small.quiet", {}, ` ${m.agent}`)),
     h("td.move", {}, m.action), h("td", {}, origin(m)),
     h("td.number", {}, reward === undefined ? "" : reward ? h("strong", {}, (reward > 0 ? "+" : "") + number(reward)) : "0"),
-    h("td.number", {}, duration(m.wall_ms / 1000)), paid && h("td.number", {}, spent));
+    h("td.number", {}, m.wall_ms ? duration(m.wall_ms / 1000) : ""), paid && h("td.number", {}, spent));
 }
 
 function spentBy(move, tick) {
