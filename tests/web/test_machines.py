@@ -244,14 +244,16 @@ def test_workers_of_runs_are_told_with_what_they_are_and_what_went_wrong(desk):
         "study": {"name": "wk", "blocks": 2, "margin": 1.0},
         "environments": {"kitchen": {"name": "kitchen/cramped_room", "options": {"horizon": 10}}},
         "agents": {"steady": {"type": "worker", "command": ["python", str(worker), "none"]}, "chef": {"type": "chef"}},
-        "lineups": {"both": ["steady", "chef"], "chefs": ["chef", "chef"]},
+        "lineups": {"one": ["steady", "chef"], "both": ["steady", "steady"], "chefs": ["chef", "chef"]},
         "controls": {"floor": False, "ceiling": False},
     }
     crossplay.run(study, desk.root / "one", trust=True)
     shutil.copytree(desk.root / "one", desk.root / "two")
     [seen] = workers(desk).seen
     assert (seen.agent, seen.worker, seen.runs) == ("steady", "steady", ["one", "two"])
-    assert seen.episodes >= 4 and (seen.voids, seen.retries, seen.late, seen.faults) == (0, 0, 0, 0)
+    assert seen.episodes == 2 * 2 * 2, "of two runs, two lineups and two blocks, whatever seats it had"
+    assert seen.decisions == 2 * 2 * (1 + 2) * 10 and seen.wall_s > 0
+    assert (seen.voids, seen.retries, seen.late, seen.faults) == (0, 0, 0, 0)
     assert "steady.py" in seen.command and list(seen.files) == ["steady.py"] and seen.wire
 
 

@@ -69,7 +69,8 @@ class Seen(msgspec.Struct, kw_only=True):
     """A worker that sat in seats of runs. worker, version, wire: as it greeted; framework: what it says of the packages
     behind it. command: of the study, as one line; files: file that the command names -> sha256, cut short. voids: episodes
     that were played again because something behind a seat went away; retries, late: of its seats; faults: moves that were
-    served in its place.
+    served in its place. decisions: that its seats were asked for in episodes that counted; wall_s: seconds that these took with all
+    seats and the engine, so decisions / wall_s is the least that the worker made a second.
     """
 
     agent: str
@@ -85,6 +86,8 @@ class Seen(msgspec.Struct, kw_only=True):
     retries: int
     late: int
     faults: int
+    decisions: int
+    wall_s: float
 
 
 class Workers(msgspec.Struct, kw_only=True):
@@ -238,7 +241,7 @@ def _seen(desk: Desk, trouble: list[str]) -> list[Seen]:
                 continue
             known = found[key]
             known.runs.append(run)
-            for name in ("episodes", "voids", "retries", "late", "faults"):
+            for name in ("episodes", "voids", "retries", "late", "faults", "decisions", "wall_s"):
                 setattr(known, name, getattr(known, name) + getattr(one, name))
     return sorted(found.values(), key=lambda s: (s.agent, s.worker, s.version))
 
@@ -252,10 +255,15 @@ def _met(folder: Path) -> list[Seen]:
         seats = {c.name: {s: a for s, a in c.agents.items() if a in manifests} for c in run.cells()}
         found = {name: _greeted(name, m) for name, m in manifests.items()}
         for record in run.records():
-            for seat, agent in seats.get(record.cell, {}).items():
+            mine, void = seats.get(record.cell, {}), record.status == "void"
+            for agent in dict.fromkeys(mine.values()):  # of an episode once, in however many seats it sat
+                one = found[agent]
+                one.episodes += not void
+                one.voids += void
+                one.wall_s += 0.0 if void else record.wall_s
+            for seat, agent in mine.items():
                 one, counts = found[agent], record.counts.get(seat, {})
-                one.episodes += record.status != "void"
-                one.voids += record.status == "void"
+                one.decisions += 0 if void else counts.get("decisions", 0)
                 one.retries += counts.get("retries", 0)
                 one.late += counts.get("late", 0)
                 one.faults += sum(k for name, k in counts.items() if name.startswith("link_"))
@@ -273,7 +281,7 @@ def _greeted(name: str, m: dict[str, Any]) -> Seen:
         framework=about if isinstance(about, dict) else {"about": about},
         command=_line([str(c) for c in command]) or str(m.get("listen", "")),
         files={re.split(r"[\\/]", str(k))[-1]: str(v)[:16] for k, v in (m.get("files") or {}).items()},
-        runs=[], episodes=0, voids=0, retries=0, late=0, faults=0,
+        runs=[], episodes=0, voids=0, retries=0, late=0, faults=0, decisions=0, wall_s=0.0,
     )  # fmt: skip
 
 
