@@ -188,6 +188,7 @@ class Watch:
             self._missing = _missing(run, self.study)
         if anew:
             self._statuses, self._by_agent, self._wall_s = {}, {}, 0.0
+            self._sent = None  # calls of another run, though they were added up a moment ago
         for _, cell, status, counts, wall_s, *_ in rows:
             self._add(cell, status, counts, wall_s)
         spent = {agent: dict(found) for agent, found in self._by_agent.items()}  # others may be reading the last ones
