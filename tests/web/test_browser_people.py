@@ -144,7 +144,7 @@ def test_a_game_that_is_cut_off_goes_on_and_what_was_recorded_can_be_removed(ser
     guest.get_by_role("button", name="I am ready").click()
     guest.wait_for_selector("body[data-turn]:not([data-turn=''])")
     guest.keyboard.press("ArrowUp")
-    guest.wait_for_function("document.body.dataset.turn === '1000001'")
+    guest.wait_for_selector("body[data-turn='1000001']")
     panel = desk.parts["people"].open["people"]
     panel.loop.call_soon_threadsafe(panel.stop_rooms, "the server ended")
     guest.get_by_text("The game was cut off.").wait_for()
@@ -152,7 +152,7 @@ def test_a_game_that_is_cut_off_goes_on_and_what_was_recorded_can_be_removed(ser
     guest.get_by_text("It goes on where it was.").wait_for()
     guest.get_by_role("button", name="Open the practice game").click()
     guest.get_by_role("button", name="I am ready").click()
-    guest.wait_for_function("document.body.dataset.turn === '1000001'")
+    guest.wait_for_selector("body[data-turn='1000001']")
     guest.get_by_role("button", name="Stop here").click()
     guest.get_by_role("button", name="Stop", exact=True).click()
     guest.get_by_role("heading", name="This session has ended").wait_for()
