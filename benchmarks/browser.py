@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,13 +97,15 @@ def rows() -> list[Row]:
 @contextmanager
 def _server(folder: Path) -> Iterator[str]:
     """The page on a folder, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.page", "serve", str(folder)]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdin is not None and server.stdout is not None
+    command = [sys.executable, "-m", "crossplay", "serve", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
     try:
-        yield "http://" + server.stdout.readline().strip()
+        found = re.search(r"http://[\d.:]+", server.stdout.readline())
+        assert found, "the server did not say where it is"
+        yield found.group()
     finally:
-        server.stdin.close()
+        server.send_signal(signal.SIGINT)
         server.wait(20)
 
 

@@ -23,6 +23,7 @@ from crossplay.web.desk import Conflict, Desk, Forbidden, NotFound, TooMany
 from crossplay.web.service import forms, launch, tasks
 from crossplay.web.service.forms import Text, Written
 from crossplay.web.service.launch import Launch
+from crossplay.web.warm import warm
 
 DILEMMA = {
     "study": {"name": "dilemma", "blocks": 3, "margin": 0.5, "template": "crossplay"},
@@ -507,3 +508,11 @@ def test_the_routes(desk):
         assert client.post(f"{api}/studies/start", json={"name": "x", "study": bad}).status_code == 403
         assert client.post(f"{api}/runs/nowhere/stop").status_code == 404
         assert client.post(f"{api}/runs/nowhere/resume").status_code == 404
+
+
+def test_what_the_form_waits_for_is_loaded_beforehand(tmp_path, monkeypatch):
+    desk = Desk(tmp_path)
+    warm(desk).join(60)
+    monkeypatch.setattr(forms, "aside", None)  # nothing is asked anew
+    assert "kitchen" in {family.name for family in forms.environments(desk).families}
+    desk.close()

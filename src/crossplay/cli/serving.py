@@ -54,6 +54,7 @@ def serve(
     try:
         from crossplay.web.app import make_app
         from crossplay.web.desk import Desk
+        from crossplay.web.warm import warm
     except ImportError as error:
         raise CrossplayError(f"the page needs {error.name}: pip install 'crossplay[web]'") from error
 
@@ -63,6 +64,7 @@ def serve(
     desk = Desk(folder)
     house = House(make_app(desk, host, token, name or (), proxy or ()), host, port, sockets=True, extra="web")
     house.open()
+    warm(desk)
     try:
         address = f"http://{house.authority}/"
         out.line(f"{folder} is shown at {address}{' (the token is asked for)' if token else ''}. Ctrl-C ends.")
