@@ -514,5 +514,5 @@ def test_what_the_form_waits_for_is_loaded_beforehand(tmp_path, monkeypatch):
     desk = Desk(tmp_path)
     warm(desk).join(60)
     monkeypatch.setattr(forms, "aside", None)  # nothing is asked anew
-    assert "kitchen" in {family.name for family in forms.environments(desk).families}
+    assert "kitchen" in {family.family for family in forms.environments(desk).families}
     desk.close()
