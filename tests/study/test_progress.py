@@ -89,6 +89,12 @@ def test_calls_of_episodes_that_have_not_ended_are_not_taken_for_shared_answers(
             return [note for note in result_of(run, study).notes if "sent in all" in note]
 
     assert notes() == []
+    with sqlite3.connect(copied / "cassette" / "cassette.sqlite") as db:  # a tool that was asked is no model
+        db.execute("CREATE TEMP TABLE one AS SELECT * FROM calls LIMIT 1")
+        db.execute("UPDATE one SET model = 'tool:clock', key = randomblob(length(key))")
+        db.execute("INSERT INTO calls SELECT * FROM one")
+    db.close()
+    assert notes() == []
     with sqlite3.connect(copied / "manifest.sqlite") as db:
         db.execute("DELETE FROM episodes WHERE seq = (SELECT max(seq) FROM episodes WHERE counts LIKE '%calls%')")
     (note,) = notes()

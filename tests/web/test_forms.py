@@ -275,10 +275,20 @@ def test_what_ends_its_process_is_an_error_and_the_next_is_answered(own, monkeyp
         aside(own, int, "x")
 
 
+def wrapped(size):
+    """As an adapter says what a library could not make."""
+    try:
+        return bytearray(size)
+    except MemoryError as error:
+        raise CrossplayError(f"it cannot be made: {error}") from error
+
+
 def test_what_takes_all_memory_is_an_error_and_the_next_is_answered(own, monkeypatch):
     monkeypatch.setattr(aside_module, "MEMORY", 1 << 30)
     with pytest.raises(CrossplayError, match="more memory than"):
         aside(own, bytearray, 2 << 30)
+    with pytest.raises(CrossplayError, match="more memory than"):
+        aside(own, wrapped, 2 << 30)
     assert len(aside(own, bytearray, 1 << 10)) == 1 << 10
     assert aside(own, len, "abcde") == 5
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from crossplay.kernel import CrossplayError
+from crossplay.kernel.types import Usage
 from crossplay.study.spec import Study
 
-__all__ = ["LINKS", "Costs", "Spent", "costs_of", "money_of", "spent_of"]
+__all__ = ["LINKS", "Costs", "Spent", "costs_of", "money_of", "sent_of", "spent_of"]
 
 LINKS = ("link_repeat", "link_noop", "link_random", "link_fail")
 
@@ -60,6 +60,14 @@ class Spent(msgspec.Struct):
     cpu_s: float = 0.0
 
 
+def sent_of(cassette: Path, envs: Collection[str]) -> dict[str, Usage]:
+    """What was sent to each model in these environments (tools and people apart), each call once, as the cassette holds it."""
+    from crossplay.records.cassette import Cassette
+
+    with Cassette(cassette, mode="strict") as kept:
+        return {m: u for m, u in kept.spent(envs).items() if not m.startswith(("tool:", "person:"))}
+
+
 def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any], envs: Collection[str]) -> Spent:
     """What a run has spent by now, also on episodes that have not ended; costs: of those that have, for runs that kept no calls.
     envs: ids of its environments.
@@ -67,12 +75,7 @@ def spent_of(cassette: Path | None, costs: Costs, identity: dict[str, Any], envs
     An answer that two lineups met was paid for once and counts in the costs of both. What endpoints read from their own
     caches is known of ended episodes alone; of the others the same share is assumed.
     """
-    from crossplay.records.cassette import Cassette
-
-    found = {}
-    if cassette is not None:
-        with closing(Cassette(cassette, mode="strict")) as kept:
-            found = {m: u for m, u in kept.spent(envs).items() if not m.startswith(("tool:", "person:"))}
+    found = sent_of(cassette, envs) if cassette is not None else {}
     ended = Spent(costs.calls, costs.tok_in + costs.tok_out, costs.money, costs.cpu_s)
     total = Spent(sum(u.calls for u in found.values()), sum(u.tok_in + u.tok_out for u in found.values()))
     if not total.calls or (total.calls, total.tokens) == (ended.calls, ended.tokens):

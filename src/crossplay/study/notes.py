@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from crossplay.study.costs import sent_of
 from crossplay.study.equal import is_team
 from crossplay.study.sessions import Attendance
 from crossplay.study.spec import Study
@@ -46,11 +47,7 @@ def paid(run: Any, rows: Sequence[Row]) -> list[str]:
     shown = sum(r.costs.calls for r in rows)
     if not shown or not run.cassette_path.is_file():
         return []
-    from crossplay.records.cassette import Cassette
-
-    cassette = Cassette(run.cassette_path, mode="strict")
-    spent = cassette.spent({cell.env_id for cell in run.cells()}).values()
-    cassette.close()
+    spent = sent_of(run.cassette_path, {cell.env_id for cell in run.cells()}).values()
     sent = sum(u.calls for u in spent)
     if sent == shown:
         return []

@@ -205,9 +205,7 @@ class Watch:
         try:
             self._spent = spent_of(cassette_file(self.folder), self._costs, self._identity(), envs)
         except (CrossplayError, OSError, sqlite3.Error):  # damaged, or being written: what is known of ended episodes
-            self._spent = Spent(
-                self._costs.calls, self._costs.tok_in + self._costs.tok_out, self._costs.money, self._costs.cpu_s
-            )
+            self._spent = spent_of(None, self._costs, self._identity(), envs)
         self._sent = now
         self._rest = time.monotonic() + 20 * (time.monotonic() - began)
 

@@ -129,9 +129,7 @@ def _outlive_nobody(parent: int) -> None:
 def _work(work: Callable[..., Any], given: tuple[Any, ...]) -> tuple[bool, Any]:
     try:
         return True, work(*given)
-    except CrossplayError as error:
-        return False, str(error)
-    except MemoryError:
-        return False, f"this takes more memory than looking at a study may ({_most() >> 20:,} MB)"
-    except Exception as error:  # of a library
-        return False, f"{type(error).__name__}: {error}"
+    except Exception as error:  # ours, or of a library
+        if any(isinstance(e, MemoryError) for e in (error, error.__cause__, error.__context__)):
+            return False, f"this takes more memory than looking at a study may ({_most() >> 20:,} MB)"
+        return False, str(error) if isinstance(error, CrossplayError) else f"{type(error).__name__}: {error}"

@@ -81,9 +81,9 @@ class Desk:
             path = self.root.joinpath(*name.split("~")).resolve()
             if self.root in path.parents and self._is_run(path):
                 return path
-            if (tilde := dict(self.runs()).get(name) if "~" in name else None) is not None:
-                return tilde
-        except (OSError, ValueError, RuntimeError):  # names that no file can have, a circle of links
+            if "~" in name:  # of the folder itself
+                return dict(self.runs())[name]
+        except (KeyError, OSError, ValueError, RuntimeError):  # no such name; no file can have it; a circle of links
             pass
         raise NotFound(f'there is no run "{name[:80]}".{nearest(name[:80], self.run_names())}')
 

@@ -25,6 +25,10 @@ export async function attempt(work, button = null) {
 
 export const number = (value, digits = 3) =>
   value === null || value === undefined ? "" : Number(value).toLocaleString("en", { maximumFractionDigits: digits }).replace("-", "\u2212");
+/** "1 episode", "1,200 episodes" */
+export const many = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
+/** The name of a run or of a study's file, as a path: addresses have "~" between its parts. */
+export const pathOf = (name) => name.replaceAll("~", " / ");
 /** With exactly so many digits after the point, for columns of numbers. */
 export const fixed = (value, digits) =>
   value === null || value === undefined ? "" : Number(value).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");

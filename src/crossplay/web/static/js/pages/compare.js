@@ -7,7 +7,7 @@ import { Player, Trace, frame } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
 import { origin, score } from "../told.js";
-import { crumbs, number } from "../ui.js";
+import { crumbs, number, pathOf } from "../ui.js";
 
 // Names stand between commas in the address; those that hold one, or a %, are written as in a path.
 const list = (text) => (text ? text.split(",").filter(Boolean).map((name) => (/%2C|%25/.test(name) ? decodeURIComponent(name) : name)) : []);
@@ -51,7 +51,7 @@ export async function show(root, { parts, query }) {
   const bar = scrub({ last, marks: found.at.length ? { apart: found.at } : {}, go: look, play, stop: () => { turn++; rest(); } });
   const one = found.lanes[0];
   fill(root,
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [null, "Compare"]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, pathOf(run)], [null, "Compare"]),
     h("h1", {}, `Block ${found.block}, side by side`),
     h("p.quiet", {}, `${found.env}. The others are compared with ${named(one, found)}. Moves that differ from its own are marked with \u2260.`),
     choice(run, found, query), parted(found, (t) => { bar.playing(false); look(t); }),

@@ -7,7 +7,7 @@ import { Player, Trace, frame } from "../player.js";
 import { Screen } from "../screen.js";
 import { scrub } from "../scrub.js";
 import { sheet } from "../sheets.js";
-import { crumbs, duration, number, tell } from "../ui.js";
+import { crumbs, duration, many, number, pathOf, tell } from "../ui.js";
 import { happened, prompts, score } from "../told.js";
 
 const ORDER = ["image", "text of skills", "text", "data", "array"];
@@ -152,9 +152,9 @@ export async function show(root, { parts, query }) {
   const ended = { terminal: "the rules ended it", horizon: "it came to the last tick" }[head.status] || head.status;
   const team = head.seats.some((s) => s.team);
   fill(root,
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id.slice(0, 8)]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, pathOf(run)], [path`/runs/${run}/episodes`, "Episodes"], [null, head.id.slice(0, 8)]),
     h("h1", {}, `${head.lineup}, block ${head.block}${head.replicate ? `, replicate ${head.replicate}` : ""}`),
-    h("p.quiet", {}, head.group !== head.lineup && `Lineup ${head.group}. `, `${head.env}: ${number(head.ticks)} tick${head.ticks === 1 ? "" : "s"}; ${ended}${head.detail ? ` (${head.detail})` : ""}. Scores: ${score(head)}. `,
+    h("p.quiet", {}, head.group !== head.lineup && `Lineup ${head.group}. `, `${head.env}: ${many(head.ticks, "tick")}; ${ended}${head.detail ? ` (${head.detail})` : ""}. Scores: ${score(head)}. `,
       head.role && h("span.badge", {}, head.role), head.practice && h("span.badge.flag", {}, "practice, counts in no table")),
     h("p.row", {}, h("a.button", { href: `${path`/runs/${run}/compare`}?episodes=${head.id}` }, "Compare with others of this block"),
       team && h("a.button", { href: `${path`/runs/${run}/episodes/${head.id}`}/team` }, "Inside the team")),

@@ -3,7 +3,7 @@
 import { get, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { crumbs, duration, number, pagedTable } from "../ui.js";
+import { crumbs, duration, number, pagedTable, pathOf } from "../ui.js";
 
 export async function show(root, { parts, query }) {
   style("results");
@@ -46,7 +46,7 @@ export async function show(root, { parts, query }) {
     tools: [pick("Lineup", "lineup", first.lineups), pick("Environment", "env", first.environments), pick("Ended", "status", first.statuses), more],
     empty: known ? "No episode fits; take a filter away." : "No episode has ended yet; this page shows them as they come.",
   });
-  fill(root, crumbs(["/", "Runs"], [here, run.replaceAll("~", " / ")], [null, "Episodes"]), h("h1", {}, "Episodes"), table.element);
+  fill(root, crumbs(["/", "Runs"], [here, pathOf(run)], [null, "Episodes"]), h("h1", {}, "Episodes"), table.element);
 
   await table.ready;
   return listen("/events", async (kind, row) => {

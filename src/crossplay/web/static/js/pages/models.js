@@ -4,7 +4,7 @@ import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { curve } from "../graph.js";
 import { taskPanel } from "../task.js";
-import { attempt, bytes, number, tell } from "../ui.js";
+import { attempt, bytes, many, number, tell } from "../ui.js";
 
 const STATE = { here: ["good", "\u2713 here"], "not here": ["", "not here"], damaged: ["bad", "\u2717 damaged: another size than it should have"] };
 const digits = (v) => number(Number(v.toPrecision(3)));
@@ -50,7 +50,7 @@ function endpoints(told, follow) {
     h("p.quiet", {}, "Those that studies of the runs here name. Keys are read from variables of the environment and are never shown or kept."),
     told.endpoints.length ? told.endpoints.map((e) => h("article.panel.model", {},
       h("h3", {}, e.model || e.name), h("p.mono", {}, e.url),
-      h("p.fine", {}, e.key_env ? ["key in the variable ", h("code", {}, e.key_env)] : "no key", `; named in ${e.runs.length === 1 ? "1 run" : `${e.runs.length} runs`}: `, e.runs.slice(0, 5).map((r, i) => [i ? ", " : "", h("a", { href: path`/runs/${r}` }, r)]), e.runs.length > 5 ? " ..." : ""),
+      h("p.fine", {}, e.key_env ? ["key in the variable ", h("code", {}, e.key_env)] : "no key", `; named in ${many(e.runs.length, "run")}: `, e.runs.slice(0, 5).map((r, i) => [i ? ", " : "", h("a", { href: path`/runs/${r}` }, r)]), e.runs.length > 5 ? " ..." : ""),
       e.asks ? buttons(e.id, e.model, true, follow) : h("p.fine", {}, "Ask it from the command line: ", h("code", {}, `crossplay models probe ${e.url}#${e.model || "MODEL"}${e.key_env ? ` --key-env ${e.key_env}` : ""}`)),
       seen(e.probe), speed(e.bench))) : h("p", {}, "No run here names an endpoint. A study does it with ", h("code", {}, "[models.NAME] backend = \"http\""), ".")];
 }

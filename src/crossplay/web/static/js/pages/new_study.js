@@ -4,7 +4,7 @@
 import { get, path, post } from "../api.js";
 import { calm, fill, h, style } from "../dom.js";
 import { Fields, choose, count, leaves, properties, tick, type, worded } from "../form.js";
-import { attempt, duration, number, tell } from "../ui.js";
+import { attempt, duration, many, number, tell } from "../ui.js";
 
 const EMPTY = { study: { name: "study", blocks: 20, margin: 1, template: "mix" }, environments: {}, agents: {}, lineups: {} };
 const WORDS = { // settings of a study; those of environments and agents are worded from their schemas
@@ -449,8 +449,6 @@ class Page {
     return turn;
   }
 }
-
-const many = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
 
 // -- words ---------------------------------------------------------------------------------------------------------------
 const full = (family, name) => (/^[a-z0-9_-]+$/i.test(name) && !/-v\d/.test(name) ? `${family}/${name}` : `${family}:${name}`);

@@ -2,7 +2,7 @@
 
 import { get, path, post } from "../api.js";
 import { fill, h, style } from "../dom.js";
-import { attempt, crumbs, number, tell } from "../ui.js";
+import { attempt, crumbs, number, pathOf, tell } from "../ui.js";
 import { asked, attended } from "./parts/answered.js";
 
 const STATUS = { invited: ["", "invited"], going: ["going", "in session"], complete: ["good", "complete"], left: ["flag", "left"], declined: ["", "declined"], unused: ["", "taken back"], withdrawn: ["", "withdrawn"] };
@@ -19,7 +19,7 @@ async function all(root) {
     studies.length
       ? h("div.grid", {}, studies.map((s) => h("div.panel.stack", {},
         h("h2.first", {}, h("a", { href: path`/people/${s.name}` }, s.title)),
-        h("p.quiet", {}, s.name.replaceAll("~", " / ")),
+        h("p.quiet", {}, pathOf(s.name)),
         s.problem ? h("p.error", {}, s.problem) : meter(s.complete, s.wanted, "sessions complete"),
         s.open && h("p", {}, h("span.badge.going", {}, "open for participants")))))
       : h("div.panel.stack", {}, h("p", {}, "No study in the served folder has participants."),
@@ -32,7 +32,7 @@ async function one(root, study) {
   const top = h("div.stack"), doing = h("div.stack"), list = h("div.stack"), more = h("div.stack");
   const opened = new Set(); // details that were opened, so that a new look leaves them so
   let view = null, gone = false, timer = 0, sign = "";
-  fill(root, crumbs(["/people", "Experiments with people"], [null, study.replaceAll("~", " / ")]), top, doing, list, more);
+  fill(root, crumbs(["/people", "Experiments with people"], [null, pathOf(study)]), top, doing, list, more);
 
   async function look(next = null) {
     clearTimeout(timer);

@@ -3,7 +3,7 @@
 import { get, listen } from "../api.js";
 import { calm, fill, h, style } from "../dom.js";
 import { go, keep } from "../main.js";
-import { pagedTable } from "../ui.js";
+import { many, pagedTable, pathOf } from "../ui.js";
 import { ago, progressOf, spentOf, stateBadge } from "./parts/results.js";
 
 const STATES = [["", "any state"], ["going", "going"], ["open", "unfinished"], ["done", "done"], ["damaged", "damaged"]];
@@ -48,8 +48,8 @@ export async function show(root, { query }) {
   });
 
   function name(row) {
-    const lineups = `${row.lineups.length} lineup${row.lineups.length === 1 ? "" : "s"}`;
-    return h("div.name", {}, h("a", { href: `/runs/${encodeURIComponent(row.run)}` }, row.run.replaceAll("~", " / ")),
+    const lineups = many(row.lineups.length, "lineup");
+    return h("div.name", {}, h("a", { href: `/runs/${encodeURIComponent(row.run)}` }, pathOf(row.run)),
       row.study !== row.run && h("small", {}, row.study), row.why ? h("small.error", {}, row.why) : h("small", { title: row.lineups.join(", ") }, [row.environments.join(", "), lineups].filter(Boolean).join("; ")));
   }
 

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { crumbs, number } from "../ui.js";
+import { crumbs, number, pathOf } from "../ui.js";
 import { plainTable, spentOf, verdict } from "./parts/results.js";
 
 export async function show(root) {
@@ -30,7 +30,7 @@ export async function show(root) {
   }
 }
 
-const link = (run) => h("a", { href: `/runs/${encodeURIComponent(run)}` }, run.replaceAll("~", " / "));
+const link = (run) => h("a", { href: `/runs/${encodeURIComponent(run)}` }, pathOf(run));
 
 function table(t, metric) {
   const met = Object.entries(t.met).map(([run, n]) => `${run} ${number(n)}`).join(", ");

@@ -3,7 +3,7 @@
 import { get, link, listen, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { keep } from "../main.js";
-import { crumbs, duration, figure, minus, number, tabs } from "../ui.js";
+import { crumbs, duration, figure, many, minus, number, pathOf, tabs } from "../ui.js";
 import { asked, attended } from "./parts/answered.js";
 import { controlOf } from "./parts/control.js";
 import { plainTable, progressOf, spentOf, stateBadge, verdict } from "./parts/results.js";
@@ -21,7 +21,7 @@ export async function show(root, { parts, query }) {
   let head = await get(path`/runs/${run}`);
   const chosen = { tab: query.tab || "answers", env: query.env || "", metric: query.metric || "" };
   const top = h("div"), state = h("div.row"), choices = h("div.row.tools"), holder = h("div.plots");
-  fill(root, crumbs(["/", "Runs"], [null, run.replaceAll("~", " / ")]), top, choices, holder);
+  fill(root, crumbs(["/", "Runs"], [null, pathOf(run)]), top, choices, holder);
 
   function heading() {
     fill(state, stateBadge(head.row), h("span", {}, progressOf(head.row)), h("span.quiet", {}, "Spent: ", spentOf(head.row)));
@@ -84,7 +84,7 @@ export async function show(root, { parts, query }) {
           [row.lineup, row.summary.mean.value === best && h("span", { role: "img", "aria-label": "highest mean" }, " \u2605"), h("small", {}, view.words[key]), marks.map((m) => [h("span.badge", { class: m.startsWith("over") ? "flag" : "" }, m), " "])],
           view.means[key], view.differences[key] || "", c ? verdict(c.verdict, said(view, env, row.lineup)) : row.lineup === r.baseline ? "baseline" : "",
           number(row.summary.blocks), row.summary.distinct === null ? "" : number(row.summary.distinct),
-          h("a", { href: episodesOf(row.lineup, env), "aria-label": `${row.summary.episodes} episode${row.summary.episodes === 1 ? "" : "s"} of ${row.lineup}` }, number(row.summary.episodes)),
+          h("a", { href: episodesOf(row.lineup, env), "aria-label": `${many(row.summary.episodes, "episode")} of ${row.lineup}` }, number(row.summary.episodes)),
         ];
       }));
   }
@@ -151,7 +151,7 @@ export async function show(root, { parts, query }) {
   function about() {
     const facts = {
       metric: head.metric, baseline: head.baseline, margin: `${head.margin}: smaller differences count as tied`,
-      blocks: `${number(head.blocks)}, met by all lineups; ${head.replicates} replicate${head.replicates === 1 ? "" : "s"} each; root seed ${head.root}`,
+      blocks: `${number(head.blocks)}, met by all lineups; ${many(head.replicates, "replicate")} each; root seed ${head.root}`,
       intervals: `${number(100 * head.level)} %, over blocks; comparisons with the baseline are one family, adjusted by Holm's steps`,
       digest: h("code", {}, head.digest), "wall time": duration(head.costs.wall_s),
     };

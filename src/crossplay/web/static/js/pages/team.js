@@ -4,7 +4,7 @@ import { get, path } from "../api.js";
 import { fill, h, style } from "../dom.js";
 import { SIGNS, graph, spoken, standing, state, words } from "../graph.js";
 import { go, keep } from "../main.js";
-import { attempt, crumbs, duration, number, tabs } from "../ui.js";
+import { attempt, crumbs, duration, number, pathOf, tabs } from "../ui.js";
 
 const CHANGES = {
   "right kept": ["good", "\u2713 right kept"], "right to wrong": ["bad", "\u2713\u2192\u2717 right to wrong"],
@@ -18,7 +18,7 @@ export async function show(root, { parts: { run, episode }, query }) {
   const here = path`/runs/${run}/episodes/${episode}`;
   const told = await get(where, { decision: query.decision, tick: query.decision ? null : query.tick });
   const head = [
-    crumbs(["/", "Runs"], [path`/runs/${run}`, run.replaceAll("~", " / ")], [here, `Episode ${told.episode.slice(0, 8)}`], [null, "Team"]),
+    crumbs(["/", "Runs"], [path`/runs/${run}`, pathOf(run)], [here, `Episode ${told.episode.slice(0, 8)}`], [null, "Team"]),
     h("h1", {}, "Inside the team"),
     h("p.quiet", {}, `${told.lineup} in ${told.env}, block ${told.block}`, told.role ? `, ${told.role}` : "", told.metric in told.score ? `. ${told.metric} ${number(told.score[told.metric])}` : ""),
   ];
